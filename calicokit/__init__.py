@@ -1,0 +1,45 @@
+"""calicokit: what is this Calico cluster really doing, and why is this traffic failing?
+
+The whole public surface::
+
+    cluster = calicokit.open("ipam-exhausted")   # a recording's path, or the name of a bundled incident
+    cluster.check()                              # findings, most likely root cause first
+    cluster.table("ipam.blocks")                 # any table, as a DataFrame
+    cluster.ipam.utilisation()                   # the same road, by topic
+    cluster.coverage                             # what was seen, and what was not
+    calicokit.parse("cni-log", text).frame       # any text that a tool printed
+    calicokit.incidents()                        # the recordings that come with the kit
+
+Importing this package imports nothing heavy; pandas comes in with the first call that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster, open  # noqa: A004 (the design's word)
+    from calicokit.incidents import incidents
+    from calicokit.parsers.base import parse
+
+__version__ = "0.1.0"
+__all__ = ["Cluster", "incidents", "open", "parse"]
+
+_HOME = {
+    "Cluster": "calicokit.cluster",
+    "open": "calicokit.cluster",
+    "parse": "calicokit.parsers.base",
+    "incidents": "calicokit.incidents.bundle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'calicokit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

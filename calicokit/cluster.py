@@ -1,0 +1,222 @@
+"""A cluster as it was seen: one object with a topic per attribute, the same for every source.
+
+``cluster.table(name)`` walks the road for one table: it finds the evidence that the table rests on, asks the source for
+all of it at once, and builds what lies between. Everything is kept, so that nothing is fetched or computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from calicokit import registry
+from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.model import Coverage, Evidence, Missing, Source, Want
+from calicokit.evidence.objects import Objects, OddShape, decode_list
+from calicokit.evidence.sources import source_of
+from calicokit.schema import Table
+
+if TYPE_CHECKING:
+    from calicokit.diagnosis.findings import Findings
+
+Progress = Callable[[str], None]
+
+
+def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
+    """The cluster in a recording: a path to its directory or archive, or a bundled incident's name.
+
+    Raises :class:`~calicokit.evidence.model.SourceError` with one clear sentence if there is no such source.
+
+    >>> open("ipam-exhausted").ipam.pools()["pool"].tolist()
+    ['default-ipv4-ippool']
+    """
+    return Cluster(source_of(str(source)))
+
+
+class Cluster:
+    """What one source shows of a cluster, fetched when asked for and kept."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._evidence: dict[Want, list[Evidence]] = {}
+        self._missing: dict[Want, list[Missing]] = {}
+        self._built: dict[str, Any] = {}
+        self._problems: list[Missing] = []
+        self._checked: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self._source.name}, {len(self._evidence)} pieces of evidence seen so far>"
+
+    def __getattr__(self, topic: str) -> Topic:
+        if topic.startswith("_") or topic not in registry.TOPICS:
+            raise AttributeError(f"a Cluster has no topic {topic!r}; it has {', '.join(registry.TOPICS)}")
+        return Topic(self, topic)
+
+    def __dir__(self) -> list[str]:
+        return sorted([*object.__dir__(self), *registry.TOPICS])
+
+    @property
+    def name(self) -> str:
+        """What the source was called."""
+        return self._source.name
+
+    @property
+    def time(self) -> pd.Timestamp | None:
+        """When this state was seen (UTC); None where the source cannot tell."""
+        now = self._source.now()
+        return None if now is None else pd.Timestamp(now).tz_convert("UTC")
+
+    @property
+    def coverage(self) -> Coverage:
+        """What has been seen and what could not be, of all that was asked for so far."""
+        coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
+        coverage.add_missing(m for missing in self._missing.values() for m in missing)
+        coverage.add_missing(self._problems)
+        return coverage
+
+    def table(self, name: str) -> Table:
+        """A table by its name (``calicokit table --list`` names them, with their columns).
+
+        It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
+        name that no table has.
+        """
+        if name not in registry.load():
+            raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
+        self.fetch([name])
+        return self._resolve(name)
+
+    def check(self, progress: Progress | None = None) -> Findings:
+        """Run every check; the findings come most likely root cause first."""
+        from calicokit.diagnosis.findings import run_checks
+
+        return run_checks(self, progress)
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Ask the source, in bulk, for the evidence that these tables rest on and that has not been asked for yet."""
+        registry.load()
+        ids = [i for i in registry.evidence_of(tuple(names)) if not i.startswith("@")]
+        self._ask([Want(i.removesuffix("+series"), series=i.endswith("+series")) for i in ids if _of_cluster(i)])
+        of_nodes = [i for i in ids if not _of_cluster(i)]
+        if of_nodes:
+            nodes = self.nodes()
+            self._ask([Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes])
+
+    def nodes(self) -> list[str]:
+        """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""
+        self._ask([Want("nodes")])
+        windows, names = set(), set(self._source.nodes())
+        objects = self._input("nodes")
+        for name, system in (objects.rows(_name_and_system) if isinstance(objects, Objects) else ()):
+            (windows if system == "windows" else names).add(name)
+        return sorted(names - windows)
+
+    def _ask(self, wants: list[Want]) -> None:
+        new = [w for w in wants if w not in self._evidence and w not in self._missing]
+        for want, answer in self._source.fetch(new) if new else ():
+            if isinstance(answer, Missing):
+                self._missing.setdefault(want, []).append(answer)
+                continue
+            self._evidence.setdefault(want, []).append(answer)
+            if answer.partial:
+                self._problems.append(Missing(want.id, answer.partial, want.node))
+        for want in new:
+            if want not in self._evidence and want not in self._missing:
+                self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
+
+    def _resolve(self, name: str) -> Table:
+        if name not in self._built:
+            self._built[name] = self._build(name)
+        found: Table = self._built[name]
+        return found
+
+    def _build(self, name: str) -> Table:
+        spec = registry.TABLES[name]
+        inputs = {i: self._input(i) for i in spec.inputs}
+        lost = [i for i in spec.needs if _is_unknown(inputs[i])]
+        if spec.any_of and all(_is_unknown(inputs[i]) for i in spec.any_of):
+            lost += spec.any_of
+        if lost:
+            return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
+        frame = spec.build(*(None if _is_unknown(v) else v for v in inputs.values()))
+        self._note_problems(inputs.values())
+        return Table(spec.schema.check(frame))
+
+    def _input(self, name: str) -> Any:
+        """A table, the objects of an API list, or evidence (a list for what every node has); None where unknown."""
+        if name == "@now":
+            return self.time
+        if name in registry.TABLES:
+            return self._resolve(name)
+        if name not in self._built:
+            self._built[name] = self._evidence_input(name)
+        return self._built[name]
+
+    def _evidence_input(self, name: str) -> Any:
+        plain = name.removesuffix("+series")
+        found = [e for w, es in self._evidence.items() if w.id == plain and w.series == (plain != name) for e in es]
+        if not _of_cluster(name) or plain != name:
+            return found or None
+        if not found:
+            return None
+        if CATALOG[plain].file:
+            return found[0]
+        try:
+            return decode_list(found[0])
+        except OddShape as error:
+            self._problems.append(Missing(plain, str(error)))
+            return None
+
+    def _why(self, name: str) -> Iterator[Missing]:
+        """Why an input is unknown: the holes in the evidence that it rests on."""
+        ids = {i.removesuffix("+series") for i in registry.evidence_of((name,))}
+        missing = [m for w, ms in self._missing.items() if w.id in ids for m in ms]
+        yield from missing + [p for p in self._problems if p.id in ids]
+
+    def note(self, *missing: Missing) -> None:
+        """Add holes to the coverage, each once."""
+        self._problems.extend(m for m in dict.fromkeys(missing) if m not in self._problems)
+
+    def checked(self, *ids: str) -> None:
+        """Note in the coverage that the checks of these findings have run."""
+        self._checked.extend(i for i in ids if i not in self._checked)
+
+    def _note_problems(self, inputs: Iterable[Any]) -> None:
+        """Keep what builders could not read, for the coverage."""
+        for value in inputs:
+            self.note(*(value.problems if isinstance(value, Objects) else ()))
+
+
+class Topic:
+    """The tables of one topic as methods: ``cluster.ipam.blocks()`` is ``cluster.table("ipam.blocks")``."""
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        self._cluster, self._topic = cluster, topic
+
+    def __dir__(self) -> list[str]:
+        prefix = f"{self._topic}."
+        return [n.removeprefix(prefix) for n in registry.load() if n.startswith(prefix)]
+
+    def __getattr__(self, table: str) -> Callable[[], Table]:
+        name = f"{self._topic}.{table}"
+        if table.startswith("_") or name not in registry.load():
+            raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
+        return lambda: self._cluster.table(name)
+
+    def __repr__(self) -> str:
+        return f"<{self._topic}: {', '.join(dir(self))}>"
+
+
+def _of_cluster(id: str) -> bool:  # noqa: A002
+    return CATALOG[id.removesuffix("+series")].scope == "cluster"
+
+
+def _is_unknown(value: Any) -> bool:
+    return value is None or (isinstance(value, Table) and bool(value.unknown))
+
+
+def _name_and_system(node: dict[str, Any]) -> tuple[str, str]:
+    meta = node["metadata"]
+    return meta["name"], (meta.get("labels") or {}).get("kubernetes.io/os", "linux")

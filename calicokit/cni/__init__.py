@@ -1,0 +1,1 @@
+"""What the CNI plugin says when a pod cannot start."""

@@ -1,0 +1,1 @@
+"""From tables to findings: the vocabulary, the registry of checks, and the ranking of what they find."""

@@ -1,0 +1,90 @@
+"""Run the checks on a cluster, and the list of findings that comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from calicokit import registry
+from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, rank
+from calicokit.evidence.model import Coverage, Missing, SourceError
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster, Progress
+
+COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
+
+
+class Findings(list[Finding]):
+    """Findings, most likely root cause first, with the coverage of the checks that made them.
+
+    ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
+    """
+
+    def __init__(self, findings: Iterable[Finding], coverage: Coverage, blocked: Iterable[str] = ()) -> None:
+        super().__init__(findings)
+        self.coverage = coverage
+        self.blocked = sorted(blocked)
+        """Ids whose critical check could not run for want of evidence."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a finding: severity, id, where, cause, remedy, explained_by, guide_step (all str)."""
+        return pd.DataFrame([[getattr(f, c) for c in COLUMNS] for f in self], columns=pd.Index(COLUMNS), dtype="str")
+
+    @property
+    def status(self) -> int:
+        """The exit status of ``calicokit check``: 0 nothing wrong, 1 something is, 3 nothing seen but not all seen."""
+        if any(SEVERITIES.index(f.severity) >= SEVERITIES.index("warning") for f in self):
+            return 1
+        return 3 if self.blocked else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The design's JSON contract."""
+        return {"findings": [f.as_dict() for f in self], "coverage": self.coverage.as_dict()}
+
+    def verdict(self) -> str:
+        """One sentence: what was found, and what could not be looked at."""
+        if self.status == 1:
+            text = f"{sum(not f.explained_by for f in self)} finding(s), the most likely cause first."
+        else:
+            text = "Nothing wrong was found."
+        if self.blocked:
+            text += f" Could not be checked, as evidence is missing: {', '.join(self.blocked)}."
+        return text
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return f"<p><b>{escape(self.verdict())}</b></p>"
+        table = self.frame.drop(columns="guide_step").to_html(index=False, escape=True, border=0)
+        return f"<p><b>{escape(self.verdict())}</b></p>{table}"
+
+
+def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
+    """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
+    registry.load()
+    say = progress or (lambda _: None)
+    say("fetching evidence")
+    cluster.fetch([name for c in CHECKS for name in (*c.needs, *c.wants)])
+    if not cluster.coverage.seen:
+        raise SourceError(f"{cluster.name} holds no evidence that any check can use; is it a recording of Calico?")
+    found: list[Finding] = []
+    blocked: set[str] = set()
+    for check in CHECKS:
+        say(", ".join(check.ids))
+        holes = _holes(cluster, check)
+        if holes:
+            blocked.update(check.ids if check.critical else ())
+            cluster.note(*(Missing(m.id, f"{m.why} (needed for {', '.join(check.ids)})", m.node) for m in holes))
+            continue
+        wants = (cluster.table(w) for w in check.wants)
+        found += check.run(*(cluster.table(n) for n in check.needs), *(None if w.unknown else w for w in wants))
+        cluster.checked(*check.ids)
+    return Findings(rank(found), cluster.coverage, blocked)
+
+
+def _holes(cluster: Cluster, check: Check) -> list[Missing]:
+    return list(dict.fromkeys(m for name in check.needs for m in cluster.table(name).unknown))

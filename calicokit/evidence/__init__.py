@@ -1,0 +1,1 @@
+"""Where evidence comes from and what it is: the catalog, the sources, provenance."""

@@ -1,0 +1,149 @@
+"""Reading files out of a directory or an archive that somebody sent, without trusting it.
+
+Links are not followed, only regular files are read, names that leave the archive and archives that unpack to far more
+than they are are refused.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from calicokit.evidence.model import SourceError
+
+MAX_FILES = 500_000
+MAX_BYTES = 8 << 30
+MAX_FILE_BYTES = 1 << 30
+MAX_TAR_BYTES = 2 << 30
+"""A compressed tar has no index, so it is unpacked into memory."""
+
+BOMB_BYTES = 256 << 20
+BOMB_RATIO = 400
+"""Text of a cluster shrinks 8 to 60 times; what unpacks to more than 256 MiB and 400 times its size is a bomb."""
+
+TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz", ".tar.bz2")
+
+
+@dataclass
+class Files:
+    """The regular files of a source by their relative name, each read when it is asked for.
+
+    ``refused`` holds what is there and is not read, with the reason.
+    """
+
+    names: dict[str, Callable[[], bytes]]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises ``OSError`` with the reason if it cannot be read."""
+        if name in self.refused:
+            raise OSError(self.refused[name])
+        return self.names[name]()
+
+    def below(self, root: str) -> Files:
+        """The same files as seen from a folder of them."""
+        if not root:
+            return self
+        cut = len(root) + 1
+        names = {n[cut:]: r for n, r in self.names.items() if n.startswith(root + "/")}
+        return Files(names, {n[cut:]: why for n, why in self.refused.items() if n.startswith(root + "/")})
+
+
+def open_files(path: Path) -> Files:
+    """The files of a directory, .zip or .tar[.xz|.gz|.bz2]. Raises :class:`SourceError` with one clear sentence."""
+    try:
+        if path.is_dir():
+            return _directory(path)
+        if not path.is_file():
+            raise SourceError(f"{path} is neither a directory nor a regular file; give a recording's directory or .zip.")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty; ask for it again, or check the copy.")
+        if zipfile.is_zipfile(path):
+            return _zip(path)
+        if path.name.endswith(TAR_SUFFIXES):
+            return _tar(path)
+    except (OSError, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise SourceError(f"{path} cannot be read ({reason}); check the copy, or its permissions.") from error
+    raise SourceError(f"{path} is not a recording: expected a directory, a .zip or a .tar.xz of one.")
+
+
+def _directory(top: Path) -> Files:
+    found = Files({})
+    for folder, folders, files in os.walk(top):
+        for name in [*folders, *files]:
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            key = path.relative_to(top).as_posix()
+            if stat.S_ISREG(mode):
+                found.names[key] = partial(_read_file, path)
+            elif not stat.S_ISDIR(mode):
+                found.refused[key] = "a symbolic link or special file, which is not followed"
+        _limit(top, len(found.names), 0, 0)
+    return found
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return path.read_bytes()
+
+
+def _zip(path: Path) -> Files:
+    archive = zipfile.ZipFile(path)
+    members = archive.infolist()
+    _limit(path, len(members), sum(m.file_size for m in members), path.stat().st_size)
+    found = Files({})
+    for member in members:
+        name = _safe_name(path, member.filename)
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise SourceError(f"{path} holds a symbolic link ({name}); refused, pack it again without links.")
+        if not member.is_dir():
+            found.names[name] = partial(_read_zip, archive, member)
+    return found
+
+
+def _read_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise OSError(str(error)) from error
+
+
+def _tar(path: Path) -> Files:
+    """Unpacked in one pass: the names come with the contents, so both are kept."""
+    found = Files({})
+    packed, total = path.stat().st_size, 0
+    with tarfile.open(path, mode="r|*") as archive:
+        for member in archive:
+            name = _safe_name(path, member.name)
+            total += member.size
+            _limit(path, len(found.names), total, packed, MAX_TAR_BYTES)
+            if member.issym() or member.islnk():
+                raise SourceError(f"{path} holds a link ({name}); refused, pack it again without links.")
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is not None:
+                found.names[name] = partial(bytes, file.read())
+    return found
+
+
+def _safe_name(path: Path, name: str) -> str:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts[0] if pure.parts else ""):
+        raise SourceError(f"{path} holds a member that leaves the archive ({name!r}); refused, do not unpack it either.")
+    return pure.as_posix()
+
+
+def _limit(path: Path, count: int, total: int, packed: int, most: int = MAX_BYTES) -> None:
+    if count > MAX_FILES:
+        raise SourceError(f"{path} holds more than {MAX_FILES:,} files; refused, as no recording is like that.")
+    if total > most or (total > BOMB_BYTES and total > BOMB_RATIO * packed):
+        raise SourceError(f"{path} unpacks to {total >> 20:,} MiB from {packed >> 10:,} KiB; refused as a bomb.")

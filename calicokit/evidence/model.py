@@ -1,0 +1,132 @@
+"""Evidence as it was seen, evidence that could not be had, and the protocol of what gives either.
+
+Nothing here imports pandas: a source only fetches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+
+class SourceError(Exception):
+    """No answer is possible at all: no such source, unreadable, or nothing in it. Its text is one clear sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One piece of evidence that is asked for: a catalog id, and the node where it is one of a node's.
+
+    ``series`` asks for its samples over time (the closing snapshot is not one of them).
+    """
+
+    id: str
+    node: str | None = None
+    series: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing as it was seen, with where and when.
+
+    ``text`` is what the tool printed or the API server answered, unedited. ``exit`` is the exit status of a command
+    and None for what has none; ``partial`` says why the text is not whole, if it is not.
+    """
+
+    want: Want
+    text: bytes
+    path: str = ""
+    group: str = ""
+    command: str = ""
+    exit: int | None = None
+    stderr: str = ""
+    time: datetime | None = None
+    partial: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.want.id
+
+    @property
+    def node(self) -> str | None:
+        return self.want.node
+
+    @property
+    def ref(self) -> str:
+        """What stands in a table's ``evidence`` column: the file, or id and node where there is no file."""
+        return self.path or (f"{self.id}@{self.node}" if self.node else self.id)
+
+    def decode(self) -> str:
+        """The text as characters; bytes that are not UTF-8 are shown, not lost."""
+        return self.text.decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Evidence that could not be had, or only in part, and why."""
+
+    id: str
+    why: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.id}{f' on {self.node}' if self.node else ''}: {self.why}"
+
+    def as_dict(self) -> dict[str, str]:
+        return {"id": self.id, **({"node": self.node} if self.node else {}), "why": self.why}
+
+
+Answer = Evidence | Missing
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where evidence comes from.
+
+    The kit asks for everything a question needs in one :meth:`fetch`, so that a source can list in bulk and ask
+    hundreds of nodes at once. Answers come in any order, as they arrive. A source answers every want with evidence or
+    with a reason and raises only :class:`SourceError`; a want that it leaves unanswered counts as missing. A series
+    may be answered by several pieces of evidence, each with its ``time``.
+    """
+
+    name: str
+    """What the user called it; shown, never used to diagnose."""
+
+    def nodes(self) -> Sequence[str]:
+        """Names of nodes that the source knows of without being asked for anything else; the API may know more."""
+        ...
+
+    def now(self) -> datetime | None:
+        """When this state was seen (UTC), or None where the source cannot tell."""
+        ...
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """Answer every want, in any order, each as soon as it is known."""
+        ...
+
+
+@dataclass
+class Coverage:
+    """What was seen and what was not: the honest half of every answer."""
+
+    seen: list[Want] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+
+    def add_missing(self, items: Iterable[Missing]) -> None:
+        self.missing.extend(m for m in items if m not in self.missing)
+
+    def as_dict(self) -> dict[str, object]:
+        """The design's coverage contract; ``checked`` names the finding ids whose checks ran."""
+        seen = [{"id": w.id, **({"node": w.node} if w.node else {})} for w in self.seen]
+        return {
+            "seen": sorted(seen, key=lambda s: (s["id"], s.get("node", ""))),
+            "missing": [m.as_dict() for m in sorted(self.missing, key=lambda m: (m.id, m.node or "", m.why))],
+            "checked": sorted(self.checked),
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"seen: {len(self.seen)} pieces of evidence", *(f"missing: {m}" for m in self.missing)]
+        return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""A recording as a source: the directory, .zip or .tar.xz layout that the design fixes, version 1.
+
+Diagnosis sees only the files that the catalog names: never ``cause.json``, ``probes.json``, the description or the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from calicokit.evidence.catalog import CATALOG, Api, Item
+from calicokit.evidence.files import Files, open_files
+from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
+
+FOLDERS = ("api", "cluster", "nodes")
+SERIES_TIME = "%Y%m%dT%H%M%SZ"
+
+
+class Recording:
+    """What ``calicokit capture`` and the lab write; opened lazily, each file read when something needs it.
+
+    Raises :class:`SourceError` if there is nothing in it that the kit knows.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.name = name or str(path)
+        self._path = path
+
+    @cached_property
+    def _files(self) -> Files:
+        files = open_files(self._path)
+        roots = {_root(name) for name in files.names} - {None}
+        if not roots:
+            raise SourceError(
+                f"{self.name} holds nothing that calicokit knows: a recording has a manifest.json and the folders "
+                f"{', '.join(FOLDERS)}."
+            )
+        return files.below(min((r for r in roots if r is not None), key=lambda r: (r.count("/"), r)))
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; empty if it is absent or unreadable, as the files speak for themselves."""
+        try:
+            found = orjson.loads(self._files.read("manifest.json"))
+        except (KeyError, OSError, orjson.JSONDecodeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def nodes(self) -> Sequence[str]:
+        """Nodes with a folder of their own."""
+        parts = (name.split("/", 2) for name in [*self._files.names, *self._files.refused])
+        return sorted({p[1] for p in parts if len(p) == 3 and p[0] == "nodes"})
+
+    def now(self) -> datetime | None:
+        """The manifest's ``recorded``."""
+        try:
+            found = datetime.fromisoformat(str(self.manifest.get("recorded", "")))
+        except ValueError:
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """Answer each want from its file."""
+        for want in wants:
+            item = CATALOG[want.id]
+            for answer in self._series(want, item) if want.series else [self._one(want, item)]:
+                yield want, answer
+
+    def _one(self, want: Want, item: Item) -> Answer:
+        known = {**self._files.names, **self._files.refused}
+        path = next((p for p in item.files(want.node) if p in known), None)
+        if path is not None:
+            return self._read(want, path)
+        if isinstance(item.how, Api) and self._known_empty(item.how):
+            return Evidence(want, b'{"kind":"List","items":[]}', path="manifest.json")
+        return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
+
+    def _series(self, want: Want, item: Item) -> Iterator[Answer]:
+        top = f"nodes/{want.node}/series/" if want.node else "cluster/series/"
+        for path in sorted(self._files.names):
+            parts = path.removeprefix(top).split("/", 1)
+            if path.startswith(top) and len(parts) == 2 and item.matches(parts[1]):
+                yield self._read(want, path, _series_time(parts[0]))
+
+    def _read(self, want: Want, path: str, time: datetime | None = None) -> Answer:
+        try:
+            text = self._files.read(path)
+        except OSError as error:
+            return Missing(want.id, f"{path} cannot be read: {error}", want.node)
+        rows = self.manifest.get("files")
+        row = rows.get(path) if isinstance(rows, dict) else None
+        row = row if isinstance(row, dict) else {}
+        status = row.get("exit")
+        return Evidence(
+            want,
+            text,
+            path=path,
+            command=str(row.get("command", "")),
+            exit=status if isinstance(status, int) else None,
+            stderr=str(row.get("stderr", "")),
+            time=time or self.now(),
+        )
+
+    def _known_empty(self, api: Api) -> bool:
+        groups = self.manifest.get("no_objects")
+        return isinstance(groups, list) and all(g.split("/")[0] in groups for g in api.groups)
+
+
+def _root(name: str) -> str | None:
+    """The folder of a recording that this file is evidence for, None if it is evidence for none."""
+    parts = name.split("/")
+    for depth, part in enumerate(parts[:-1]):
+        if part in FOLDERS:
+            return "/".join(parts[:depth])
+    return None
+
+
+def _why_absent(want: Want, item: Item, nodes: Sequence[str]) -> str:
+    if isinstance(item.how, Api):
+        return "not listed in this recording"
+    if want.node and want.node not in nodes:
+        return "this recording has no files of that node"
+    return "not in this recording"
+
+
+def _series_time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, SERIES_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,29 @@
+"""From what a user types to a source: a path, a bundled incident's name, or ``incident:NAME``."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from calicokit.evidence.model import Source, SourceError
+from calicokit.evidence.recording import Recording
+from calicokit.incidents.bundle import index
+
+INCIDENT = "incident:"
+
+
+def source_of(text: str) -> Source:
+    """The source that ``text`` names. A path wins over an incident of the same name.
+
+    Raises :class:`SourceError` with one clear sentence if nothing is named so.
+    """
+    if not text.strip():
+        raise SourceError("No SOURCE given; give a recording's path or an incident's name (`calicokit incidents`).")
+    name = text.removeprefix(INCIDENT)
+    if name == text and Path(text).expanduser().exists():
+        return Recording(Path(text).expanduser(), text)
+    if name in index():
+        return Recording(index()[name].path, name)
+    near = difflib.get_close_matches(name, index(), n=1)
+    hint = f"did you mean {near[0]}?" if near else "`calicokit incidents` lists those that come with the kit."
+    raise SourceError(f"{text} is no file or directory here and no bundled incident; {hint}")

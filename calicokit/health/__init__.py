@@ -1,0 +1,1 @@
+"""Whether Calico's own components run, and which install and version this is."""

@@ -1,0 +1,1 @@
+"""The bundled incidents: recordings of real clusters, one ``NAME.tar.xz`` each."""

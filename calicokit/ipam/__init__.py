@@ -1,0 +1,1 @@
+"""IP address management: pools, blocks, allocations, and what is wrong with them."""

@@ -1,0 +1,1 @@
+"""The Kubernetes objects that Calico's state is made from."""

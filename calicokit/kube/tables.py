@@ -1,0 +1,331 @@
+"""Tables of Kubernetes' objects, as Calico reads them.
+
+With the Kubernetes datastore, workload endpoints are no objects: Calico derives each from a pod, and so does
+``kube.workload_endpoints`` (source: libcalico-go/lib/backend/k8s/conversion).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.objects import Object, Objects, labels, spec
+from calicokit.net import canonical_address, canonical_cidr
+from calicokit.registry import table
+from calicokit.schema import Column, Schema
+
+CNI = "cni.projectcalico.org/"
+CALICO = "projectcalico.org/"
+FINISHED = ("Failed", "Succeeded", "Completed")
+
+TUNNELS = {
+    "IPv4IPIPTunnelAddr": "ipipTunnelAddress",
+    "IPv4VXLANTunnelAddr": "vxlanTunnelAddress",
+    "IPv6VXLANTunnelAddr": "vxlanV6TunnelAddress",
+    "IPv4WireguardInterfaceAddr": "wireguardTunnelAddress",
+    "IPv6WireguardInterfaceAddr": "wireguardV6TunnelAddress",
+}
+"""Node annotation → the ``type`` attribute of its allocation (source: node/pkg/allocateip, resources/node.go)."""
+
+EVIDENCE = Column("evidence", "str", "where this was read: a file of the recording, or id and node")
+
+NODES = Schema(
+    "kube.nodes",
+    "The cluster's nodes, with what Calico keeps in their annotations.",
+    (
+        Column("node", "str", "name of the node"),
+        Column("addresses", "list", "Kubernetes' InternalIP addresses"),
+        Column("calico_addresses", "list", "the addresses that Calico chose for BGP and tunnels"),
+        Column("pod_cidrs", "list", "spec.podCIDRs; Calico's IPAM does not use them"),
+        Column("system", "str", "operating system: linux or windows"),
+        Column("schedulable", "bool", "false where cordoned"),
+        Column("labels", "map", "labels, as selectors see them"),
+        Column("created", "time", "creation time"),
+        EVIDENCE,
+    ),
+    key=("node",),
+)
+
+TUNNEL_ADDRESSES = Schema(
+    "kube.tunnels",
+    "Tunnel addresses that nodes use, from their annotations.",
+    (
+        Column("node", "str", "name of the node"),
+        Column("type", "str", "as in the allocation's attribute: vxlanTunnelAddress, ipipTunnelAddress, …"),
+        Column("address", "str", "the address"),
+        EVIDENCE,
+    ),
+    key=("node", "type"),
+)
+
+PODS = Schema(
+    "kube.pods",
+    "All pods, with what decides about their network.",
+    (
+        Column("namespace", "str", "namespace"),
+        Column("pod", "str", "name of the pod"),
+        Column("node", "str", "node it is scheduled to; null if none yet"),
+        Column("phase", "str", "status.phase"),
+        Column("host_network", "bool", "uses its node's network: no workload endpoint, no address of a pool"),
+        Column("finished", "bool", "has ended, or Calico has taken its address back: its addresses are free again"),
+        Column("addresses", "list", "the addresses it uses, canonical; status first, then Calico's annotations"),
+        Column("ready", "bool", "condition Ready"),
+        Column("restarts", "int", "restarts of all its containers", "restarts"),
+        Column("container_id", "str", "sandbox that Calico's CNI plugin set up"),
+        Column("service_account", "str", "service account"),
+        Column("created", "time", "creation time"),
+        Column("deleted", "time", "when its deletion was asked for"),
+        Column("labels", "map", "labels"),
+        Column("annotations", "map", "annotations of cni.projectcalico.org, without their prefix"),
+        EVIDENCE,
+    ),
+    key=("namespace", "pod"),
+)
+
+ENDPOINTS = Schema(
+    "kube.workload_endpoints",
+    "Workload endpoints as Calico derives them from pods; what `calicoctl get workloadendpoints` would show.",
+    (
+        Column("namespace", "str", "namespace"),
+        Column("pod", "str", "name of the pod"),
+        Column("workload_endpoint", "str", "name of the endpoint"),
+        Column("node", "str", "node"),
+        Column("networks", "list", "addresses as /32 and /128"),
+        Column("interface", "str", "its interface on the node"),
+        Column("profiles", "list", "profiles: of the namespace and of the service account"),
+        EVIDENCE,
+    ),
+    key=("namespace", "pod"),
+)
+
+NAMESPACES = Schema(
+    "kube.namespaces",
+    "Namespaces, with what IPAM and selectors read of them.",
+    (
+        Column("namespace", "str", "name"),
+        Column("labels", "map", "labels"),
+        Column("annotations", "map", "annotations of cni.projectcalico.org, without their prefix"),
+        EVIDENCE,
+    ),
+    key=("namespace",),
+)
+
+SERVICES = Schema(
+    "kube.services",
+    "Services and their addresses.",
+    (
+        Column("namespace", "str", "namespace"),
+        Column("service", "str", "name"),
+        Column("type", "str", "ClusterIP, NodePort, LoadBalancer or ExternalName"),
+        Column("cluster_ips", "list", "service addresses; empty for headless services"),
+        Column("load_balancer_ips", "list", "addresses in status.loadBalancer"),
+        Column("load_balancer_class", "str", "spec.loadBalancerClass"),
+        Column("requests_calico", "bool", "asks Calico for its address by annotation or spec.loadBalancerIP"),
+        EVIDENCE,
+    ),
+    key=("namespace", "service"),
+)
+
+EVENTS = Schema(
+    "kube.events",
+    "Events, as long as the API server keeps them (an hour unless set otherwise).",
+    (
+        Column("namespace", "str", "namespace of the object"),
+        Column("kind", "str", "kind of the object"),
+        Column("name", "str", "name of the object"),
+        Column("type", "str", "Normal or Warning"),
+        Column("reason", "str", "reason, one word"),
+        Column("message", "str", "message"),
+        Column("count", "int", "times seen", "events"),
+        Column("first", "time", "first seen"),
+        Column("last", "time", "last seen"),
+        Column("node", "str", "node of the component that said it"),
+        EVIDENCE,
+    ),
+)
+
+
+@table(NODES, needs=("nodes",))
+def nodes(objects: Objects) -> pd.DataFrame:
+    """One row a node; see :data:`NODES`."""
+    return objects.frame(NODES, _node)
+
+
+def _node(item: Object) -> Object:
+    meta, status = item["metadata"], item.get("status") or {}
+    notes = meta.get("annotations") or {}
+    own = (notes.get(f"{CALICO}{name}") for name in ("IPv4Address", "IPv6Address"))
+    return {
+        "node": meta["name"],
+        "addresses": [canonical_address(a["address"]) for a in status.get("addresses") or [] if a["type"] == "InternalIP"],
+        "calico_addresses": [canonical_address(a) for a in own if a],
+        "pod_cidrs": [canonical_cidr(c) for c in spec(item).get("podCIDRs") or []],
+        "system": (meta.get("labels") or {}).get("kubernetes.io/os", "linux"),
+        "schedulable": not spec(item).get("unschedulable", False),
+        "labels": labels(item),
+        "created": meta.get("creationTimestamp"),
+    }
+
+
+@table(TUNNEL_ADDRESSES, needs=("nodes",))
+def tunnels(objects: Objects) -> pd.DataFrame:
+    """One row a tunnel address; see :data:`TUNNEL_ADDRESSES`."""
+    return objects.frame(TUNNEL_ADDRESSES, _tunnels)
+
+
+def _tunnels(item: Object) -> list[Object]:
+    meta = item["metadata"]
+    notes = meta.get("annotations") or {}
+    return [
+        {"node": meta["name"], "type": type_, "address": canonical_address(notes[CALICO + key])}
+        for key, type_ in TUNNELS.items()
+        if notes.get(CALICO + key)
+    ]
+
+
+@table(PODS, needs=("pods",))
+def pods(objects: Objects) -> pd.DataFrame:
+    """One row a pod; see :data:`PODS`."""
+    return objects.frame(PODS, _pod)
+
+
+def _pod(item: Object) -> Object:
+    meta, status = item["metadata"], item.get("status") or {}
+    notes = _cni_annotations(meta)
+    containers = status.get("containerStatuses") or []
+    return {
+        "namespace": meta["namespace"],
+        "pod": meta["name"],
+        "node": spec(item).get("nodeName") or None,
+        "phase": status.get("phase"),
+        "host_network": bool(spec(item).get("hostNetwork", False)),
+        "finished": _finished(meta, status, notes),
+        "addresses": list(_addresses(status, notes)),
+        "ready": any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or []),
+        "restarts": sum(c.get("restartCount", 0) for c in containers),
+        "container_id": notes.get("containerID"),
+        "service_account": spec(item).get("serviceAccountName"),
+        "created": meta.get("creationTimestamp"),
+        "deleted": meta.get("deletionTimestamp"),
+        "labels": meta.get("labels") or {},
+        "annotations": notes,
+    }
+
+
+def _cni_annotations(meta: Object) -> dict[str, str]:
+    notes = meta.get("annotations") or {}
+    return {k.removeprefix(CNI): v for k, v in notes.items() if k.startswith(CNI)}
+
+
+def _finished(meta: Object, status: Object, notes: dict[str, str]) -> bool:
+    """Calico's rule: ended, or being deleted and the CNI plugin has emptied the podIP annotation."""
+    return status.get("phase") in FINISHED or bool(meta.get("deletionTimestamp") and notes.get("podIP") == "")
+
+
+def _addresses(status: Object, notes: dict[str, str]) -> Iterator[str]:
+    found = [i["ip"] for i in status.get("podIPs") or []] or [status.get("podIP")]
+    if not found[0]:
+        found = (notes.get("podIPs") or notes.get("podIP") or "").split(",")
+    return (canonical_address(a) for a in found if a)
+
+
+@table(ENDPOINTS, needs=("kube.pods",))
+def workload_endpoints(pods: pd.DataFrame) -> pd.DataFrame:
+    """One row for each pod that has a network of its own and a node; see :data:`ENDPOINTS`."""
+    own = pods[~pods["host_network"] & pods["node"].notna()]
+    return ENDPOINTS.frame(
+        {
+            "namespace": own["namespace"].tolist(),
+            "pod": own["pod"].tolist(),
+            "workload_endpoint": [_endpoint_name(n, p) for n, p in zip(own["node"], own["pod"], strict=True)],
+            "node": own["node"].tolist(),
+            "networks": [
+                [] if done else [f"{a}/{128 if ':' in a else 32}" for a in addresses]
+                for addresses, done in zip(own["addresses"], own["finished"], strict=True)
+            ],
+            "interface": [interface_name(n, p) for n, p in zip(own["namespace"], own["pod"], strict=True)],
+            "profiles": [
+                [f"kns.{n}", *([f"ksa.{n}.{s}"] if isinstance(s, str) and s else [])]
+                for n, s in zip(own["namespace"], own["service_account"], strict=True)
+            ],
+            "evidence": own["evidence"].tolist(),
+        }
+    )
+
+
+def _endpoint_name(node: str, pod: str) -> str:
+    return "-".join((node.replace("-", "--"), "k8s", pod.replace("-", "--"), "eth0"))
+
+
+def interface_name(namespace: str, pod: str, prefix: str = "cali") -> str:
+    """The name of a pod's interface on its node (source: workload_endpoint_default.go, VethNameForWorkload).
+
+    >>> interface_name("kube-system", "coredns-7bff495cd5-m4jwj")
+    'cali81077519599'
+    """
+    digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()
+    return prefix + digest[:11]
+
+
+@table(NAMESPACES, needs=("namespaces",))
+def namespaces(objects: Objects) -> pd.DataFrame:
+    """One row a namespace; see :data:`NAMESPACES`."""
+    return objects.frame(NAMESPACES, _namespace)
+
+
+def _namespace(item: Object) -> Object:
+    meta = item["metadata"]
+    return {"namespace": meta["name"], "labels": meta.get("labels") or {}, "annotations": _cni_annotations(meta)}
+
+
+@table(SERVICES, needs=("services",))
+def services(objects: Objects) -> pd.DataFrame:
+    """One row a service; see :data:`SERVICES`."""
+    return objects.frame(SERVICES, _service)
+
+
+def _service(item: Object) -> Object:
+    meta, body = item["metadata"], spec(item)
+    ingress = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    ips = body.get("clusterIPs") or [body.get("clusterIP")]
+    asks = {f"{CALICO}{k}" for k in ("ipv4pools", "ipv6pools", "loadBalancerIPs")}
+    return {
+        "namespace": meta["namespace"],
+        "service": meta["name"],
+        "type": body.get("type", "ClusterIP"),
+        "cluster_ips": [canonical_address(i) for i in ips if i and i != "None"],
+        "load_balancer_ips": [canonical_address(i["ip"]) for i in ingress if i.get("ip")],
+        "load_balancer_class": body.get("loadBalancerClass"),
+        "requests_calico": bool(asks & set(meta.get("annotations") or {})) or bool(body.get("loadBalancerIP")),
+    }
+
+
+@table(EVENTS, needs=("events",))
+def events(objects: Objects) -> pd.DataFrame:
+    """One row an event; see :data:`EVENTS`."""
+    return objects.frame(EVENTS, _event)
+
+
+def _event(item: Object) -> Object:
+    about, series = item.get("involvedObject") or {}, item.get("series") or {}
+    last = item.get("lastTimestamp") or series.get("lastObservedTime") or item.get("eventTime")
+    return {
+        "namespace": about.get("namespace"),
+        "kind": about.get("kind"),
+        "name": about.get("name"),
+        "type": item.get("type"),
+        "reason": item.get("reason"),
+        "message": item.get("message"),
+        "count": item.get("count") or series.get("count") or 1,
+        "first": item.get("firstTimestamp") or item.get("eventTime"),
+        "last": last or item["metadata"].get("creationTimestamp"),
+        "node": (item.get("source") or {}).get("host") or None,
+    }
+
+
+def pod_ref(row: Any) -> str:
+    """NS/POD of a row, as findings name pods."""
+    return f"{row.namespace}/{row.pod}"

@@ -1,0 +1,126 @@
+"""What a parser is, the registry of kinds, and what every parser does to text before it reads it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+
+import pandas as pd
+
+from calicokit.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a text: its number from 1 and its characters, without colours and line end."""
+
+    number: int
+    text: str
+
+
+class ParseError(ValueError):
+    """A line that a parser cannot read, in strict mode: which tool's, where, the line, and what was expected."""
+
+    def __init__(self, kind: str, line: Line, expected: str) -> None:
+        self.kind, self.line, self.expected = kind, line, expected
+        super().__init__(f"{kind}, line {line.number}: expected {expected}, found {line.text[:200]!r}")
+
+
+@dataclass
+class Parsed:
+    """The tables read from a text, and the lines that could not be read."""
+
+    kind: str
+    tables: dict[str, pd.DataFrame]
+    unparsed: list[Line] = field(default_factory=list)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The kind's main table."""
+        return self.tables[self.kind.replace("-", "_")]
+
+
+@dataclass
+class Text:
+    """A text to parse, and the place where a parser leaves what it cannot read."""
+
+    kind: str
+    text: str
+    strict: bool = False
+    unparsed: list[Line] = field(default_factory=list)
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that are not blank, without ANSI colours, carriage returns and trailing blanks."""
+        for number, line in enumerate(_ANSI.sub("", self.text).split("\n"), 1):
+            if stripped := line.rstrip():
+                yield Line(number, stripped)
+
+    def reject(self, line: Line, expected: str) -> None:
+        """Say that a line cannot be read: an error in strict mode, kept in ``unparsed`` otherwise."""
+        if self.strict:
+            raise ParseError(self.kind, line, expected)
+        self.unparsed.append(line)
+
+
+Read = Callable[[Text], dict[str, pd.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A registered parser: the kind's name, the tables it gives, and the first line of its documentation."""
+
+    name: str
+    schemas: tuple[Schema, ...]
+    read: Read
+
+    @property
+    def title(self) -> str:
+        return (self.read.__doc__ or "").strip().split("\n")[0]
+
+    @property
+    def verified(self) -> bool:
+        return all(s.verified for s in self.schemas)
+
+
+KINDS: dict[str, Kind] = {}
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def parser(name: str, *schemas: Schema) -> Callable[[Read], Read]:
+    """Register the decorated function as the parser of kind ``name``; the first schema is its main table's."""
+    if schemas[0].name != name.replace("-", "_"):
+        raise ValueError(f"the main table of {name} must be named {name.replace('-', '_')}")
+
+    def register(read: Read) -> Read:
+        KINDS[name] = Kind(name, schemas, read)
+        return read
+
+    return register
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """All kinds by name, with every parser module imported."""
+    package = importlib.import_module("calicokit.parsers")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"calicokit.parsers.{module.name}")
+    return KINDS
+
+
+def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
+    """Read a tool's output into tables.
+
+    Returns a :class:`Parsed` with ``.tables`` (name → DataFrame), ``.frame`` (the main one) and ``.unparsed``. Raises
+    ``KeyError`` for an unknown kind and, with ``strict``, :class:`ParseError` at the first line it cannot read.
+
+    >>> parse("calicoctl-ipam-show", "").frame.empty
+    True
+    """
+    source = Text(kind, text, strict)
+    tables = kinds()[kind].read(source)
+    return Parsed(kind, tables, source.unparsed)

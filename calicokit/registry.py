@@ -1,0 +1,89 @@
+"""The registry of tables: what each is built from. One road: evidence → base tables → analyses, all of them tables.
+
+A topic declares a table by decorating the pure function that builds it::
+
+    @table(BLOCKS, needs=("ipamblocks",))
+    def blocks(ipamblocks: Objects) -> pd.DataFrame: ...
+
+Names with a dot that are in :data:`TABLES` are tables, all others are ids of the catalog.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from calicokit.schema import Schema
+
+TOPICS = ("kube", "health", "cni", "ipam")
+"""The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
+
+ROOMS = ("tables", "analysis", "checks")
+
+Build = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """How a table is made.
+
+    ``needs``: inputs without which it is unknown. ``any_of``: at least one of these must be known. ``wants``: inputs
+    that make it better. The builder gets them in this order, None for what is unknown.
+    """
+
+    schema: Schema
+    build: Build
+    needs: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (*self.needs, *self.any_of, *self.wants)
+
+
+TABLES: dict[str, TableSpec] = {}
+
+
+def table(
+    schema: Schema, needs: tuple[str, ...] = (), any_of: tuple[str, ...] = (), wants: tuple[str, ...] = ()
+) -> Callable[[Build], Build]:
+    """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged."""
+
+    def register(build: Build) -> Build:
+        if schema.name in TABLES:
+            raise ValueError(f"table {schema.name} is declared twice")
+        TABLES[schema.name] = TableSpec(schema, build, needs, any_of, wants)
+        return build
+
+    return register
+
+
+@cache
+def load() -> dict[str, TableSpec]:
+    """All tables (and checks) of all topics, imported now; returns the registry."""
+    for topic in TOPICS:
+        package = importlib.import_module(f"calicokit.{topic}")
+        for room in ROOMS:
+            if importlib.util.find_spec(f"{package.__name__}.{room}"):
+                importlib.import_module(f"{package.__name__}.{room}")
+    return TABLES
+
+
+def evidence_of(names: tuple[str, ...]) -> Iterator[str]:
+    """The ids of all evidence that these tables or ids rest on, each once."""
+    seen: set[str] = set()
+    stack = list(reversed(names))
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in TABLES:
+            stack.extend(reversed(TABLES[name].inputs))
+        else:
+            yield name

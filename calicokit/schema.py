@@ -1,0 +1,135 @@
+"""What a table is: a pandas DataFrame with declared columns, the same for empty input as for full.
+
+A :class:`Schema` is the one source of a table's columns, dtypes, units and meanings: frames are built from it,
+``calicokit table --list`` prints it, and the tests hold every table to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from calicokit.evidence.model import Missing
+
+DTYPES = {
+    "str": "str",
+    "int": "Int64",  # counters and counts, nullable
+    "float": "float64",  # metrics, shares, and sizes that an IPv6 pool can take beyond 64 bits
+    "bool": "boolean",
+    "time": "datetime64[ns, UTC]",
+    "list": "object",
+    "map": "object",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, kind (a key of :data:`DTYPES`), what it means, and its unit where it has one."""
+
+    name: str
+    kind: str
+    meaning: str
+    unit: str = ""
+
+
+class SchemaError(ValueError):
+    """A frame is not what its schema declares."""
+
+
+class Table(pd.DataFrame):
+    """A DataFrame that knows whether it is empty or unknown.
+
+    ``unknown`` holds the :class:`~calicokit.evidence.model.Missing` evidence without which the table could not be
+    built. Such a table has its columns and no rows, and says so when it is shown, so that "could not be seen" is
+    never read as "there is none". Anything computed from a Table is a plain DataFrame.
+    """
+
+    _metadata = ["unknown"]  # noqa: RUF012 (pandas' own protocol for subclasses)
+    unknown: tuple[Missing, ...]
+
+    def __init__(self, data: Any = None, *, unknown: tuple[Missing, ...] = (), **kwargs: Any) -> None:
+        super().__init__(data, **kwargs)
+        object.__setattr__(self, "unknown", unknown)
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _unknown_text(self) -> str:
+        return "unknown, not empty: " + "; ".join(str(m) for m in self.unknown)
+
+    def __repr__(self) -> str:
+        return self._unknown_text() if self.unknown else super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        if not self.unknown:
+            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
+        from html import escape
+
+        return f"<p><b>{escape(self._unknown_text())}</b></p>"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The declared shape of one table.
+
+    ``name`` is ``topic.table`` for the kit's tables and the kind's name for parsers' tables; ``key`` names the columns
+    that tell rows apart; ``verified`` is False where the format behind it was seen in no recording (``source`` then
+    says where it is known from).
+    """
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    verified: bool = True
+    source: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.columns]
+
+    def frame(self, data: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
+        """A frame of exactly these columns and dtypes, from columns or from rows; absent columns are null.
+
+        Raises :class:`SchemaError` for a column that the schema does not declare or a value of another kind.
+        """
+        rows = data if isinstance(data, Mapping) else _columns(data, self.names)
+        stray = set(rows) - set(self.names)
+        if stray:
+            raise SchemaError(f"{self.name}: columns {sorted(stray)} are not declared")
+        length = next((len(v) for v in rows.values()), 0)
+        made = {c.name: _series(self.name, c, rows.get(c.name), length) for c in self.columns}
+        return pd.DataFrame(made, columns=pd.Index(self.names))
+
+    def check(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame itself, if its columns and dtypes are the declared ones; else :class:`SchemaError`."""
+        if list(frame.columns) != self.names:
+            raise SchemaError(f"{self.name}: columns are {list(frame.columns)}, declared are {self.names}")
+        for column in self.columns:
+            if str(frame[column.name].dtype) != DTYPES[column.kind]:
+                raise SchemaError(
+                    f"{self.name}.{column.name}: dtype is {frame[column.name].dtype}, declared {DTYPES[column.kind]}"
+                )
+        return frame
+
+
+def _columns(rows: Iterable[Mapping[str, Any]], names: list[str]) -> dict[str, list[Any]]:
+    rows = list(rows)
+    stray = {k for r in rows for k in r} - set(names)
+    return {n: [r.get(n) for r in rows] for n in [*names, *stray]}
+
+
+def _series(table: str, column: Column, values: Sequence[Any] | None, length: int) -> pd.Series[Any]:
+    if values is None:
+        values = [None] * length
+    try:
+        if column.kind == "time":
+            return pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).astype("datetime64[ns, UTC]")
+        return pd.Series(values, dtype=DTYPES[column.kind])  # type: ignore[call-overload,no-any-return]
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"{table}.{column.name}: not a column of kind {column.kind}: {error}") from error

@@ -94,6 +94,11 @@ class Cluster:
 
         return run_checks(self, progress)
 
+    def given(self, name: str) -> Any:
+        """An input of a builder or check: a table, ``@now``, or raw evidence; None where it is unknown."""
+        value = self._input(name)
+        return None if _is_unknown(value) else value
+
     def fetch(self, names: Iterable[str]) -> None:
         """Ask the source, in bulk, for the evidence that these tables rest on and that has not been asked for yet."""
         registry.load()
@@ -140,9 +145,15 @@ class Cluster:
             lost += spec.any_of
         if lost:
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
-        frame = spec.build(*(None if _is_unknown(v) else v for v in inputs.values()))
-        self._note_problems(inputs.values())
-        return Table(spec.schema.check(frame))
+        try:
+            frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # An input of a shape nobody foresaw costs this table, not the whole answer.
+            self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
+            return Table(spec.schema.frame(), unknown=(hole,))
+        finally:
+            self._note_problems(inputs.values())
+        return Table(frame)
 
     def _input(self, name: str) -> Any:
         """A table, the objects of an API list, or evidence (a list for what every node has); None where unknown."""

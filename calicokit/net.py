@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix:  # also a range of addresses that is no power of two
     """A prefix as numbers: version 4 or 6, first and last address (both included)."""
 
     version: int
@@ -62,3 +62,29 @@ def overlapping(prefixes: Iterable[tuple[Any, Prefix]]) -> list[tuple[Any, Any]]
         found += [(n, name) for n, _ in open_]
         open_.append((name, net))
     return found
+
+
+def merge(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """The same space as disjoint ranges in order of address."""
+    merged: list[Prefix] = []
+    for net in sorted(prefixes, key=lambda p: (p.version, p.first)):
+        if merged and merged[-1].version == net.version and net.first <= merged[-1].last + 1:
+            merged[-1] = Prefix(net.version, merged[-1].first, max(merged[-1].last, net.last))
+        else:
+            merged.append(net)
+    return merged
+
+
+def measure(net: Prefix, ranges: list[Prefix]) -> int:
+    """How many addresses of ``net`` lie in these disjoint ranges."""
+    return sum(min(net.last, r.last) - max(net.first, r.first) + 1 for r in ranges if r.overlaps(net))
+
+
+def gaps(net: Prefix, ranges: list[Prefix]) -> list[Prefix]:
+    """What is left of ``net`` between these disjoint, ordered ranges."""
+    left, start = [], net.first
+    for taken in (r for r in ranges if r.overlaps(net)):
+        if taken.first > start:
+            left.append(Prefix(net.version, start, taken.first - 1))
+        start = taken.last + 1
+    return [*left, Prefix(net.version, start, net.last)] if start <= net.last else left

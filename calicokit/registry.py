@@ -11,7 +11,7 @@ Names with a dot that are in :data:`TABLES` are tables, all others are ids of th
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +19,8 @@ from typing import Any
 
 from calicokit.schema import Schema
 
-TOPICS = ("kube", "health", "cni", "ipam")
+TOPICS = ("kube", "health", "cni", "bgp", "ipam")
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
-
-ROOMS = ("tables", "analysis", "checks")
 
 Build = Callable[..., Any]
 
@@ -68,9 +66,9 @@ def load() -> dict[str, TableSpec]:
     """All tables (and checks) of all topics, imported now; returns the registry."""
     for topic in TOPICS:
         package = importlib.import_module(f"calicokit.{topic}")
-        for room in ROOMS:
-            if importlib.util.find_spec(f"{package.__name__}.{room}"):
-                importlib.import_module(f"{package.__name__}.{room}")
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name != "figures":  # they compute nothing, and plotly is slow to import
+                importlib.import_module(f"{package.__name__}.{module.name}")
     return TABLES
 
 

@@ -80,8 +80,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
             blocked.update(check.ids if check.critical else ())
             cluster.note(*(Missing(m.id, f"{m.why} (needed for {', '.join(check.ids)})", m.node) for m in holes))
             continue
-        wants = (cluster.table(w) for w in check.wants)
-        found += check.run(*(cluster.table(n) for n in check.needs), *(None if w.unknown else w for w in wants))
+        found += check.run(*(cluster.given(name) for name in (*check.needs, *check.wants)))
         cluster.checked(*check.ids)
     return Findings(rank(found), cluster.coverage, blocked)
 

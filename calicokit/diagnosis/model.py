@@ -61,7 +61,8 @@ class Rows:
 class Finding:
     """What is wrong, where, how we know, and what to do.
 
-    ``explained_by`` is the id of the finding that is its cause, where another one is.
+    ``explained_by`` is the id of the finding that is its cause, where another one is; ``about`` names what else it
+    concerns, for the rules that explain one finding by another.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Finding:
     severity: str
     evidence: tuple[Rows, ...] = ()
     explained_by: str = ""
+    about: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -106,18 +108,26 @@ def _words(value: Any) -> str:
     return ", ".join(map(str, value[:3])) + (f" and {len(value) - 3} more" if len(value) > 3 else "")
 
 
-def finding(id: str, *, severity: str = "", evidence: Iterable[Rows] = (), **texts: Any) -> Finding:  # noqa: A002
+def finding(
+    id: str,  # noqa: A002
+    *,
+    subject: Mapping[str, Any],
+    cause: str,
+    remedy: str,
+    severity: str = "",
+    evidence: Iterable[Rows] = (),
+    about: Iterable[str] = (),
+) -> Finding:
     """A finding in the vocabulary's words: its severity unless another is given, its subject's keys held to.
 
-    ``texts`` are ``subject``, ``cause`` and ``remedy``. Raises ``ValueError`` for a subject with other keys than the
-    vocabulary declares.
+    Raises ``ValueError`` for a subject with other keys than the vocabulary declares.
     """
     word = vocabulary()[id]
-    subject = {k: sorted(v) if isinstance(v, (list, set, tuple)) else v for k, v in texts["subject"].items()}
-    if tuple(subject) != word.subject:
-        raise ValueError(f"{id}: the subject has the keys {tuple(subject)}, the vocabulary says {word.subject}")
+    told = {k: sorted(v) if isinstance(v, (list, set, tuple)) else v for k, v in subject.items()}
+    if tuple(told) != word.subject:
+        raise ValueError(f"{id}: the subject has the keys {tuple(told)}, the vocabulary says {word.subject}")
     rows = tuple(r for r in evidence if r.count)
-    return Finding(id, subject, texts["cause"], texts["remedy"], severity or word.severity, rows)
+    return Finding(id, told, cause, remedy, severity or word.severity, rows, about=frozenset(about))
 
 
 @dataclass(frozen=True)
@@ -161,17 +171,16 @@ def explains(cause: str, effect: str) -> Callable[[Explains], Explains]:
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Most likely root cause first; a finding that another explains comes right after it.
+    """Root causes first, the most severe before the others; then what they explain, in the order of their causes.
 
-    Roots are ordered by severity, then by the order in which the checks are registered, which is from cause to effect.
+    Within a severity the order is that in which the checks are registered, which goes from cause to effect.
     """
     every = list(findings)
     found = [_explained(f, every) for f in every]
     roots = sorted((f for f in found if not f.explained_by), key=lambda f: -SEVERITIES.index(f.severity))
-    ordered: list[Finding] = []
-    for root in roots:
-        ordered += [root, *(f for f in found if f.explained_by == root.id and f not in ordered)]
-    return ordered + [f for f in found if f not in ordered]
+    place = {f.id: i for i, f in reversed(list(enumerate(roots)))}
+    effects = sorted((f for f in found if f.explained_by), key=lambda f: place.get(f.explained_by, len(roots)))
+    return roots + effects
 
 
 def _explained(effect: Finding, findings: list[Finding]) -> Finding:

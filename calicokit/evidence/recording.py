@@ -68,7 +68,8 @@ class Recording:
         """Answer each want from its file."""
         for want in wants:
             item = CATALOG[want.id]
-            for answer in self._series(want, item) if want.series else [self._one(want, item)]:
+            answers = list(self._series(want, item)) if want.series else [self._one(want, item)]
+            for answer in answers or [Missing(want.id, "not sampled over time in this recording", want.node)]:
                 yield want, answer
 
     def _one(self, want: Want, item: Item) -> Answer:

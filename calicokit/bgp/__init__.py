@@ -1,0 +1,1 @@
+"""BGP: who peers with whom."""

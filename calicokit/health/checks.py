@@ -1,0 +1,107 @@
+"""Checks of Calico's own components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.diagnosis.model import Finding, Rows, check, explains, finding
+from calicokit.kube.tables import pod_ref
+
+STARTING = pd.Timedelta(seconds=90)
+"""A pod younger than this is starting."""
+
+KEEPS = 3
+RECENT = pd.Timedelta(hours=1)
+"""A pod keeps restarting if it did so three times and last within the hour, or waits to be restarted."""
+
+
+@check("datastore-not-ready", needs=("health.datastore",))
+def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
+    """ClusterInformation says that the datastore is locked."""
+    for row in datastore[datastore["datastore_ready"].eq(False)].itertuples():
+        yield finding(
+            "datastore-not-ready",
+            subject={},
+            cause="ClusterInformation says datastoreReady: false, so IPAM is locked and no new pod gets a network.",
+            remedy="If no migration or upgrade is running, unlock it: calicoctl datastore migrate unlock.",
+            evidence=[Rows.of("clusterinformations", "health.datastore", [{"evidence": row.evidence}])],
+        )
+
+
+@check("calico-pod-oomkilled", needs=("health.pods",))
+def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
+    """A container of Calico's was killed for want of memory."""
+    for pod in pods[pods["oom_killed"]].itertuples():
+        yield finding(
+            "calico-pod-oomkilled",
+            subject={"pod": pod_ref(pod)},
+            cause=f"A container of {pod_ref(pod)} on {pod.node} was killed for want of memory ({_when(pod)}; "
+            f"{pod.restarts} restarts).",
+            remedy=f"Raise the memory limit of {pod.component}, or find what grows: its metrics "
+            "(process_resident_memory_bytes), the number of policies and endpoints.",
+            evidence=[_row(pod)],
+        )
+
+
+@check("calico-pod-restarting", needs=("health.pods",), wants=("@now",))
+def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
+    """A Calico pod keeps restarting, now."""
+    recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
+    again = (pods["waiting"] == "CrashLoopBackOff") | ((pods["restarts"] >= KEEPS) & recent)
+    for pod in pods[again & pods["deleted"].isna()].itertuples():
+        yield finding(
+            "calico-pod-restarting",
+            subject={"pod": pod_ref(pod)},
+            cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
+            + (f"; now it waits: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
+            remedy=f"kubectl logs -n {pod.namespace} {pod.pod} --previous; kubectl describe pod -n {pod.namespace} "
+            f"{pod.pod}.",
+            evidence=[_row(pod)],
+        )
+
+
+@check("calico-pod-not-ready", needs=("health.pods",), wants=("@now", "health.node_conditions"))
+def not_ready(
+    pods: pd.DataFrame, now: pd.Timestamp | None = None, conditions: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """A Calico pod that should be ready is not, and is not just starting or going."""
+    old = True if now is None else now - pods["created"] > STARTING
+    down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna() & old]
+    lost = set() if conditions is None else set(_down(conditions))
+    for pod in down.itertuples():
+        where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
+        why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
+        if pod.node in lost:
+            why.append("its node is not ready either")
+        yield finding(
+            "calico-pod-not-ready",
+            subject={"pod": pod_ref(pod)},
+            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason is given'}.",
+            remedy=f"kubectl describe pod -n {pod.namespace} {pod.pod} shows the probe's answer; then its logs.",
+            evidence=[_row(pod)],
+        )
+
+
+def _down(conditions: pd.DataFrame) -> pd.Series[str]:
+    return conditions[(conditions["condition"] == "Ready") & ~conditions["good"]]["node"]
+
+
+def _when(pod: Any) -> str:
+    reason = f" ({pod.last_reason})" if isinstance(pod.last_reason, str) else ""
+    return "time unknown" if pd.isna(pod.last_exit) else f"last at {pod.last_exit:%Y-%m-%d %H:%M:%S} UTC{reason}"
+
+
+def _row(pod: Any) -> Rows:
+    return Rows.of("pods", "health.pods", [{"namespace": pod.namespace, "pod": pod.pod}], pod.node)
+
+
+def _same_pod(cause: Finding, effect: Finding) -> bool:
+    return bool(cause.subject["pod"] == effect.subject["pod"])
+
+
+explains("calico-pod-oomkilled", "calico-pod-restarting")(_same_pod)
+explains("calico-pod-oomkilled", "calico-pod-not-ready")(_same_pod)
+explains("calico-pod-restarting", "calico-pod-not-ready")(_same_pod)

@@ -1,0 +1,246 @@
+"""Calico's own components: where they run, whether they are well, how they were installed, which version they are.
+
+Facts: reference/versions.md, section 2 (namespaces and labels of manifest and operator installs).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.model import Evidence
+from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.kube.tables import EVIDENCE
+from calicokit.registry import table
+from calicokit.schema import Column, Schema
+
+COMPONENTS = {
+    "calico-node": "calico-node",
+    "canal": "calico-node",
+    "calico-node-windows": "calico-node-windows",
+    "calico-kube-controllers": "kube-controllers",
+    "calico-typha": "typha",
+    "calico-apiserver": "apiserver",
+    "tigera-operator": "operator",
+}
+"""The k8s-app label of Calico's pods → what they are."""
+
+INSTALLS = {"calico-system": "operator", "kube-system": "manifest"}
+
+PODS = Schema(
+    "health.pods",
+    "Calico's own pods.",
+    (
+        Column("component", "str", "calico-node, kube-controllers, typha, apiserver, operator"),
+        Column("namespace", "str", "namespace"),
+        Column("pod", "str", "pod"),
+        Column("node", "str", "its node"),
+        Column("phase", "str", "status.phase"),
+        Column("ready", "bool", "condition Ready; the kubelet's word, which a dead Felix may outlive"),
+        Column("ready_since", "time", "last change of that condition"),
+        Column("message", "str", "what its conditions or containers say where it is not ready"),
+        Column("waiting", "str", "reason for which a container waits, such as CrashLoopBackOff"),
+        Column("restarts", "int", "restarts of all its containers", "restarts"),
+        Column("last_exit", "time", "when a container last ended"),
+        Column("last_reason", "str", "why it ended: OOMKilled, Error, Completed"),
+        Column("oom_killed", "bool", "a container's last state is OOMKilled"),
+        Column("created", "time", "creation time"),
+        Column("deleted", "time", "when its deletion was asked for"),
+        Column("images", "list", "images of its containers"),
+        Column("version", "str", "version in the image's tag; null for tags that name none"),
+        EVIDENCE,
+    ),
+    key=("namespace", "pod"),
+)
+
+INSTALL = Schema(
+    "health.install",
+    "How Calico was installed and what it says of itself: one row.",
+    (
+        Column("install", "str", "operator, manifest or unknown"),
+        Column("namespace", "str", "namespace of calico-node"),
+        Column("version", "str", "version in calico-node's image; null if the tag names none"),
+        Column("cluster_version", "str", "ClusterInformation's calicoVersion"),
+        Column("cluster_type", "str", "ClusterInformation's clusterType"),
+        Column("datastore_ready", "bool", "ClusterInformation's datastoreReady; null where unknown"),
+        Column("typha", "bool", "a Typha runs"),
+        Column("backend", "str", "CALICO_NETWORKING_BACKEND of calico-node: bird, vxlan or none; null where not set"),
+    ),
+)
+
+CONDITIONS = Schema(
+    "health.node_conditions",
+    "Conditions of the nodes.",
+    (
+        Column("node", "str", "node"),
+        Column("condition", "str", "Ready, NetworkUnavailable, MemoryPressure, …"),
+        Column("status", "str", "True, False or Unknown"),
+        Column("good", "bool", "the status is the one it should be"),
+        Column("reason", "str", "reason"),
+        Column("message", "str", "message"),
+        Column("since", "time", "last change"),
+        EVIDENCE,
+    ),
+    key=("node", "condition"),
+)
+
+READINESS = Schema(
+    "health.readiness",
+    "What Felix answers on each node when it is asked whether it is ready.",
+    (
+        Column("node", "str", "node"),
+        Column("ready", "bool", "the command ended with status 0; null where the status is not known"),
+        Column("said", "str", "what the command printed"),
+        Column("command", "str", "the command"),
+        EVIDENCE,
+    ),
+    key=("node",),
+)
+
+DATASTORE = Schema(
+    "health.datastore",
+    "ClusterInformation: what Calico says of the cluster and of its datastore.",
+    (
+        Column("cluster_version", "str", "calicoVersion"),
+        Column("cluster_type", "str", "clusterType"),
+        Column("datastore_ready", "bool", "datastoreReady; false locks IPAM and stops new pods"),
+        EVIDENCE,
+    ),
+)
+
+_VERSION = re.compile(r":(v?\d+\.\d+[^@\s]*)")
+
+
+@table(PODS, needs=("pods",))
+def pods(objects: Objects) -> pd.DataFrame:
+    """One row for each pod of Calico's; see :data:`PODS`."""
+    return objects.frame(PODS, _pod)
+
+
+def _pod(item: Object) -> list[Object]:
+    meta, status = item["metadata"], item.get("status") or {}
+    component = COMPONENTS.get((meta.get("labels") or {}).get("k8s-app", ""))
+    if component is None:
+        return []
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    ready: Object = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+    ends = [e for c in containers if (e := _last_end(c))]
+    last = max(ends, key=lambda e: str(e.get("finishedAt") or ""), default={})
+    images = [c["image"] for c in spec(item).get("containers") or []]
+    waits = [w for c in containers if (w := (c.get("state") or {}).get("waiting"))]
+    row = {
+        "component": component,
+        "namespace": meta["namespace"],
+        "pod": meta["name"],
+        "node": spec(item).get("nodeName"),
+        "phase": status.get("phase"),
+        "ready": ready.get("status") == "True",
+        "ready_since": ready.get("lastTransitionTime"),
+        "message": next((m for m in [ready.get("message"), *(w.get("message") for w in waits)] if m), None),
+        "waiting": next((w.get("reason") for w in waits), None),
+        "restarts": sum(c.get("restartCount", 0) for c in containers),
+        "last_exit": last.get("finishedAt"),
+        "last_reason": last.get("reason"),
+        "oom_killed": any(e.get("reason") == "OOMKilled" for e in ends),
+        "created": meta.get("creationTimestamp"),
+        "deleted": meta.get("deletionTimestamp"),
+        "images": images,
+        "version": version_of(images),
+    }
+    return [row]
+
+
+def _last_end(container: Object) -> Object:
+    """How a container last ended: now, if it is down, else the time before."""
+    state: Object = (container.get("state") or {}).get("terminated") or {}
+    return state or (container.get("lastState") or {}).get("terminated") or {}
+
+
+def version_of(images: list[str]) -> str | None:
+    """The version in an image's tag.
+
+    >>> version_of(["quay.io/calico/node:v3.30.2@sha256:ab"])
+    'v3.30.2'
+    """
+    return next((m[1] for i in images if (m := _VERSION.search(i))), None)
+
+
+@table(INSTALL, needs=("health.pods",), wants=("health.datastore", "pods"))
+def install(calico: pd.DataFrame, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
+    """One row; see :data:`INSTALL`. calico-node's namespace tells the install."""
+    nodes = calico[calico["component"] == "calico-node"]
+    namespace = nodes["namespace"].mode()
+    home = str(namespace.iloc[0]) if len(namespace) else None
+    said = datastore.iloc[0].to_dict() if datastore is not None and len(datastore) else {}
+    row = {
+        "install": INSTALLS.get(home or "", "unknown"),
+        "namespace": home,
+        "version": next(iter(nodes["version"].dropna()), None),
+        "cluster_version": said.get("cluster_version"),
+        "cluster_type": said.get("cluster_type"),
+        "datastore_ready": said.get("datastore_ready"),
+        "typha": bool((calico["component"] == "typha").any()),
+        "backend": next((b for b in pods.rows(_backend) if b), None) if pods is not None else None,
+    }
+    return INSTALL.frame([row])
+
+
+def _backend(item: Object) -> str | None:
+    if (item["metadata"].get("labels") or {}).get("k8s-app") not in ("calico-node", "canal"):
+        return None
+    variables = [e for c in spec(item)["containers"] for e in c.get("env") or []]
+    return next((e.get("value") for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)
+
+
+@table(CONDITIONS, needs=("nodes",))
+def node_conditions(objects: Objects) -> pd.DataFrame:
+    """One row for each node and condition; see :data:`CONDITIONS`."""
+    return objects.frame(CONDITIONS, _conditions)
+
+
+def _conditions(item: Object) -> list[Object]:
+    node = item["metadata"]["name"]
+    return [
+        {
+            "node": node,
+            "condition": c["type"],
+            "status": c["status"],
+            "good": c["status"] == ("True" if c["type"] == "Ready" else "False"),
+            "reason": c.get("reason"),
+            "message": c.get("message"),
+            "since": c.get("lastTransitionTime"),
+        }
+        for c in (item.get("status") or {}).get("conditions") or []
+    ]
+
+
+@table(READINESS, needs=("felix-ready",))
+def readiness(answers: list[Evidence]) -> pd.DataFrame:
+    """One row for each node that was asked; see :data:`READINESS`."""
+    return READINESS.frame(
+        [
+            {
+                "node": e.node,
+                "ready": None if e.exit is None else e.exit == 0,
+                "said": f"{e.decode()}{e.stderr}".strip() or None,
+                "command": e.command or None,
+                "evidence": e.ref,
+            }
+            for e in answers
+        ]
+    )
+
+
+@table(DATASTORE, needs=("clusterinformations",))
+def datastore(objects: Objects) -> pd.DataFrame:
+    """One row for each ClusterInformation (there is one, ``default``); see :data:`DATASTORE`."""
+    return objects.frame(
+        DATASTORE,
+        lambda item: {
+            "cluster_version": spec(item).get("calicoVersion") or None,
+            "cluster_type": spec(item).get("clusterType"),
+            "datastore_ready": spec(item).get("datastoreReady"),
+        },
+    )

@@ -1,0 +1,428 @@
+"""Checks of IPAM. What each finding is called and how loud it is stands in diagnosis/findings.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.cni.checks import error_rows, named
+from calicokit.cni.causes import POOLS_IN_ERROR
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.ipam.owners import YOUNG
+from calicokit.ipam.tables import pool_prefixes
+from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
+from calicokit.kube.tables import pod_ref
+from calicokit.net import overlapping, prefix
+
+NEARLY = 0.85
+MANY_HANDLES = 1000
+PATIENCE = 30.0
+"""Without an error of the CNI plugin, a pod counts as waiting for an address after this many seconds."""
+
+
+def _waits(waiting: pd.DataFrame, *causes: str) -> pd.DataFrame:
+    """Pods with one of these errors, and pods without any error that have waited for a while."""
+    silent = waiting["cause"].isna() & ~(waiting["seconds"] < PATIENCE)
+    return waiting[waiting["cause"].isin(causes) | silent]
+
+
+def _pod_rows(waiting: pd.DataFrame) -> Rows:
+    keys = [{"namespace": r.namespace, "pod": r.pod} for r in waiting.itertuples()]
+    return Rows.of("pods", "ipam.waiting", keys)
+
+
+def _names(waiting: pd.DataFrame) -> list[str]:
+    return sorted(pod_ref(r) for r in waiting.itertuples())
+
+
+# ---- pools and what waits for them
+
+
+@check("ipam-exhausted", needs=("ipam.utilisation", "ipam.waiting"))
+def exhausted(utilisation: pd.DataFrame, waiting: pd.DataFrame) -> Iterator[Finding]:
+    """Pods wait, and all pools that they may use are full."""
+    full = _waits(waiting[waiting["free"] == 0], "exhausted")
+    for pool in utilisation[~utilisation["disabled"]].itertuples():
+        mine = full[[pool.pool in (pools or []) for pools in full["pools"]]]
+        if not len(mine):
+            continue
+        reserved = f", {pool.reserved:.0f} are reserved" if pool.reserved == pool.reserved and pool.reserved else ""
+        yield finding(
+            "ipam-exhausted",
+            subject={"pool": pool.pool},
+            cause=f"Pool {pool.pool} ({pool.cidr}) has no free address: {pool.allocated} of {pool.capacity:.0f} are "
+            f"in use{reserved}; {named(_names(mine))}.",
+            remedy="Add an IP pool (no node needs a restart), or free addresses: scale down, or release what is leaked "
+            "(ipam.release_plan). The CIDR and block size of a pool cannot be changed.",
+            evidence=[_pod_rows(mine), Rows.of("ippools", "ipam.utilisation", [{"pool": pool.pool}])],
+        )
+
+
+@check("ipam-exhausted", needs=("cni.errors",), wants=("ipam.waiting", "ipam.utilisation", "ipam.pools"))
+def exhausted_by_word(
+    errors: pd.DataFrame,
+    waiting: pd.DataFrame | None = None,
+    utilisation: pd.DataFrame | None = None,
+    pools: pd.DataFrame | None = None,
+) -> Iterator[Finding]:
+    """Where the objects are not known, the CNI plugin's own words: it found every pool full."""
+    if waiting is not None and utilisation is not None:
+        return
+    full = errors[errors["open"] & (errors["cause"] == "exhausted")]
+    by_cidr = {} if pools is None else dict(zip(pools["cidr"], pools["pool"], strict=True))
+    tried = full.assign(cidr=[(m["pools"] if (m := POOLS_IN_ERROR.search(e)) else UNKNOWN) for e in full["error"]])
+    for cidrs, group in tried.groupby("cidr"):
+        name = by_cidr.get(cidrs, UNKNOWN)
+        yield finding(
+            "ipam-exhausted",
+            subject={"pool": name},
+            cause=f"The CNI plugin finds no free address in {cidrs} on {', '.join(sorted(set(group['node'].dropna())))}"
+            f"; {named(_names(group))}.",
+            remedy="Add an IP pool or free addresses; list ippools, ipamblocks and pods to see what fills it.",
+            evidence=error_rows(group),
+        )
+
+
+@check("ipam-nearly-exhausted", needs=("ipam.utilisation",), wants=("ipam.waiting", "ipam.config"))
+def nearly_exhausted(
+    utilisation: pd.DataFrame, waiting: pd.DataFrame | None = None, config: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """A pool that is used above 85 %, or, under strictAffinity, has no whole block left to claim."""
+    strict = config is not None and bool(config["strict_affinity"].iloc[0])
+    needed = [] if waiting is None else list(_waits(waiting[waiting["free"] == 0], "exhausted")["pools"])
+    for pool in utilisation[~utilisation["disabled"]].itertuples():
+        if any(pool.pool in (pools or []) for pools in needed):
+            continue  # exhausted
+        no_block = strict and pool.blocks_unclaimed == 0 and pool.blocks_empty == 0
+        if pool.used <= NEARLY and not no_block:
+            continue
+        why = "strictAffinity forbids borrowing and no whole block is left to claim" if no_block else "nobody waits yet"
+        yield finding(
+            "ipam-nearly-exhausted",
+            subject={"pool": pool.pool},
+            cause=f"Pool {pool.pool} ({pool.cidr}) is {pool.used:.0%} in use, {pool.free:.0f} addresses are free; {why}.",
+            remedy="Add an IP pool before it is full; ipam.forecast tells how long it lasts if samples over time exist.",
+            evidence=[Rows.of("ipamblocks", "ipam.utilisation", [{"pool": pool.pool}])],
+        )
+
+
+@check("ipam-strict-affinity-full", needs=("ipam.waiting",), wants=("ipam.config", "ipam.node_utilisation"))
+def strict_affinity_full(
+    waiting: pd.DataFrame, config: pd.DataFrame | None = None, node_use: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """Pods wait on a node that may not take the addresses which its pools still have."""
+    barred = waiting["cause"].isin(["strict-affinity", "block-limit"])
+    silent = waiting["cause"].isna() & (waiting["seconds"] >= PATIENCE)
+    computed = silent & (waiting["free"] > 0) & (waiting["assignable"] == 0)
+    limit = DEFAULT_MAX_BLOCKS if config is None else int(config["max_blocks_per_host"].iloc[0]) or DEFAULT_MAX_BLOCKS
+    owned = {} if node_use is None else node_use.groupby("node")["blocks"].max().to_dict()
+    for node, group in waiting[barred | computed].groupby("node"):
+        at_limit = owned.get(node, 0) >= limit or (group["cause"] == "block-limit").any()
+        why = f"it owns {owned.get(node, limit)} blocks of {limit} it may own" if at_limit else (
+            "strictAffinity forbids borrowing, its own blocks are full and no whole block is left"
+        )
+        free = group["free"].max()
+        left = f"its pools still have {free:.0f} free addresses" if free == free else "its pools may have free addresses"
+        yield finding(
+            "ipam-strict-affinity-full",
+            subject={"node": node},
+            cause=f"{node} may take no address although {left}: {why}; {named(_names(group))}.",
+            remedy="Raise maxBlocksPerHost (it needs strictAffinity), or spread the pods."
+            if at_limit
+            else "Add a pool, free whole blocks, or, without Windows nodes, turn strictAffinity off.",
+            evidence=[_pod_rows(group), Rows.of("ipamconfigs", "ipam.node_utilisation", [{"node": node}])],
+        )
+
+
+@check("ippool-disabled", needs=("ipam.waiting", "ipam.pools"), wants=("ipam.pod_pools",))
+def pool_disabled(waiting: pd.DataFrame, pools: pd.DataFrame, choices: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Pods wait, may use no pool, and would if a pool were not disabled."""
+    stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool", "pool-not-enabled")
+    if choices is None or not len(stuck):
+        return
+    would = stuck[["namespace", "pod"]].merge(choices[choices["why"].eq("disabled")], on=["namespace", "pod"])
+    for pool, group in would.groupby("pool"):
+        cidr = pools.loc[pools["pool"] == pool, "cidr"].iloc[0]
+        by_name = "asks for it by name" if (group["asked_by"] != "selectors").any() else "has no enabled pool instead"
+        yield finding(
+            "ippool-disabled",
+            subject={"pool": pool},
+            cause=f"Pool {pool} ({cidr}) is disabled, and what needs it {by_name}; {named(_names(group))}.",
+            remedy=f"Enable it: set spec.disabled of IPPool {pool} to false; or add another pool that these pods may use.",
+            evidence=[_pod_rows(group), Rows.of("ippools", "ipam.pools", [{"pool": pool}])],
+        )
+
+
+def _without_pool(waiting: pd.DataFrame) -> pd.Series[bool]:
+    return pd.Series([isinstance(p, list) and not p for p in waiting["pools"]], index=waiting.index, dtype=bool)
+
+
+@check("ippool-nodeselector", needs=("ipam.waiting", "ipam.pools", "ipam.node_pools"))
+def pool_node_selector(
+    waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: pd.DataFrame
+) -> Iterator[Finding]:
+    """Pods wait on nodes that the nodeSelectors of all enabled pools leave out."""
+    stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool")
+    for version, group in stuck.groupby("version"):
+        enabled = pools[~pools["disabled"] & (pools["version"] == version)]["pool"]
+        left_out = node_pools[node_pools["pool"].isin(enabled) & node_pools["why"].fillna("").str.startswith("nodeSel")]
+        usable = node_pools[node_pools["usable"] & (node_pools["version"] == version)]["node"]
+        nodes = sorted(set(group["node"]) & set(left_out["node"]) - set(usable))
+        if not nodes:
+            continue
+        barred = left_out[left_out["node"].isin(nodes)].drop_duplicates("pool")
+        mine = group[group["node"].isin(nodes)]
+        yield finding(
+            "ippool-nodeselector",
+            subject={"pool": ", ".join(sorted(barred["pool"])), "nodes": nodes},
+            cause=f"No enabled IPv{version} pool selects {', '.join(nodes[:3])}: "
+            + "; ".join(f"{r.pool}: {r.why}" for r in barred.itertuples())
+            + f"; {named(_names(mine))}.",
+            remedy="Label the nodes as the selector asks, change the pool's nodeSelector, or add a pool for these nodes.",
+            evidence=[_pod_rows(mine), Rows.of("ippools", "ipam.node_pools", [
+                {"node": r.node, "pool": r.pool} for r in left_out[left_out["node"].isin(nodes)].itertuples()
+            ])],
+        )
+
+
+# ---- addresses
+
+
+@check("ipam-duplicate", needs=("ipam.duplicates",))
+def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
+    """One address used by several."""
+    for row in duplicates.itertuples():
+        recorded = f"IPAM gave it to {row.allocated_to}" if isinstance(row.allocated_to, str) else "IPAM gave it to nobody"
+        yield finding(
+            "ipam-duplicate",
+            subject={"address": row.address, "owners": row.owners},
+            cause=f"{row.address} is used by {' and '.join(row.owners)} (on {', '.join(row.nodes)}); {recorded}.",
+            remedy="Delete the pod that IPAM does not name, so that it gets an address of its own. Do not release the "
+            "address: the next pod would get it too.",
+            evidence=[Rows.of("pods", "ipam.duplicates", [{"address": row.address}])],
+        )
+
+
+@check("ipam-unallocated-in-use", needs=("ipam.unallocated",))
+def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
+    """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
+    for row in unallocated.itertuples():
+        block = f"block {row.block} calls it free" if isinstance(row.block, str) else "no block covers it"
+        doubt = "" if row.certain else " (the lists were taken while it may have changed)"
+        yield finding(
+            "ipam-unallocated-in-use",
+            severity="" if row.certain else "info",
+            subject={"address": row.address, "owner": row.owner},
+            cause=f"{row.address} of pool {row.pool} is used by {row.owner}, but {block}{doubt}.",
+            remedy=f"Delete {row.owner}, so that it gets an address from IPAM; until then another pod may get the same."
+            if row.kind == "pod"
+            else "Restart calico-node on the node, so that it allocates the address again.",
+            evidence=[Rows.of("ipamblocks", "ipam.unallocated", [{"address": row.address, "owner": row.owner}])],
+        )
+
+
+@check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates",))
+def leak(
+    allocations: pd.DataFrame, pods: pd.DataFrame, duplicates: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """Addresses allocated to pods that do not exist or use another; those a duplicate left behind on their own."""
+    leaked = allocations[(allocations["state"] == "leaked") & (allocations["type"] == "pod")]
+    disputed = set() if duplicates is None else {o for owners in duplicates["owners"] for o in owners}
+    young = leaked["age"] < YOUNG.total_seconds()
+    left_behind = leaked["owner"].isin(disputed)
+    groups = leaked.assign(pool=leaked["pool"].fillna(UNKNOWN), young=young, left_behind=left_behind)
+    for (pool, is_young, is_left), group in groups.groupby(["pool", "young", "left_behind"]):
+        yield _leak(str(pool), group, bool(is_young), bool(is_left))
+
+
+def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Finding:
+    addresses = sorted(group["address"])
+    why = "; ".join(f"{n} × {w}" for w, n in group["why"].value_counts().items())
+    owners = f"{addresses[0]} of {group['owner'].iloc[0]}" if len(group) == 1 else ", ".join(addresses[:3])
+    keys = [{"block": r.block, "address": r.address} for r in group.itertuples()]
+    return finding(
+        "ipam-leak",
+        severity="info" if young else "",
+        subject={"pool": pool, "addresses": addresses},
+        cause=f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} of pool {pool} allocated and not used "
+        f"({why}): {owners}{' …' if len(addresses) > 3 else ''}"
+        + (", given less than a minute ago." if young else "."),
+        remedy="Settle the duplicate address first; this one is left behind by it."
+        if left_behind
+        else "kube-controllers releases leaks after its grace period, if it runs; ipam.release_plan prints the steps by hand.",
+        evidence=[Rows.of("ipamblocks", "ipam.allocations", keys)],
+        about=group["owner"],
+    )
+
+
+@explains("ipam-duplicate", "ipam-leak")
+def _left_behind(cause: Finding, effect: Finding) -> bool:
+    """The pod that took another's address left its own behind."""
+    return not effect.about.isdisjoint(cause.subject["owners"])
+
+
+@check("ipam-borrowed", needs=("ipam.borrowed",), wants=("ipam.duplicates", "ipam.allocations"))
+def borrowed(
+    borrowed: pd.DataFrame, duplicates: pd.DataFrame | None = None, allocations: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """A node uses addresses of another's block; normal, and announced by a /32 route."""
+    for (node, block), group in borrowed.groupby(["node", "block"]):
+        owner = group["block_node"].iloc[0]
+        count = f"{len(group)} address{'es' if len(group) > 1 else ''}"
+        yield finding(
+            "ipam-borrowed",
+            subject={"node": node, "block": block},
+            cause=f"{node} uses {count} of block {block}, which belongs to {owner if isinstance(owner, str) else 'no node'}.",
+            remedy="Nothing: nodes borrow when no whole block is left for them. More or smaller blocks avoid it.",
+            evidence=[Rows.of("ipamblocks", "ipam.borrowed", [{"address": a} for a in group["address"]])],
+        )
+
+
+# ---- objects that do not agree
+
+
+@check("ipam-block-overlap", "ipam-invalid-block", needs=("ipam.block_problems",))
+def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
+    """Blocks that overlap, or that are not as Calico makes them."""
+    for row in problems[problems["problem"] == "overlap"].itertuples():
+        other = getattr(row, "_4", None) or row[4]
+        yield finding(
+            "ipam-block-overlap",
+            subject={"block": row.block, "with": other},
+            cause=f"Blocks {row.block} and {other} cover the same addresses, so one address can be given twice.",
+            remedy="Find which of the two the pool's block size asks for; move the pods of the other and release it.",
+            evidence=[Rows.of("ipamblocks", "ipam.blocks", [{"block": row.block}, {"block": other}])],
+        )
+    for block, group in problems[problems["problem"] != "overlap"].groupby("block"):
+        yield finding(
+            "ipam-invalid-block",
+            subject={"block": block},
+            cause=f"Block {block}: {'; '.join(group['detail'])}.",
+            remedy="Restore the pool it came from, or move its pods away and let it be released; "
+            "never edit a block by hand.",
+            evidence=[Rows.of("ipamblocks", "ipam.block_problems", [{"block": block, "problem": p} for p in group["problem"]])],
+        )
+
+
+@check("ipam-affinity-stale", needs=("ipam.stale_affinities",))
+def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
+    """Blocks kept by a node that is gone, or by a claim or release that never ended."""
+    for node, group in stale.groupby("node"):
+        yield finding(
+            "ipam-affinity-stale",
+            subject={"node": node, "blocks": list(group["block"])},
+            cause=f"{len(group)} block{'s are' if len(group) > 1 else ' is'} kept by {node}: "
+            f"{', '.join(sorted(set(group['why'])))}; {group['allocated'].sum()} addresses in them are allocated.",
+            remedy="calico-kube-controllers frees a removed node's blocks; see that it runs and read its log. By hand: "
+            "calicoctl ipam check, then calicoctl ipam release --from-report.",
+            evidence=[Rows.of("blockaffinities", "ipam.affinities", [{"node": node, "block": b} for b in group["block"]])],
+        )
+
+
+@check("ipam-orphan-handle", "ipam-missing-handle", needs=("ipam.handle_problems", "ipam.allocations"))
+def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Finding]:
+    """Handles and allocations that do not match."""
+    orphans = problems[problems["problem"] == "orphan"]["handle"]
+    severity = "warning" if len(orphans) >= MANY_HANDLES else ""
+    for handle in orphans if not severity else orphans[:1]:
+        count = f"{len(orphans)} handles have" if severity else f"Handle {handle} has"
+        yield finding(
+            "ipam-orphan-handle",
+            severity=severity,
+            subject={"handle": handle},
+            cause=f"{count} no allocation.",
+            remedy="Harmless; many of them slow IPAM down: calicoctl ipam check, then release --from-report.",
+            evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": h} for h in orphans])],
+        )
+    old = allocations[allocations["state"].isin(["in-use", "unknown"]) & ~(allocations["age"] < YOUNG.total_seconds())]
+    for row in problems[problems["problem"] == "missing"].itertuples():
+        if not set(row.addresses) & set(old["address"]):
+            continue  # coming or going while the lists were taken
+        yield finding(
+            "ipam-missing-handle",
+            subject={"handle": row.handle, "addresses": row.addresses},
+            cause=f"{', '.join(row.addresses[:3])} name handle {row.handle}, which does not exist, so that the CNI plugin "
+            "cannot release them when the pod goes.",
+            remedy="Delete and recreate the pod; then release what stays behind (ipam.release_plan).",
+            evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": row.handle}])],
+        )
+
+
+# ---- pools as they are configured
+
+
+@check("ippool-overlap", needs=("ipam.pools",), wants=("ipam.blocks", "kube.nodes", "kube.services"))
+def pool_overlap(
+    pools: pd.DataFrame,
+    blocks: pd.DataFrame | None = None,
+    nodes: pd.DataFrame | None = None,
+    services: pd.DataFrame | None = None,
+) -> Iterator[Finding]:
+    """Pools that overlap each other, nodes' addresses or service addresses. A disabled, unused pool is nothing."""
+    used = set() if blocks is None else set(blocks["pool"].dropna())
+    live = pools[~pools["disabled"] | pools["pool"].isin(used)]
+    nets = pool_prefixes(live)
+    for one, other in overlapping(nets):
+        yield _overlap(*sorted((one, other)), "pods of both can get the same address")
+    of_pods = [(p, n) for p, n in nets if _serves_pods(live, p)]
+    for pool, taken, what in [*_inside(of_pods, nodes), *_service_inside(of_pods, services)]:
+        yield _overlap(pool, taken, f"{what} lies in the pool, so that pods can get it and its routes collide")
+
+
+def _serves_pods(pools: pd.DataFrame, pool: str) -> bool:
+    uses = pools.loc[pools["pool"] == pool, "allowed_uses"].iloc[0]
+    return bool({"Workload", "Tunnel"} & set(uses))
+
+
+def _inside(nets: list[tuple[str, Any]], nodes: pd.DataFrame | None) -> Iterator[tuple[str, str, str]]:
+    for pool, net in nets if nodes is not None else []:
+        inside = sorted(
+            {a for found in nodes["addresses"] for a in found if net.covers(prefix(a))}  # type: ignore[index]
+        )
+        if inside:
+            yield pool, ", ".join(inside[:3]), f"the node address {inside[0]}"
+
+
+def _service_inside(nets: list[tuple[str, Any]], services: pd.DataFrame | None) -> Iterator[tuple[str, str, str]]:
+    for pool, net in nets if services is not None else []:
+        inside = sorted({a for ips in services["cluster_ips"] for a in ips if net.covers(prefix(a))})  # type: ignore[index]
+        if inside:
+            yield pool, "service range", f"the service address {inside[0]}"
+
+
+def _overlap(pool: str, other: str, what: str) -> Finding:
+    return finding(
+        "ippool-overlap",
+        subject={"pool": pool, "with": other},
+        cause=f"Pool {pool} overlaps {other}: {what}.",
+        remedy="Add a pool with a CIDR of its own, disable the overlapping one, and recreate its pods.",
+        evidence=[Rows.of("ippools", "ipam.pools", [{"pool": pool}])],
+    )
+
+
+@check("nat-outgoing-off", needs=("ipam.pools",), wants=("ipam.blocks", "bgp.external_peers"))
+def nat_outgoing_off(
+    pools: pd.DataFrame, blocks: pd.DataFrame | None = None, peers: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """Pods of a pool leave unmasqueraded: a warning where no router outside is told the way back.
+
+    For IPv6 it is Calico's default and stays info; a pool without blocks has no pods.
+    """
+    used = set(pools["pool"]) if blocks is None else set(blocks["pool"].dropna())
+    off = pools[~pools["nat_outgoing"] & pools["pool"].isin(used)]
+    for pool in off[["Workload" in uses for uses in off["allowed_uses"]]].itertuples():
+        told = peers is None or (len(peers) > 0 and bool(pool.bgp_export))
+        unreachable = not told and pool.version == 4
+        yield finding(
+            "nat-outgoing-off",
+            severity="warning" if unreachable else "",
+            subject={"pool": pool.pool},
+            cause=f"Pods of pool {pool.pool} ({pool.cidr}) leave the cluster with their own address (natOutgoing is off)"
+            + (", and no router outside is told the way back by BGP." if unreachable else "."),
+            remedy="Set natOutgoing: true, or peer with a router outside (BGPPeer) that routes the pool."
+            if unreachable
+            else "Nothing, if the network outside routes the pool.",
+            evidence=[Rows.of("ippools", "ipam.pools", [{"pool": pool.pool}])],
+        )

@@ -1,0 +1,47 @@
+"""A plan to release leaked addresses: steps to read and to run by hand. The kit itself never runs any of them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from calicokit.ipam.owners import YOUNG
+from calicokit.registry import table
+from calicokit.schema import Column, Schema
+
+RELEASE_PLAN = Schema(
+    "ipam.release_plan",
+    "Steps that would give leaked addresses back; printed, never run.",
+    (
+        Column("step", "int", "order"),
+        Column("command", "str", "what to run by hand; null for what is to be looked at"),
+        Column("why", "str", "what it does, and what to look at before"),
+        Column("addresses", "list", "the addresses it is about"),
+    ),
+    key=("step",),
+)
+
+
+@table(RELEASE_PLAN, needs=("ipam.allocations", "ipam.duplicates"))
+def release_plan(allocations: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """The steps; see :data:`RELEASE_PLAN`. Empty where nothing is surely leaked.
+
+    Addresses that several use, that something still uses, that were given a moment ago, or whose pod has to do with a
+    duplicate address (it may answer on both) are never in it. Source of the commands: calicoctl/commands/ipam/release.go.
+    """
+    leaked = allocations[(allocations["state"] == "leaked") & ~(allocations["age"] < YOUNG.total_seconds())]
+    disputed = {owner for owners in duplicates["owners"] for owner in owners}
+    sure = sorted(set(leaked[~leaked["owner"].isin(disputed)]["address"]) - set(duplicates["address"]))
+    if not sure:
+        return RELEASE_PLAN.frame()
+    wait = "kube-controllers releases leaks by itself after its leak grace period (15 minutes unless set otherwise)"
+    steps = [
+        (None, f"See whether calico-kube-controllers runs: {wait}. If it does, waiting is the safest plan."),
+        ("calicoctl datastore migrate lock", "Stops allocation, so that the report stays true while it is used."),
+        ("calicoctl ipam check -o report.json", "Looks again and writes what is leaked now, with sequence numbers."),
+        (None, "Compare the report with the addresses here; an address that came back to life is not released."),
+        ("calicoctl ipam release --from-report=report.json", "Releases what the report calls leaked, no more."),
+        ("calicoctl datastore migrate unlock", "Lets allocation go on."),
+    ]
+    return RELEASE_PLAN.frame(
+        [{"step": i, "command": c, "why": w, "addresses": sure} for i, (c, w) in enumerate(steps, 1)]
+    )

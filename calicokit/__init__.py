@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster, open  # noqa: A004 (the design's word)
-    from calicokit.incidents import incidents
+    from calicokit.evidence.incidents import incidents
     from calicokit.parsers.base import parse
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _HOME = {
     "Cluster": "calicokit.cluster",
     "open": "calicokit.cluster",
     "parse": "calicokit.parsers.base",
-    "incidents": "calicokit.incidents.bundle",
+    "incidents": "calicokit.evidence.incidents",
 }
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Coverage, Evidence, Missing, Source, Want
-from calicokit.evidence.objects import Objects, OddShape, decode_list
+from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.sources import source_of
 from calicokit.schema import Table
 
@@ -112,9 +112,10 @@ class Cluster:
     def nodes(self) -> list[str]:
         """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""
         self._ask([Want("nodes")])
-        windows, names = set(), set(self._source.nodes())
+        windows: set[str] = set()
+        names = set(self._source.nodes())
         objects = self._input("nodes")
-        for name, system in (objects.rows(_name_and_system) if isinstance(objects, Objects) else ()):
+        for name, system in objects.rows(_name_and_system) if isinstance(objects, Objects) else ():
             (windows if system == "windows" else names).add(name)
         return sorted(names - windows)
 
@@ -176,7 +177,7 @@ class Cluster:
             return found[0]
         try:
             return decode_list(found[0])
-        except OddShape as error:
+        except OddShapeError as error:
             self._problems.append(Missing(plain, str(error)))
             return None
 

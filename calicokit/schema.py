@@ -6,7 +6,7 @@ A :class:`Schema` is the one source of a table's columns, dtypes, units and mean
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Table(pd.DataFrame):
     unknown: tuple[Missing, ...]
 
     def __init__(self, data: Any = None, *, unknown: tuple[Missing, ...] = (), **kwargs: Any) -> None:
-        super().__init__(data, **kwargs)
+        pd.DataFrame.__init__(self, data, **kwargs)  # type: ignore[call-arg]  # the stubs know __new__ only
         object.__setattr__(self, "unknown", unknown)
 
     @property
@@ -118,6 +118,11 @@ class Schema:
         return frame
 
 
+def records(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples; their fields are of the kinds that the schema declares, which no type tells."""
+    return iter(frame.itertuples())
+
+
 def _columns(rows: Iterable[Mapping[str, Any]], names: list[str]) -> dict[str, list[Any]]:
     rows = list(rows)
     stray = {k for r in rows for k in r} - set(names)
@@ -129,7 +134,9 @@ def _series(table: str, column: Column, values: Sequence[Any] | None, length: in
         values = [None] * length
     try:
         if column.kind == "time":
-            return pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).astype("datetime64[ns, UTC]")
-        return pd.Series(values, dtype=DTYPES[column.kind])  # type: ignore[call-overload,no-any-return]
+            return pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).astype(
+                "datetime64[ns, UTC]"
+            )
+        return pd.Series(values, dtype=DTYPES[column.kind])
     except (TypeError, ValueError) as error:
         raise SchemaError(f"{table}.{column.name}: not a column of kind {column.kind}: {error}") from error

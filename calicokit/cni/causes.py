@@ -30,8 +30,8 @@ CAUSES = (
         "cni-unauthorized",
         r"connection is unauthorized|\bUnauthorized\b|is forbidden: User|provide credentials",
         "the API server refuses the credentials in the CNI plugin's kubeconfig",
-        "Restart calico-node on the node: it writes a fresh token to /etc/cni/net.d/calico-kubeconfig; if that does not "
-        "help, check the clock of the node and the ClusterRole of its service account.",
+        "Restart calico-node on the node: it writes a fresh token to /etc/cni/net.d/calico-kubeconfig; if that does "
+        "not help, check the clock of the node and the ClusterRole of its service account.",
     ),
     _cause(
         "datastore-not-ready",
@@ -143,7 +143,9 @@ OTHER = Cause(
 
 BY_WORD = {c.word: c for c in (*CAUSES, OTHER)}
 
-_OF_CALICO = re.compile(r'plugin type="calico[^"]*" failed \(add\): |networkPlugin cni failed to set up pod "[^"]*" network: ')
+_OF_CALICO = re.compile(
+    r'plugin type="calico[^"]*" failed \(add\): |networkPlugin cni failed to set up pod "[^"]*" network: '
+)
 _OF_CNI = re.compile(r'failed to (?:setup|set up) network for sandbox "[^"]*": |cni plugin not initialized')
 POOLS_IN_ERROR = re.compile(r"No IPs available in pools: \[(?P<pools>[^\]]*)\]")
 

@@ -10,6 +10,7 @@ import pandas as pd
 from calicokit.cni.causes import BY_WORD
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, finding
 from calicokit.kube.tables import pod_ref
+from calicokit.schema import records
 
 MOST_NAMED = 3
 
@@ -41,7 +42,7 @@ def _by_node(errors: pd.DataFrame, ids: tuple[str, ...]) -> Iterator[Finding]:
 
 def _finding(node: str, cause: Any, group: pd.DataFrame) -> Finding:
     message = str(group["error"].iloc[-1])
-    pods = sorted(pod_ref(r) for r in group[group["pod"].notna()].itertuples())
+    pods = sorted(pod_ref(r) for r in records(group[group["pod"].notna()]))
     subject = {"node": node, "message": message} if cause.finding == "cni-error" else {"node": node}
     return finding(
         cause.finding,
@@ -54,11 +55,11 @@ def _finding(node: str, cause: Any, group: pd.DataFrame) -> Finding:
 
 def error_rows(errors: pd.DataFrame) -> list[Rows]:
     """The rows of ``cni.errors`` as evidence, by where they were read."""
-    return [
-        Rows.of(
-            "events" if str(ref).startswith("api/") else "cni-log",
-            "cni.errors",
-            [{"namespace": r.namespace, "pod": r.pod} for r in group.itertuples()],
-        )
-        for ref, group in errors.groupby("evidence")
-    ]
+    rows = []
+    for (ref, node), group in errors.groupby(["evidence", "node"], dropna=False):
+        keys = [{"namespace": r.namespace, "pod": r.pod} for r in records(group)]
+        if str(ref).startswith("api/"):
+            rows.append(Rows.of("events", "cni.errors", keys))
+        else:
+            rows.append(Rows.of("cni-log", "cni.errors", keys, str(node)))
+    return rows

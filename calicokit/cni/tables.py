@@ -167,4 +167,5 @@ def _last_success(results: pd.DataFrame | None) -> dict[tuple[str, str], pd.Time
     if results is None:
         return {}
     well = results[results["error"].isna() & results["pod"].notna()]
-    return well.groupby(["namespace", "pod"])["time"].max().to_dict()
+    last = well.groupby(["namespace", "pod"], as_index=False)["time"].max()
+    return dict(zip(zip(last["namespace"], last["pod"], strict=True), last["time"], strict=True))

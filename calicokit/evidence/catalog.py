@@ -118,7 +118,11 @@ ITEMS = (
     _calico("bgppeers", "BGP peers", guide=_PEERS, secret="passwords are references to Secrets, which are not read"),
     _calicoctl("calicoctl-ipam-show", "Use of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
     _calicoctl(
-        "calicoctl-ipam-show-blocks", "Use of blocks", "calicoctl ipam show --show-blocks", "calicoctl-ipam-show", _ASSIGN
+        "calicoctl-ipam-show-blocks",
+        "Use of blocks",
+        "calicoctl ipam show --show-blocks",
+        "calicoctl-ipam-show",
+        _ASSIGN,
     ),
     _calicoctl(
         "calicoctl-ipam-show-borrowed",

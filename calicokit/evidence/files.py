@@ -63,7 +63,9 @@ def open_files(path: Path) -> Files:
         if path.is_dir():
             return _directory(path)
         if not path.is_file():
-            raise SourceError(f"{path} is neither a directory nor a regular file; give a recording's directory or .zip.")
+            raise SourceError(
+                f"{path} is neither a directory nor a regular file; give a recording's directory or .zip."
+            )
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty; ask for it again, or check the copy.")
         if zipfile.is_zipfile(path):
@@ -138,7 +140,9 @@ def _tar(path: Path) -> Files:
 def _safe_name(path: Path, name: str) -> str:
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts[0] if pure.parts else ""):
-        raise SourceError(f"{path} holds a member that leaves the archive ({name!r}); refused, do not unpack it either.")
+        raise SourceError(
+            f"{path} holds a member that leaves the archive ({name!r}); refused, do not unpack it either."
+        )
     return pure.as_posix()
 
 

@@ -20,7 +20,7 @@ from calicokit.schema import Schema, SchemaError
 Object = dict[str, Any]
 
 
-class OddShape(ValueError):
+class OddShapeError(ValueError):
     """A document is not the list of API objects that it should be."""
 
 
@@ -78,16 +78,16 @@ def name_of(item: object) -> str:
 def decode_list(evidence: Evidence) -> Objects:
     """The objects in an API server's LIST answer (or a ``kubectl get -o json`` List of the same kind).
 
-    Raises :class:`OddShape` with one sentence if the text is not such a list.
+    Raises :class:`OddShapeError` with one sentence if the text is not such a list.
     """
     try:
         document = orjson.loads(evidence.text)
     except orjson.JSONDecodeError as error:
-        raise OddShape(f"{evidence.ref} is not JSON ({error})") from error
+        raise OddShapeError(f"{evidence.ref} is not JSON ({error})") from error
     if not isinstance(document, dict) or not isinstance(document.get("items", []), list) or "kind" not in document:
-        raise OddShape(f"{evidence.ref} is not a list of API objects")
+        raise OddShapeError(f"{evidence.ref} is not a list of API objects")
     if document["kind"] == "Status":
-        raise OddShape(f"{evidence.ref} holds a refusal of the API server: {document.get('message', 'no message')}")
+        raise OddShapeError(f"{evidence.ref} holds a refusal by the API server: {document.get('message', '?')}")
     meta = document.get("metadata")
     revision = str(meta.get("resourceVersion", "")) if isinstance(meta, dict) else ""
     return Objects(

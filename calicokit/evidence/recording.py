@@ -1,6 +1,6 @@
 """A recording as a source: the directory, .zip or .tar.xz layout that the design fixes, version 1.
 
-Diagnosis sees only the files that the catalog names: never ``cause.json``, ``probes.json``, the description or the name.
+Diagnosis sees only the files that the catalog names: never ``cause.json``, ``probes.json``, the description or name.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Source, SourceError
 from calicokit.evidence.recording import Recording
-from calicokit.incidents.bundle import index
 
 INCIDENT = "incident:"
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.diagnosis.model import Finding, Rows, check, explains, finding
 from calicokit.kube.tables import pod_ref
+from calicokit.schema import records
 
 STARTING = pd.Timedelta(seconds=90)
 """A pod younger than this is starting."""
@@ -21,7 +22,7 @@ RECENT = pd.Timedelta(hours=1)
 @check("datastore-not-ready", needs=("health.datastore",))
 def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
     """ClusterInformation says that the datastore is locked."""
-    for row in datastore[datastore["datastore_ready"].eq(False)].itertuples():
+    for row in records(datastore[datastore["datastore_ready"].eq(False)]):
         yield finding(
             "datastore-not-ready",
             subject={},
@@ -34,7 +35,7 @@ def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
 @check("calico-pod-oomkilled", needs=("health.pods",))
 def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
     """A container of Calico's was killed for want of memory."""
-    for pod in pods[pods["oom_killed"]].itertuples():
+    for pod in records(pods[pods["oom_killed"]]):
         yield finding(
             "calico-pod-oomkilled",
             subject={"pod": pod_ref(pod)},
@@ -51,7 +52,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
     """A Calico pod keeps restarting, now."""
     recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
     again = (pods["waiting"] == "CrashLoopBackOff") | ((pods["restarts"] >= KEEPS) & recent)
-    for pod in pods[again & pods["deleted"].isna()].itertuples():
+    for pod in records(pods[again & pods["deleted"].isna()]):
         yield finding(
             "calico-pod-restarting",
             subject={"pod": pod_ref(pod)},
@@ -71,7 +72,7 @@ def not_ready(
     old = True if now is None else now - pods["created"] > STARTING
     down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna() & old]
     lost = set() if conditions is None else set(_down(conditions))
-    for pod in down.itertuples():
+    for pod in records(down):
         where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
         why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
         if pod.node in lost:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.cni.checks import error_rows, named
 from calicokit.cni.causes import POOLS_IN_ERROR
+from calicokit.cni.checks import error_rows, named
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.ipam.owners import YOUNG
 from calicokit.ipam.tables import pool_prefixes
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.kube.tables import pod_ref
 from calicokit.net import overlapping, prefix
+from calicokit.schema import records
 
 NEARLY = 0.85
 MANY_HANDLES = 1000
@@ -29,22 +30,24 @@ def _waits(waiting: pd.DataFrame, *causes: str) -> pd.DataFrame:
 
 
 def _pod_rows(waiting: pd.DataFrame) -> Rows:
-    keys = [{"namespace": r.namespace, "pod": r.pod} for r in waiting.itertuples()]
+    keys = [{"namespace": r.namespace, "pod": r.pod} for r in records(waiting)]
     return Rows.of("pods", "ipam.waiting", keys)
 
 
 def _names(waiting: pd.DataFrame) -> list[str]:
-    return sorted(pod_ref(r) for r in waiting.itertuples())
+    return sorted(pod_ref(r) for r in records(waiting))
 
 
 # ---- pools and what waits for them
 
 
-@check("ipam-exhausted", needs=("ipam.utilisation", "ipam.waiting"))
-def exhausted(utilisation: pd.DataFrame, waiting: pd.DataFrame) -> Iterator[Finding]:
+@check("ipam-exhausted", needs=("ipam.utilisation", "ipam.waiting"), wants=("cni.errors",))
+def exhausted(
+    utilisation: pd.DataFrame, waiting: pd.DataFrame, errors: pd.DataFrame | None = None
+) -> Iterator[Finding]:
     """Pods wait, and all pools that they may use are full."""
     full = _waits(waiting[waiting["free"] == 0], "exhausted")
-    for pool in utilisation[~utilisation["disabled"]].itertuples():
+    for pool in records(utilisation[~utilisation["disabled"]]):
         mine = full[[pool.pool in (pools or []) for pools in full["pools"]]]
         if not len(mine):
             continue
@@ -56,7 +59,11 @@ def exhausted(utilisation: pd.DataFrame, waiting: pd.DataFrame) -> Iterator[Find
             f"in use{reserved}; {named(_names(mine))}.",
             remedy="Add an IP pool (no node needs a restart), or free addresses: scale down, or release what is leaked "
             "(ipam.release_plan). The CIDR and block size of a pool cannot be changed.",
-            evidence=[_pod_rows(mine), Rows.of("ippools", "ipam.utilisation", [{"pool": pool.pool}])],
+            evidence=[
+                Rows.of("ipamblocks", "ipam.utilisation", [{"pool": pool.pool}]),
+                _pod_rows(mine),
+                *([] if errors is None else error_rows(errors.merge(mine[["namespace", "pod"]]))),
+            ],
         )
 
 
@@ -92,7 +99,7 @@ def nearly_exhausted(
     """A pool that is used above 85 %, or, under strictAffinity, has no whole block left to claim."""
     strict = config is not None and bool(config["strict_affinity"].iloc[0])
     needed = [] if waiting is None else list(_waits(waiting[waiting["free"] == 0], "exhausted")["pools"])
-    for pool in utilisation[~utilisation["disabled"]].itertuples():
+    for pool in records(utilisation[~utilisation["disabled"]]):
         if any(pool.pool in (pools or []) for pools in needed):
             continue  # exhausted
         no_block = strict and pool.blocks_unclaimed == 0 and pool.blocks_empty == 0
@@ -102,8 +109,8 @@ def nearly_exhausted(
         yield finding(
             "ipam-nearly-exhausted",
             subject={"pool": pool.pool},
-            cause=f"Pool {pool.pool} ({pool.cidr}) is {pool.used:.0%} in use, {pool.free:.0f} addresses are free; {why}.",
-            remedy="Add an IP pool before it is full; ipam.forecast tells how long it lasts if samples over time exist.",
+            cause=f"Pool {pool.pool} ({pool.cidr}) is {pool.used:.0%} in use, {pool.free:.0f} are free; {why}.",
+            remedy="Add an IP pool before it is full; ipam.forecast tells how long it lasts, given samples.",
             evidence=[Rows.of("ipamblocks", "ipam.utilisation", [{"pool": pool.pool}])],
         )
 
@@ -120,11 +127,15 @@ def strict_affinity_full(
     owned = {} if node_use is None else node_use.groupby("node")["blocks"].max().to_dict()
     for node, group in waiting[barred | computed].groupby("node"):
         at_limit = owned.get(node, 0) >= limit or (group["cause"] == "block-limit").any()
-        why = f"it owns {owned.get(node, limit)} blocks of {limit} it may own" if at_limit else (
-            "strictAffinity forbids borrowing, its own blocks are full and no whole block is left"
+        why = (
+            f"it owns {owned.get(node, limit)} blocks of {limit} it may own"
+            if at_limit
+            else ("strictAffinity forbids borrowing, its own blocks are full and no whole block is left")
         )
         free = group["free"].max()
-        left = f"its pools still have {free:.0f} free addresses" if free == free else "its pools may have free addresses"
+        left = (
+            f"its pools still have {free:.0f} free addresses" if free == free else "its pools may have free addresses"
+        )
         yield finding(
             "ipam-strict-affinity-full",
             subject={"node": node},
@@ -150,7 +161,7 @@ def pool_disabled(waiting: pd.DataFrame, pools: pd.DataFrame, choices: pd.DataFr
             "ippool-disabled",
             subject={"pool": pool},
             cause=f"Pool {pool} ({cidr}) is disabled, and what needs it {by_name}; {named(_names(group))}.",
-            remedy=f"Enable it: set spec.disabled of IPPool {pool} to false; or add another pool that these pods may use.",
+            remedy=f"Enable it: set spec.disabled of IPPool {pool} to false; or add a pool that these pods may use.",
             evidence=[_pod_rows(group), Rows.of("ippools", "ipam.pools", [{"pool": pool}])],
         )
 
@@ -160,9 +171,7 @@ def _without_pool(waiting: pd.DataFrame) -> pd.Series[bool]:
 
 
 @check("ippool-nodeselector", needs=("ipam.waiting", "ipam.pools", "ipam.node_pools"))
-def pool_node_selector(
-    waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: pd.DataFrame
-) -> Iterator[Finding]:
+def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: pd.DataFrame) -> Iterator[Finding]:
     """Pods wait on nodes that the nodeSelectors of all enabled pools leave out."""
     stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool")
     for version, group in stuck.groupby("version"):
@@ -178,12 +187,17 @@ def pool_node_selector(
             "ippool-nodeselector",
             subject={"pool": ", ".join(sorted(barred["pool"])), "nodes": nodes},
             cause=f"No enabled IPv{version} pool selects {', '.join(nodes[:3])}: "
-            + "; ".join(f"{r.pool}: {r.why}" for r in barred.itertuples())
+            + "; ".join(f"{r.pool}: {r.why}" for r in records(barred))
             + f"; {named(_names(mine))}.",
-            remedy="Label the nodes as the selector asks, change the pool's nodeSelector, or add a pool for these nodes.",
-            evidence=[_pod_rows(mine), Rows.of("ippools", "ipam.node_pools", [
-                {"node": r.node, "pool": r.pool} for r in left_out[left_out["node"].isin(nodes)].itertuples()
-            ])],
+            remedy="Label the nodes as the selector asks, change the pool's nodeSelector, or add a pool for them.",
+            evidence=[
+                _pod_rows(mine),
+                Rows.of(
+                    "ippools",
+                    "ipam.node_pools",
+                    [{"node": r.node, "pool": r.pool} for r in records(left_out[left_out["node"].isin(nodes)])],
+                ),
+            ],
         )
 
 
@@ -193,8 +207,10 @@ def pool_node_selector(
 @check("ipam-duplicate", needs=("ipam.duplicates",))
 def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
     """One address used by several."""
-    for row in duplicates.itertuples():
-        recorded = f"IPAM gave it to {row.allocated_to}" if isinstance(row.allocated_to, str) else "IPAM gave it to nobody"
+    for row in records(duplicates):
+        recorded = (
+            f"IPAM gave it to {row.allocated_to}" if isinstance(row.allocated_to, str) else "IPAM gave it to nobody"
+        )
         yield finding(
             "ipam-duplicate",
             subject={"address": row.address, "owners": row.owners},
@@ -208,7 +224,7 @@ def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
 @check("ipam-unallocated-in-use", needs=("ipam.unallocated",))
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
-    for row in unallocated.itertuples():
+    for row in records(unallocated):
         block = f"block {row.block} calls it free" if isinstance(row.block, str) else "no block covers it"
         doubt = "" if row.certain else " (the lists were taken while it may have changed)"
         yield finding(
@@ -224,9 +240,7 @@ def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
 
 
 @check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates",))
-def leak(
-    allocations: pd.DataFrame, pods: pd.DataFrame, duplicates: pd.DataFrame | None = None
-) -> Iterator[Finding]:
+def leak(allocations: pd.DataFrame, pods: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Addresses allocated to pods that do not exist or use another; those a duplicate left behind on their own."""
     leaked = allocations[(allocations["state"] == "leaked") & (allocations["type"] == "pod")]
     disputed = set() if duplicates is None else {o for owners in duplicates["owners"] for o in owners}
@@ -241,7 +255,7 @@ def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Fin
     addresses = sorted(group["address"])
     why = "; ".join(f"{n} × {w}" for w, n in group["why"].value_counts().items())
     owners = f"{addresses[0]} of {group['owner'].iloc[0]}" if len(group) == 1 else ", ".join(addresses[:3])
-    keys = [{"block": r.block, "address": r.address} for r in group.itertuples()]
+    keys = [{"block": r.block, "address": r.address} for r in records(group)]
     return finding(
         "ipam-leak",
         severity="info" if young else "",
@@ -251,7 +265,7 @@ def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Fin
         + (", given less than a minute ago." if young else "."),
         remedy="Settle the duplicate address first; this one is left behind by it."
         if left_behind
-        else "kube-controllers releases leaks after its grace period, if it runs; ipam.release_plan prints the steps by hand.",
+        else "kube-controllers releases leaks after its grace period, if it runs; by hand: ipam.release_plan.",
         evidence=[Rows.of("ipamblocks", "ipam.allocations", keys)],
         about=group["owner"],
     )
@@ -274,7 +288,7 @@ def borrowed(
         yield finding(
             "ipam-borrowed",
             subject={"node": node, "block": block},
-            cause=f"{node} uses {count} of block {block}, which belongs to {owner if isinstance(owner, str) else 'no node'}.",
+            cause=f"{node} uses {count} of block {block}, owned by {owner if isinstance(owner, str) else 'no node'}.",
             remedy="Nothing: nodes borrow when no whole block is left for them. More or smaller blocks avoid it.",
             evidence=[Rows.of("ipamblocks", "ipam.borrowed", [{"address": a} for a in group["address"]])],
         )
@@ -286,14 +300,14 @@ def borrowed(
 @check("ipam-block-overlap", "ipam-invalid-block", needs=("ipam.block_problems",))
 def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
     """Blocks that overlap, or that are not as Calico makes them."""
-    for row in problems[problems["problem"] == "overlap"].itertuples():
-        other = getattr(row, "_4", None) or row[4]
+    overlaps = problems[problems["problem"] == "overlap"]
+    for block, other in zip(overlaps["block"], overlaps["with"], strict=True):
         yield finding(
             "ipam-block-overlap",
-            subject={"block": row.block, "with": other},
-            cause=f"Blocks {row.block} and {other} cover the same addresses, so one address can be given twice.",
+            subject={"block": block, "with": other},
+            cause=f"Blocks {block} and {other} cover the same addresses, so one address can be given twice.",
             remedy="Find which of the two the pool's block size asks for; move the pods of the other and release it.",
-            evidence=[Rows.of("ipamblocks", "ipam.blocks", [{"block": row.block}, {"block": other}])],
+            evidence=[Rows.of("ipamblocks", "ipam.blocks", [{"block": block}, {"block": other}])],
         )
     for block, group in problems[problems["problem"] != "overlap"].groupby("block"):
         yield finding(
@@ -302,7 +316,9 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
             cause=f"Block {block}: {'; '.join(group['detail'])}.",
             remedy="Restore the pool it came from, or move its pods away and let it be released; "
             "never edit a block by hand.",
-            evidence=[Rows.of("ipamblocks", "ipam.block_problems", [{"block": block, "problem": p} for p in group["problem"]])],
+            evidence=[
+                Rows.of("ipamblocks", "ipam.block_problems", [{"block": block, "problem": p} for p in group["problem"]])
+            ],
         )
 
 
@@ -317,7 +333,9 @@ def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
             f"{', '.join(sorted(set(group['why'])))}; {group['allocated'].sum()} addresses in them are allocated.",
             remedy="calico-kube-controllers frees a removed node's blocks; see that it runs and read its log. By hand: "
             "calicoctl ipam check, then calicoctl ipam release --from-report.",
-            evidence=[Rows.of("blockaffinities", "ipam.affinities", [{"node": node, "block": b} for b in group["block"]])],
+            evidence=[
+                Rows.of("blockaffinities", "ipam.affinities", [{"node": node, "block": b} for b in group["block"]])
+            ],
         )
 
 
@@ -337,13 +355,13 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
             evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": h} for h in orphans])],
         )
     old = allocations[allocations["state"].isin(["in-use", "unknown"]) & ~(allocations["age"] < YOUNG.total_seconds())]
-    for row in problems[problems["problem"] == "missing"].itertuples():
+    for row in records(problems[problems["problem"] == "missing"]):
         if not set(row.addresses) & set(old["address"]):
             continue  # coming or going while the lists were taken
         yield finding(
             "ipam-missing-handle",
             subject={"handle": row.handle, "addresses": row.addresses},
-            cause=f"{', '.join(row.addresses[:3])} name handle {row.handle}, which does not exist, so that the CNI plugin "
+            cause=f"{', '.join(row.addresses[:3])} name handle {row.handle}, which does not exist: the CNI plugin "
             "cannot release them when the pod goes.",
             remedy="Delete and recreate the pod; then release what stays behind (ipam.release_plan).",
             evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": row.handle}])],
@@ -365,7 +383,7 @@ def pool_overlap(
     live = pools[~pools["disabled"] | pools["pool"].isin(used)]
     nets = pool_prefixes(live)
     for one, other in overlapping(nets):
-        yield _overlap(*sorted((one, other)), "pods of both can get the same address")
+        yield _overlap(min(one, other), max(one, other), "pods of both can get the same address")
     of_pods = [(p, n) for p, n in nets if _serves_pods(live, p)]
     for pool, taken, what in [*_inside(of_pods, nodes), *_service_inside(of_pods, services)]:
         yield _overlap(pool, taken, f"{what} lies in the pool, so that pods can get it and its routes collide")
@@ -412,14 +430,14 @@ def nat_outgoing_off(
     """
     used = set(pools["pool"]) if blocks is None else set(blocks["pool"].dropna())
     off = pools[~pools["nat_outgoing"] & pools["pool"].isin(used)]
-    for pool in off[["Workload" in uses for uses in off["allowed_uses"]]].itertuples():
+    for pool in records(off[["Workload" in uses for uses in off["allowed_uses"]]]):
         told = peers is None or (len(peers) > 0 and bool(pool.bgp_export))
         unreachable = not told and pool.version == 4
         yield finding(
             "nat-outgoing-off",
             severity="warning" if unreachable else "",
             subject={"pool": pool.pool},
-            cause=f"Pods of pool {pool.pool} ({pool.cidr}) leave the cluster with their own address (natOutgoing is off)"
+            cause=f"Pods of pool {pool.pool} ({pool.cidr}) leave the cluster with their own address (no natOutgoing)"
             + (", and no router outside is told the way back by BGP." if unreachable else "."),
             remedy="Set natOutgoing: true, or peer with a router outside (BGPPeer) that routes the pool."
             if unreachable

@@ -13,7 +13,7 @@ from calicokit.ipam.owners import YOUNG
 from calicokit.ipam.tables import BLOCK, WINDOWS_HANDLE, pool_prefixes
 from calicokit.net import overlapping, prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, records
 
 BLOCK_PROBLEMS = Schema(
     "ipam.block_problems",
@@ -107,7 +107,7 @@ def _affinity_problems(
     """A block whose owner has no affinity to it. A block without owner was released while in use, and is fine."""
     claims = set(zip(affinities["block"], affinities["node"], strict=True))
     rows = []
-    for block in blocks[blocks["affinity"].notna()].itertuples():
+    for block in records(blocks[blocks["affinity"].notna()]):
         owner = str(block.affinity).rpartition(":")[2]
         young = now is not None and not pd.isna(block.claimed) and now - block.claimed < YOUNG
         if (block.block, owner) not in claims and not young:
@@ -135,8 +135,10 @@ def stale_affinities(
     old = hosts["created"].isna() if now is None else now - hosts["created"] > YOUNG
     stuck = hosts["state"].isin(["pending", "pendingDeletion"]) & old
     stale = hosts[gone | stuck].copy()
-    stale["why"] = ["the node does not exist" if g else f"stuck in {s}" for g, s in zip(
-        gone[gone | stuck], stale["state"], strict=True)]
+    stale["why"] = [
+        "the node does not exist" if g else f"stuck in {s}"
+        for g, s in zip(gone[gone | stuck], stale["state"], strict=True)
+    ]
     used = {} if blocks is None else dict(zip(blocks["block"], blocks["allocated"], strict=True))
     stale["allocated"] = [used.get(b) for b in stale["block"]]
     return STALE_AFFINITIES.frame({c: stale[c].tolist() for c in STALE_AFFINITIES.names})
@@ -188,7 +190,7 @@ _MEANINGS = {
     ),
     wants=("ipam.load_balancers",),
 )
-def check_report(  # noqa: PLR0913 (calicoctl compares all of these)
+def check_report(
     pools: pd.DataFrame,
     blocks: pd.DataFrame,
     addresses: pd.DataFrame,
@@ -230,5 +232,3 @@ def check_report(  # noqa: PLR0913 (calicoctl compares all of these)
     counted = ("allocated_not_in_use", "in_use_not_in_pool", "in_use_not_allocated", "handles_without_ips")
     values["problems"] = sum(values[c] for c in counted) + values["invalid_blocks"]
     return CHECK_REPORT.frame([{"figure": f, "value": int(values[f]), "meaning": m} for f, m in _MEANINGS.items()])
-
-

@@ -13,7 +13,7 @@ import pandas as pd
 from calicokit.ipam.tables import ADDRESSES, BLOCK, POOL, pool_prefixes
 from calicokit.net import prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, records
 
 YOUNG = pd.Timedelta(seconds=60)
 """An allocation younger than this may belong to a pod that is just coming or going."""
@@ -180,7 +180,7 @@ def _owners(frame: pd.DataFrame) -> pd.Series[str]:
     return owner.where(frame["type"] != "windows-reserved", None)
 
 
-def _latest(now: pd.Timestamp | None, addresses: pd.DataFrame, pods: pd.DataFrame | None) -> pd.Timestamp:
+def _latest(now: pd.Timestamp | None, addresses: pd.DataFrame, pods: pd.DataFrame | None) -> Any:
     if now is not None:
         return now
     times = [addresses["since"].max(), *([] if pods is None else [pods["created"].max()])]
@@ -311,7 +311,7 @@ def unallocated(
     block_nets = [(b, prefix(b), r) for b, r in zip(blocks["block"], blocks["revision"], strict=True)]
     listed = getattr(pods, "revision", None)
     rows = []
-    for user in lost.itertuples() if len(blocks) else ():
+    for user in records(lost) if len(blocks) else ():
         place = prefix(str(user.address))
         pool = next((name for name, net in nets if net.covers(place)), None)
         block = next(((b, r) for b, net, r in block_nets if net.covers(place)), (None, None))

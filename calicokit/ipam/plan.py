@@ -26,7 +26,8 @@ def release_plan(allocations: pd.DataFrame, duplicates: pd.DataFrame) -> pd.Data
     """The steps; see :data:`RELEASE_PLAN`. Empty where nothing is surely leaked.
 
     Addresses that several use, that something still uses, that were given a moment ago, or whose pod has to do with a
-    duplicate address (it may answer on both) are never in it. Source of the commands: calicoctl/commands/ipam/release.go.
+    duplicate address (it may answer on both) are never in it. Source of the commands: calicoctl ipam
+    release.
     """
     leaked = allocations[(allocations["state"] == "leaked") & ~(allocations["age"] < YOUNG.total_seconds())]
     disputed = {owner for owners in duplicates["owners"] for owner in owners}

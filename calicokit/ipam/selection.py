@@ -19,7 +19,7 @@ from calicokit.ipam.tables import POOL, VERSION
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.net import canonical_cidr
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, records
 from calicokit.selectors import SelectorError, parse
 
 NODE_POOLS = Schema(
@@ -77,7 +77,7 @@ def node_pools(nodes: pd.DataFrame, pools: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and pool; see :data:`NODE_POOLS`."""
     rows = []
     for labels, group in _alike(nodes, "labels", "node"):
-        for pool in pools.itertuples():
+        for pool in records(pools):
             why = _refusal(pool, labels, None)
             row = {"pool": pool.pool, "version": pool.version, "usable": why is None, "why": why}
             rows += [{"node": n, **row} for n in group]
@@ -135,9 +135,9 @@ class _Chooser:
     """Pool choices, computed once for each node, namespace and set of annotations."""
 
     def __init__(self, nodes: pd.DataFrame, pools: pd.DataFrame, namespaces: pd.DataFrame | None) -> None:
-        self._pools = list(pools.itertuples())
+        self._pools = list(records(pools))
         self._nodes = dict(zip(nodes["node"], nodes["labels"], strict=True))
-        spaces = [] if namespaces is None else list(namespaces.itertuples())
+        spaces = [] if namespaces is None else list(records(namespaces))
         self._labels = {str(s.namespace): s.labels for s in spaces}
         self._notes = {str(s.namespace): s.annotations for s in spaces}
         self._known: dict[tuple[str, ...], list[Choice]] = {}
@@ -189,7 +189,7 @@ def _pool_list(text: str) -> frozenset[str]:
         "@now",
     ),
 )
-def waiting(  # noqa: PLR0913 (what keeps a pod from an address is spread over all of these)
+def waiting(
     pods: pd.DataFrame,
     errors: pd.DataFrame | None = None,
     choices: pd.DataFrame | None = None,
@@ -202,10 +202,10 @@ def waiting(  # noqa: PLR0913 (what keeps a pod from an address is spread over a
     """One row for each pod that waits for an address; see :data:`WAITING`."""
     own = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"] & pods["deleted"].isna()]
     own = own[[not a for a in own["addresses"]]]
-    said = {} if errors is None else {(e.namespace, e.pod): e for e in errors.itertuples()}
+    said = {} if errors is None else {(e.namespace, e.pod): e for e in records(errors)}
     room = None if utilisation is None or blocks is None else Room(utilisation, blocks, node_use, config)
     rows = []
-    for pod in own.itertuples():
+    for pod in records(own):
         error = said.get((pod.namespace, pod.pod))
         text = str(error.error) if error is not None else None
         version = 6 if text and "IPv6" in text else 4

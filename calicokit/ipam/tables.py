@@ -63,7 +63,11 @@ BLOCKS = Schema(
         Column("free", "int", "addresses that can be given; calicoctl's IPS FREE", "addresses"),
         Column("claimed", "time", "when its node claimed it (v3.32 and later), else creation time"),
         Column("revision", "int", "resourceVersion of the object"),
-        Column("structure", "str", "what is inconsistent inside the block, as calicoctl ipam check words it; null if nothing"),
+        Column(
+            "structure",
+            "str",
+            "what is inconsistent inside the block, as calicoctl ipam check words it; null if nothing",
+        ),
         EVIDENCE,
     ),
     key=("block",),
@@ -254,7 +258,7 @@ def _attributes(body: Object) -> Iterator[Object | None]:
 
 
 def structure_problem(body: Object) -> str | None:
-    """The first inconsistency inside a block, None if it is consistent (source: calicoctl ipam check, validateBlock)."""
+    """The first inconsistency inside a block, None if there is none (source: calicoctl ipam check, validateBlock)."""
     indexes = {o: i for o, i in enumerate(body["allocations"]) if i is not None}
     attributes, unallocated = body.get("attributes") or [], body["unallocated"]
     size = len(body["allocations"])

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from calicokit.evidence.model import Evidence
-from calicokit.evidence.objects import OddShape, decode_list
+from calicokit.evidence.objects import OddShapeError, decode_list
 from calicokit.ipam import tables as base
 from calicokit.ipam.tables import BLOCK, POOL, VERSION
 from calicokit.net import Prefix, address_text, gaps, measure, merge, prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, records
 
 DEFAULT_MAX_BLOCKS = 20
 """A node's limit of blocks where maxBlocksPerHost is 0 (source: libcalico-go/lib/ipam/ipam.go)."""
@@ -138,7 +138,7 @@ def utilisation(
     kept_out = merge(prefix(c) for c in ([] if reservations is None else reservations["cidr"]))
     lent = None if addresses is None else borrowed(addresses, blocks).merge(blocks[["block", "pool"]], on="block")
     rows = []
-    for pool in pools.itertuples():
+    for pool in records(pools):
         own = blocks[blocks["pool"] == pool.pool]
         row = _pool_space(prefix(str(pool.cidr)), int(pool.block_size), own, kept_out)
         row |= {"pool": pool.pool, "cidr": pool.cidr, "version": pool.version, "disabled": pool.disabled}
@@ -264,7 +264,7 @@ def history(
 def _readable(sample: Evidence) -> bool:
     try:
         return sample.time is not None and bool(decode_list(sample))
-    except OddShape:
+    except OddShapeError:
         return False
 
 
@@ -302,4 +302,5 @@ def _forecast(pool: str, rows: pd.DataFrame) -> dict[str, object]:
 
 def days_left(samples: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The forecast from several recordings' ``ipam.history``; see :data:`FORECAST`."""
-    return forecast(pd.concat(list(samples)).drop_duplicates(["time", "pool"]))
+    every: pd.DataFrame = forecast(pd.concat(list(samples)).drop_duplicates(["time", "pool"]))
+    return every

@@ -160,7 +160,9 @@ def _node(item: Object) -> Object:
     own = (notes.get(f"{CALICO}{name}") for name in ("IPv4Address", "IPv6Address"))
     return {
         "node": meta["name"],
-        "addresses": [canonical_address(a["address"]) for a in status.get("addresses") or [] if a["type"] == "InternalIP"],
+        "addresses": [
+            canonical_address(a["address"]) for a in status.get("addresses") or [] if a["type"] == "InternalIP"
+        ],
         "calico_addresses": [canonical_address(a) for a in own if a],
         "pod_cidrs": [canonical_cidr(c) for c in spec(item).get("podCIDRs") or []],
         "system": (meta.get("labels") or {}).get("kubernetes.io/os", "linux"),

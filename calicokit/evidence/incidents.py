@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "incidents"
+"""Data only: a package of that name would hide the function ``calicokit.incidents``."""
 INDEX = HERE / "index.json"
 
 

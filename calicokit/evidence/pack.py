@@ -1,7 +1,7 @@
-"""Pack recording directories into bundled incidents: ``python -m calicokit.incidents.pack DIRECTORY…``
+"""Pack recording directories into bundled incidents: ``python -m calicokit.evidence.pack DIRECTORY…``
 
-Each directory becomes ``NAME.tar.xz`` beside this file, and a row of ``index.json``. One solid archive each, as the
-files of a recording repeat each other: 5 MB become 160 kB. The same directory gives the same bytes.
+Each directory becomes ``NAME.tar.xz`` in ``calicokit/incidents/``, and a row of ``index.json``. One solid archive each,
+as the files of a recording repeat each other: 5 MB become 160 kB. The same directory gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from calicokit.incidents.bundle import HERE, INDEX, Incident, index
+from calicokit.evidence.incidents import HERE, INDEX, Incident, index
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 

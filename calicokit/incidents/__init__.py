@@ -1,1 +1,0 @@
-"""The bundled incidents: recordings of real clusters, one ``NAME.tar.xz`` each."""

@@ -1,0 +1,187 @@
+"""What the commands print: findings, tables, JSON, progress. Text of a cluster cannot steer the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from calicokit.evidence.model import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from calicokit.diagnosis.findings import Findings
+    from calicokit.evidence.model import Coverage
+
+
+def did_you_mean(word: str, known: list[str], where: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"`{where}` names them." if " " in where else f"{where} names them."
+
+
+def plain(text: object) -> str:
+    """Text of a cluster for a terminal: control characters, which could steer it, are shown as spaces."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
+
+
+def console(width: int = 120) -> Any:
+    """The terminal, through rich."""
+    from rich.console import Console
+
+    # Not on a terminal, nothing is cut or folded to a width that nobody has.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else width)
+
+
+def progress(what: str) -> Any:
+    """A context that shows what is being done while it is done, on a terminal only; yields ``say(step)``."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def show() -> Any:
+        if not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+
+        with Console(stderr=True, markup=False).status(what) as status:
+            yield lambda step: status.update(f"{what}: {step}")
+
+    return show()
+
+
+def rich_table(*headers: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    view = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for header in headers:
+        view.add_column(header, overflow="fold")
+    return view
+
+
+MOST_ROWS = 200
+COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
+
+
+def show_findings(findings: Findings, source: str) -> None:
+    """Findings of warning and above in full, the others in a line each, then what was and was not seen."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(f"{plain(source)}: {findings.verdict()}", style="bold"))
+    for found in findings:
+        because = f"  (explained by {found.explained_by})" if found.explained_by else ""
+        head: list[Any] = [(found.severity, COLOURS[found.severity]), f"  {found.id}  "]
+        if found.severity == "info":
+            out.print(Text.assemble("\n", *head, (plain(found.cause), "dim"), because), end="")
+            continue
+        seen = ", ".join(f"{r.count} of {r.table} ({r.id})" for r in found.evidence)
+        out.print(Text.assemble("\n", *head, (found.title, "bold"), because))
+        out.print(Padding(Text(plain(found.cause)), (0, 0, 0, 2), expand=False))
+        out.print(Padding(Text.assemble(("Do: ", "bold"), plain(found.remedy)), (0, 0, 0, 2), expand=False))
+        note = Text(f"Rows: {plain(seen)}. Guide: {found.guide_step}", style="dim")
+        out.print(Padding(note, (0, 0, 0, 2), expand=False))
+    out.print(Text(f"\n{_coverage_text(findings.coverage)}", style="dim"))
+
+
+def _coverage_text(coverage: Coverage) -> str:
+    from calicokit.diagnosis.scope import not_looked_at
+
+    lines = [f"Looked at {len(coverage.seen)} pieces of evidence for {len(coverage.checked)} kinds of findings."]
+    lines += [f"Missing: {plain(m)}" for m in coverage.missing]
+    lines.append(f"This version does not look at: {', '.join(not_looked_at())}.")
+    return "\n".join(lines)
+
+
+def list_schemas(schemas: list[Any]) -> None:
+    for schema in schemas:
+        mark = "" if schema.verified else "  [not verified]"
+        typer.echo(f"{schema.name}{mark}  {schema.meaning}")
+        for column in schema.columns:
+            unit = f" [{column.unit}]" if column.unit else ""
+            typer.echo(f"    {column.name:22} {column.kind:6} {column.meaning}{unit}")
+
+
+def list_kinds() -> None:
+    from calicokit.parsers.base import kinds
+
+    for kind in kinds().values():
+        typer.echo(f"{kind.name}{'' if kind.verified else '  [not verified]'}  {kind.title}")
+        for schema in kind.schemas:
+            typer.echo(f"    {schema.name}: {', '.join(schema.names)}")
+
+
+def rows(frame: pd.DataFrame) -> Any:
+    import orjson
+
+    return orjson.loads(frame.to_json(orient="records", date_format="iso", date_unit="ns"))
+
+
+def print_json(value: object) -> None:
+    import orjson
+
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=_as_json)
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.flush()
+
+
+def _as_json(value: object) -> object:
+    """Values of a table's cell that JSON does not know: nulls, numbers of numpy, times."""
+    import pandas as pd
+
+    if value is pd.NA or value is pd.NaT:
+        return None
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def write_frame(
+    frame: pd.DataFrame, name: str, shape: str, output: Path | None, coverage: Coverage | None, limit: int
+) -> None:
+    if shape == "parquet":
+        if output is None:
+            raise SourceError("Parquet is not for a terminal; name a file with -o FILE.parquet.")
+        frame.astype({c: "str" for c in frame.columns if any(isinstance(v, dict) for v in frame[c])}).to_parquet(output)
+    elif shape == "csv":
+        text = frame.to_csv(index=False)
+        output.write_text(text, encoding="utf-8") if output else sys.stdout.write(text)
+    elif shape == "json":
+        value = {"table": name, "rows": rows(frame), "coverage": coverage.as_dict() if coverage else {}}
+        if output is None:
+            print_json(value)
+        else:
+            import orjson
+
+            output.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    else:
+        _show_frame(frame, name, limit, coverage)
+
+
+def _show_frame(frame: pd.DataFrame, name: str, limit: int, coverage: Coverage | None) -> None:
+    out = console(width=10_000)
+    shown = frame.head(limit) if limit else frame
+    view = rich_table(*frame.columns)
+    for row in shown.itertuples(index=False):
+        view.add_row(*(_cell(v) for v in row))
+    out.print(view)
+    left = f", {len(frame) - len(shown)} more with --limit 0 or --format csv" if len(shown) < len(frame) else ""
+    out.print(f"{name}: {len(frame)} rows{left}", style="dim")
+    for missing in coverage.missing if coverage else ():
+        out.print(f"Missing: {plain(missing)}", style="dim")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return plain(", ".join(map(str, value)))
+    if isinstance(value, dict):
+        return plain(", ".join(f"{k}={v}" for k, v in value.items()))
+    if value is None or value != value:
+        return ""
+    if str(value) == "<NA>":
+        return ""
+    return plain(f"{value:g}" if isinstance(value, float) else value)

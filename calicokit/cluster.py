@@ -170,7 +170,8 @@ class Cluster:
         plain = name.removesuffix("+series")
         found = [e for w, es in self._evidence.items() if w.id == plain and w.series == (plain != name) for e in es]
         if not _of_cluster(name) or plain != name:
-            return found or None
+            # Answers arrive in any order; tables must not depend on it.
+            return sorted(found, key=lambda e: (e.node or "", str(e.time), e.path)) or None
         if not found:
             return None
         if CATALOG[plain].file:

@@ -1,0 +1,6 @@
+"""``python -m calicokit``."""
+
+from calicokit.cli import main
+
+if __name__ == "__main__":
+    main()

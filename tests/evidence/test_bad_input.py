@@ -1,0 +1,251 @@
+"""Sources that are unknown, empty, foreign, hostile or broken: one clear sentence, or a named hole; never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calicokit.cluster import Cluster
+from calicokit.evidence import files
+from calicokit.evidence.model import SourceError
+from calicokit.evidence.recording import Recording
+from calicokit.evidence.sources import source_of
+from tests.evidence.test_sources import unpacked
+
+GOOD = ("it/manifest.json", b"{}"), ("it/api/v1_pods.json", b'{"kind":"PodList","items":[]}')
+
+
+def zip_with(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (*GOOD, *members):
+            archive.writestr(name, data)
+    return path
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def tar_with(path: Path, member: tarfile.TarInfo, data: bytes = b"") -> Path:
+    member.size = len(data)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in GOOD:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def tar_link(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return info
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def folder(path: Path, **files_: bytes) -> Path:
+    path.mkdir()
+    for name, data in files_.items():
+        (path / name).write_bytes(data)
+    return path
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "no such path": (lambda d: d / "nothing-here", "no file or directory"),
+    "an empty file": (lambda d: written(d / "empty.zip", b""), "is empty"),
+    "an empty directory": (lambda d: folder(d / "dir"), "holds nothing"),
+    "a foreign directory": (
+        lambda d: folder(d / "dir", **{"README.md": b"hello", "manifest.json": b"{}"}),
+        "holds nothing",
+    ),
+    "a foreign file": (lambda d: written(d / "photo.png", b"\x89PNG\r\n"), "is not a recording"),
+    "a zip cut in half": (
+        lambda d: written(d / "cut.zip", zip_with(d / "z.zip").read_bytes()[:150]),
+        "is not a recording",
+    ),
+    "a tar.gz cut in half": (
+        lambda d: written(d / "cut.tar.gz", tar_with(d / "t.tar.gz", tarfile.TarInfo("x")).read_bytes()[:100]),
+        "cannot be read",
+    ),
+    "a zip of nothing": (lambda d: written(d / "none.zip", b"PK\x05\x06" + bytes(18)), "holds nothing"),
+    "a zip with ..": (lambda d: zip_with(d / "up.zip", ("../../etc/cron.d/x", b"")), "leaves the archive"),
+    "a zip with an absolute name": (lambda d: zip_with(d / "abs.zip", ("/etc/passwd", b"")), "leaves the archive"),
+    "a zip with a backslash ..": (lambda d: zip_with(d / "back.zip", ("..\\..\\x", b"")), "leaves the archive"),
+    "a zip with a drive": (lambda d: zip_with(d / "drive.zip", ("C:\\x", b"")), "leaves the archive"),
+    "a zip with a symlink": (lambda d: zip_with(d / "link.zip", (link("it/x"), b"/etc/passwd")), "symbolic link"),
+    "a zip bomb": (lambda d: zip_with(d / "bomb.zip", ("it/api/big", bytes(300 << 20))), "bomb"),
+    "a tar with ..": (lambda d: tar_with(d / "up.tar.gz", tarfile.TarInfo("../x")), "leaves the archive"),
+    "a tar with a link": (lambda d: tar_with(d / "link.tar.gz", tar_link("it/x")), "link"),
+    "a tar bomb": (lambda d: tar_with(d / "bomb.tar.gz", tarfile.TarInfo("it/api/big"), bytes(300 << 20)), "bomb"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
+    make, words = REFUSED[what]
+    with pytest.raises(SourceError, match=words) as error:
+        Cluster(source_of(str(make(tmp_path)))).check()
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("what", ["a zip bomb", "a foreign file", "an empty directory"])
+def test_the_command_says_it_and_exits_with_2(what: str, tmp_path: Path) -> None:
+    make, words = REFUSED[what]
+    run = subprocess.run(
+        [sys.executable, "-m", "calicokit", "check", str(make(tmp_path))], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert words in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "Traceback" not in run.stderr
+
+
+def test_too_many_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 3)
+    with pytest.raises(SourceError, match="more than 3 files"):
+        Recording(zip_with(tmp_path / "many.zip", ("it/a", b""), ("it/b", b""))).nodes()
+
+
+# ---- one bad file inside a good source is a hole
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return unpacked(tmp_path, "ipam-exhausted")
+
+
+def api(recording: Path, plural: str) -> Path:
+    return next((recording / "api").glob(f"*_{plural}.json"))
+
+
+BROKEN = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda _: b"",
+    "not a list": lambda _: b"[1, 2, 3]",
+    "a number": lambda _: b"7",
+    "another kind of document": lambda _: b'{"hello": "world"}',
+    "a refusal": lambda _: b'{"kind":"Status","status":"Failure","message":"pods is forbidden"}',
+    "not text": lambda _: bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("plural", ["pods", "ipamblocks", "ippools", "nodes", "events", "ipamhandles"])
+def test_a_broken_list_is_a_named_hole(recording: Path, plural: str, how: str) -> None:
+    file = api(recording, plural)
+    file.write_bytes(BROKEN[how](file.read_bytes()))  # type: ignore[no-untyped-call]
+    findings = Cluster(Recording(recording)).check()
+    assert plural in {m.id for m in findings.coverage.missing}
+    assert findings.status in (1, 3)
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [], {"metadata": None}, {"metadata": {"name": "x"}, "spec": [1]}])
+def test_an_odd_object_is_left_out_and_named(recording: Path, odd: object) -> None:
+    for plural in ("pods", "ipamblocks", "nodes"):
+        file = api(recording, plural)
+        document = json.loads(file.read_bytes())
+        document["items"].append(odd)
+        file.write_text(json.dumps(document))
+    findings = Cluster(Recording(recording)).check()
+    assert findings[0].id == "ipam-exhausted"
+    assert {"pods", "ipamblocks"} <= {m.id for m in findings.coverage.missing if "left out" in m.why}
+
+
+@pytest.mark.parametrize("path", ["metadata.creationTimestamp", "status.phase", "spec.nodeName", "status.podIPs"])
+def test_a_field_of_another_type_costs_that_object_only(recording: Path, path: str) -> None:
+    file = api(recording, "pods")
+    document = json.loads(file.read_bytes())
+    where, key = path.split(".")
+    document["items"][0][where][key] = {"surprise": 1}
+    file.write_text(json.dumps(document))
+    cluster = Cluster(Recording(recording))
+    assert len(cluster.table("kube.pods")) >= len(document["items"]) - 1
+    assert cluster.check()[0].id == "ipam-exhausted"
+
+
+def test_a_missing_manifest_costs_the_time_only(recording: Path) -> None:
+    (recording / "manifest.json").unlink()
+    assert Cluster(Recording(recording)).check()[0].id == "ipam-exhausted"
+
+
+def test_a_manifest_of_odd_shape(recording: Path) -> None:
+    (recording / "manifest.json").write_text('{"files": [1], "recorded": 7, "no_objects": "x"}')
+    assert Cluster(Recording(recording)).check()[0].id == "ipam-exhausted"
+
+
+def test_only_the_api_objects(recording: Path) -> None:
+    for name in ("nodes", "cluster"):
+        shutil.rmtree(recording / name)
+    findings = Cluster(Recording(recording)).check()
+    assert findings[0].id == "ipam-exhausted"
+    assert {m.node for m in findings.coverage.missing if m.id == "cni-log"} == {"node-1", "node-2", "node-3", "node-4"}
+
+
+def test_only_one_node(recording: Path) -> None:
+    for name in ("api", "cluster", "nodes/node-1", "nodes/node-3", "nodes/node-4"):
+        shutil.rmtree(recording / name)
+    findings = Cluster(Recording(recording)).check()
+    assert [(f.id, f.subject["pool"]) for f in findings] == [("ipam-exhausted", "unknown")]
+    assert "10.48.0.0/27" in findings[0].cause
+    assert "ippools" in {m.id for m in findings.coverage.missing}
+
+
+def test_a_healthy_node_alone_is_3_not_0(tmp_path: Path) -> None:
+    recording = unpacked(tmp_path, "healthy-bgp-mesh")
+    for name in ("api", "cluster"):
+        shutil.rmtree(recording / name)
+    findings = Cluster(Recording(recording)).check()
+    assert findings == []
+    assert findings.status == 3
+    assert "ipam-exhausted" in findings.blocked
+
+
+def test_links_in_a_directory_are_not_followed(recording: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"kind":"PodList","items":[]}')
+    file = api(recording, "pods")
+    file.unlink()
+    file.symlink_to(secret)
+    cluster = Cluster(Recording(recording))
+    assert "symbolic link" in str(cluster.table("kube.pods").unknown[0])
+
+
+def test_a_pipe_in_a_directory_does_not_block(recording: Path) -> None:
+    file = api(recording, "events")
+    file.unlink()
+    os.mkfifo(file)
+    cluster = Cluster(Recording(recording))
+    assert "special file" in str(cluster.table("kube.events").unknown[0])
+
+
+def test_an_unreadable_member_of_a_zip_is_a_hole(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in (f for f in recording.rglob("*") if f.is_file()):
+            archive.writestr(file.relative_to(recording).as_posix(), file.read_bytes())
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"kind":"EventList"') + 3] ^= 0xFF
+    path.write_bytes(bytes(data))
+    cluster = Cluster(Recording(path))
+    assert "cannot be read" in str(cluster.table("kube.events").unknown[0])
+    assert cluster.check()[0].id == "ipam-exhausted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -72,17 +73,25 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     if not cluster.coverage.seen:
         raise SourceError(f"{cluster.name} holds no evidence that any check can use; is it a recording of Calico?")
     found: list[Finding] = []
+    held_up: dict[Missing, set[str]] = {}
     blocked: set[str] = set()
     for check in CHECKS:
         say(", ".join(check.ids))
         holes = _holes(cluster, check)
         if holes:
             blocked.update(check.ids if check.critical else ())
-            cluster.note(*(Missing(m.id, f"{m.why} (needed for {', '.join(check.ids)})", m.node) for m in holes))
+            for hole in holes:
+                held_up.setdefault(hole, set()).update(check.ids)
             continue
         found += check.run(*(cluster.given(name) for name in (*check.needs, *check.wants)))
         cluster.checked(*check.ids)
-    return Findings(rank(found), cluster.coverage, blocked)
+    coverage = cluster.coverage
+    coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
+    return Findings(rank(found), coverage, blocked)
+
+
+def _with_checks(hole: Missing, ids: set[str]) -> Missing:
+    return replace(hole, why=f"{hole.why}; without it not checked: {', '.join(sorted(ids))}") if ids else hole
 
 
 def _holes(cluster: Cluster, check: Check) -> list[Missing]:

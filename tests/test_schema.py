@@ -1,0 +1,112 @@
+"""Schemas: the same columns and dtypes for empty input as for full, in every table of every recording."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import calicokit
+from calicokit import registry
+from calicokit.diagnosis.model import CHECKS, finding, vocabulary
+from calicokit.evidence.catalog import CATALOG
+from calicokit.parsers.base import kinds
+from calicokit.schema import DTYPES, Column, Schema, SchemaError, Table
+from tests import recordings
+from tests.fakes import cluster_of
+
+TABLES = registry.load()
+THING = Schema(
+    "t.thing", "For tests.", tuple(Column(k, k, f"a {k}") for k in DTYPES), key=("str",)
+)  # one column of every kind
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_every_table_of_every_recording_fits_its_schema(name: str) -> None:
+    cluster = calicokit.open(f"incident:{name}")
+    for table, spec in TABLES.items():
+        frame = cluster.table(table)
+        spec.schema.check(frame)
+        assert not frame.unknown
+        if spec.schema.key:
+            assert not frame.astype("str").duplicated(list(spec.schema.key)).any(), table
+    assert cluster.coverage.missing == [m for m in cluster.coverage.missing if "not sampled" in m.why]
+
+
+def test_every_table_of_an_empty_cluster_fits_its_schema() -> None:
+    cluster = cluster_of()
+    for table, spec in TABLES.items():
+        spec.schema.check(cluster.table(table))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_schema_says_what_it_means(name: str) -> None:
+    schema = TABLES[name].schema
+    assert schema.name == name
+    assert schema.meaning.endswith(".")
+    assert set(schema.key) <= set(schema.names)
+    assert len(set(schema.names)) == len(schema.names)
+    for column in schema.columns:
+        assert re.fullmatch("[a-z][a-z0-9_]*", column.name)
+        assert column.kind in DTYPES
+        assert column.meaning
+
+
+def test_the_same_name_is_the_same_kind_everywhere() -> None:
+    kinds_of: dict[str, set[str]] = {}
+    for spec in TABLES.values():
+        for column in spec.schema.columns:
+            kinds_of.setdefault(column.name, set()).add(column.kind)
+    joined = ("node", "namespace", "pod", "pool", "block", "address", "handle", "owner", "version")
+    assert {n: k for n, k in kinds_of.items() if n in joined and len(k) > 1 and n != "version"} == {}
+
+
+def test_every_input_is_a_table_or_in_the_catalog() -> None:
+    known = {*TABLES, *CATALOG, "@now"}
+    inputs = {i for t in TABLES.values() for i in t.inputs} | {i for c in CHECKS for i in (*c.needs, *c.wants)}
+    assert {i.removesuffix("+series") for i in inputs} <= known
+
+
+def test_every_parser_that_the_catalog_names_exists() -> None:
+    assert {i.parser for i in CATALOG.values() if i.parser} <= set(kinds())
+
+
+def test_every_check_says_words_of_the_vocabulary() -> None:
+    assert {i for c in CHECKS for i in c.ids} == set(vocabulary())
+
+
+def test_a_finding_keeps_to_its_words() -> None:
+    with pytest.raises(ValueError, match="subject"):
+        finding("ipam-exhausted", subject={"node": "x"}, cause="", remedy="")
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {}, optional={"str": st.text(), "int": st.integers(-(2**62), 2**62), "bool": st.booleans()}
+        )
+    )
+)
+def test_any_rows_make_a_frame_of_the_schema(rows: list[dict[str, object]]) -> None:
+    frame = THING.check(THING.frame(rows))
+    assert len(frame) == len(rows)
+
+
+def test_what_does_not_fit_is_an_error() -> None:
+    with pytest.raises(SchemaError, match="not declared"):
+        THING.frame([{"stray": 1}])
+    with pytest.raises(SchemaError, match="kind int"):
+        THING.frame([{"int": "seven"}])
+    with pytest.raises(SchemaError, match="kind time"):
+        THING.frame([{"time": "yesterday"}])
+    with pytest.raises(SchemaError, match="columns are"):
+        THING.check(pd.DataFrame({"a": [1]}))
+
+
+def test_what_is_computed_from_a_table_is_a_plain_frame() -> None:
+    table = Table(THING.frame([{"str": "a"}]))
+    assert type(table[table["str"] == "a"]) is pd.DataFrame
+    assert type(table.merge(table, on="str")) is pd.DataFrame

@@ -6,7 +6,9 @@ all of it at once, and builds what lies between. Everything is kept, so that not
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +149,8 @@ class Cluster:
         if lost:
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
         try:
-            frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
+            with _collector_paused():
+                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             # An input of a shape nobody foresaw costs this table, not the whole answer.
             self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
@@ -220,6 +223,18 @@ class Topic:
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Building a big table makes millions of objects and no cycles; looking for those takes as long as the building."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _of_cluster(id: str) -> bool:  # noqa: A002

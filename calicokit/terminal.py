@@ -118,17 +118,20 @@ def list_kinds() -> None:
 
 
 def rows(frame: pd.DataFrame) -> Any:
-    import orjson
+    from msgspec import json
 
-    return orjson.loads(frame.to_json(orient="records", date_format="iso", date_unit="ns"))
+    return json.decode(frame.to_json(orient="records", date_format="iso", date_unit="ns"))
 
 
 def print_json(value: object) -> None:
-    import orjson
-
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=_as_json)
-    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.write(_json(value) + b"\n")
     sys.stdout.flush()
+
+
+def _json(value: object) -> bytes:
+    from msgspec import json
+
+    return json.format(json.encode(value, enc_hook=_as_json), indent=2)
 
 
 def _as_json(value: object) -> object:
@@ -155,9 +158,7 @@ def write_frame(
         if output is None:
             print_json(value)
         else:
-            import orjson
-
-            output.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+            output.write_bytes(_json(value))
     else:
         _show_frame(frame, name, limit, coverage)
 

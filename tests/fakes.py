@@ -69,10 +69,7 @@ def api_list(items: Iterable[dict[str, Any]], revision: int = 1000) -> bytes:
     return orjson.dumps({"kind": "List", "metadata": {"resourceVersion": str(revision)}, "items": list(items)})
 
 
-EMPTY = (
-    "nodes pods namespaces services events daemonsets deployments clusterinformations kubecontrollersconfigurations "
-    "ippools ipamblocks blockaffinities ipamhandles ipamconfigs ipreservations bgpconfigurations bgppeers"
-).split()
+EMPTY = ["nodes", "pods", "namespaces", "services", "events", "daemonsets", "deployments", "clusterinformations", "kubecontrollersconfigurations", "ippools", "ipamblocks", "blockaffinities", "ipamhandles", "ipamconfigs", "ipreservations", "bgpconfigurations", "bgppeers"]
 
 
 def source_of(**lists: list[dict[str, Any]] | None) -> MemorySource:
@@ -140,7 +137,7 @@ def handles(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
             if "handle_id" in attribute:
                 per = counted.setdefault(attribute["handle_id"], {})
                 per[item["spec"]["cidr"]] = per.get(item["spec"]["cidr"], 0) + 1
-    return [handle(h, **{"block": b}) for h, b in counted.items()]
+    return [handle(h, block=b) for h, b in counted.items()]
 
 
 def handle(name: str, **spec: Any) -> dict[str, Any]:

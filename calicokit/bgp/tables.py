@@ -30,7 +30,7 @@ def external_peers(objects: Objects, nodes: pd.DataFrame) -> pd.DataFrame:
     """One row for each BGPPeer with the address of a router outside; see :data:`PEERS`."""
     inside = {a for addresses in [*nodes["addresses"], *nodes["calico_addresses"]] for a in addresses}
     peers = objects.frame(PEERS, _peer)
-    return PEERS.frame({c: peers[~peers["address"].isin(inside)][c].tolist() for c in PEERS.names})
+    return PEERS.take(peers[~peers["address"].isin(inside)])
 
 
 def _peer(item: Object) -> list[Object]:

@@ -12,7 +12,7 @@ from calicokit.evidence.model import Evidence
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import parse
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, cells
 
 STILL = pd.Timedelta(minutes=5)
 """Without pods, an error counts as open if it was seen this recently."""
@@ -160,7 +160,7 @@ def _waiting(pods: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Pods with a node, without an address, that have not ended and are not being deleted: (namespace, pod) → node."""
     own = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"] & pods["deleted"].isna()]
     own = own[[not a for a in own["addresses"]]]
-    return dict(zip(zip(own["namespace"], own["pod"], strict=True), own["node"], strict=True))
+    return {(namespace, pod): node for namespace, pod, node in cells(own, "namespace", "pod", "node")}
 
 
 def _last_success(results: pd.DataFrame | None) -> dict[tuple[str, str], pd.Timestamp]:
@@ -168,4 +168,4 @@ def _last_success(results: pd.DataFrame | None) -> dict[tuple[str, str], pd.Time
         return {}
     well = results[results["error"].isna() & results["pod"].notna()]
     last = well.groupby(["namespace", "pod"], as_index=False)["time"].max()
-    return dict(zip(zip(last["namespace"], last["pod"], strict=True), last["time"], strict=True))
+    return {(n, p): t for n, p, t in cells(pd.DataFrame(last), "namespace", "pod", "time")}

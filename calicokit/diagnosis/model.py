@@ -176,17 +176,18 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     Within a severity the order is that in which the checks are registered, which goes from cause to effect.
     """
     every = list(findings)
-    found = [_explained(f, every) for f in every]
+    by_id: dict[str, list[Finding]] = {}
+    for f in every:
+        by_id.setdefault(f.id, []).append(f)
+    found = [_explained(f, by_id) for f in every]
     roots = sorted((f for f in found if not f.explained_by), key=lambda f: -SEVERITIES.index(f.severity))
     place = {f.id: i for i, f in reversed(list(enumerate(roots)))}
     effects = sorted((f for f in found if f.explained_by), key=lambda f: place.get(f.explained_by, len(roots)))
     return roots + effects
 
 
-def _explained(effect: Finding, findings: list[Finding]) -> Finding:
+def _explained(effect: Finding, by_id: Mapping[str, list[Finding]]) -> Finding:
     for cause_id, effect_id, test in EXPLANATIONS:
-        if effect.id != effect_id:
-            continue
-        if any(c.id == cause_id and c is not effect and test(c, effect) for c in findings):
+        if effect.id == effect_id and any(test(cause, effect) for cause in by_id.get(cause_id, ())):
             return replace(effect, explained_by=cause_id)
     return effect

@@ -7,21 +7,35 @@ reference/versions.md, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 import pandas as pd
 
 from calicokit.evidence.model import Evidence, Missing
 from calicokit.schema import Schema, SchemaError
 
 Object = dict[str, Any]
+Row = Object | tuple[Any, ...]
 
 
 class OddShapeError(ValueError):
     """A document is not the list of API objects that it should be."""
+
+
+class _List(msgspec.Struct):
+    """The envelope of a list. Its items stay bytes until a table reads them: 250,000 pods are 2 GB as dicts."""
+
+    kind: str
+    apiVersion: str = ""  # noqa: N815 (the API's name)
+    metadata: dict[str, Any] = {}
+    items: list[msgspec.Raw] | None = None
+    message: str = ""
+
+
+_LIST, _ITEM = msgspec.json.Decoder(_List), msgspec.json.Decoder()
 
 
 @dataclass
@@ -29,7 +43,7 @@ class Objects:
     """The objects of one API list, with provenance; what could not be read goes to ``problems``, never lost."""
 
     id: str
-    items: list[Object]
+    raw: list[msgspec.Raw]
     ref: str = ""
     group: str = ""
     revision: int | None = None
@@ -37,34 +51,47 @@ class Objects:
 
     def rows(self, read: Callable[[Object], Any]) -> Iterator[Any]:
         """``read(object)`` for each object; an object of an unexpected shape becomes a problem and is passed over."""
-        for item in self.items:
+        for raw in self.raw:
+            item = _ITEM.decode(raw)
             try:
                 yield read(item)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 self._reject(item, error)
 
-    def frame(self, schema: Schema, read: Callable[[Object], Object | list[Object]]) -> pd.DataFrame:
+    def frame(self, schema: Schema, read: Callable[[Object], Row | Sequence[Row]]) -> pd.DataFrame:
         """A table of the rows that ``read`` gives for each object (one or several), with their evidence.
 
-        Objects whose rows do not fit the schema become problems like those of an unexpected shape.
+        A row is a dict, or, where there are many, a tuple of all columns but the evidence. Objects whose rows do not
+        fit the schema become problems like those of an unexpected shape.
         """
+        rows = [row for given in self.rows(read) for row in (given if isinstance(given, list) else [given])]
         try:
-            return schema.frame(row for rows in self.rows(read) for row in self._with_ref(rows))
+            return self._with_ref(_framed(schema, rows))
         except SchemaError:
-            fitting = [row for rows in self.rows(lambda item: self._fitting(schema, read(item))) for row in rows]
-            return schema.frame(fitting)
+            fitting = [row for rows in self.rows(lambda item: _fitting(schema, read(item))) for row in rows]
+            return self._with_ref(_framed(schema, fitting))
 
-    def _with_ref(self, rows: Object | list[Object]) -> list[Object]:
-        return [{**row, "evidence": self.ref} for row in ([rows] if isinstance(rows, dict) else rows)]
-
-    def _fitting(self, schema: Schema, rows: Object | list[Object]) -> list[Object]:
-        schema.frame(full := self._with_ref(rows))
-        return full
+    def _with_ref(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame["evidence"] = pd.Series([self.ref] * len(frame), dtype="str")
+        return frame
 
     def _reject(self, item: object, error: Exception) -> None:
         why = f"object {name_of(item)!r} has an unexpected shape and is left out ({type(error).__name__}: {error})"
         if (missing := Missing(self.id, why)) not in self.problems:
             self.problems.append(missing)
+
+
+def _framed(schema: Schema, rows: list[Row]) -> pd.DataFrame:
+    if rows and isinstance(rows[0], tuple):
+        return schema.frame(dict(zip(schema.names[:-1], zip(*rows, strict=True), strict=True)))
+    return schema.frame(rows)  # type: ignore[arg-type]  # all rows of one reader are of one kind
+
+
+def _fitting(schema: Schema, given: Row | Sequence[Row]) -> list[Row]:
+    """The rows of one object, if they fit the schema; else ``SchemaError``."""
+    rows: list[Row] = given if isinstance(given, list) else [given]  # type: ignore[list-item]
+    _framed(schema, rows)
+    return rows
 
 
 def name_of(item: object) -> str:
@@ -81,20 +108,19 @@ def decode_list(evidence: Evidence) -> Objects:
     Raises :class:`OddShapeError` with one sentence if the text is not such a list.
     """
     try:
-        document = orjson.loads(evidence.text)
-    except orjson.JSONDecodeError as error:
+        document = _LIST.decode(evidence.text)
+    except msgspec.ValidationError as error:
+        raise OddShapeError(f"{evidence.ref} is not a list of API objects") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OddShapeError(f"{evidence.ref} is not JSON ({error})") from error
-    if not isinstance(document, dict) or not isinstance(document.get("items", []), list) or "kind" not in document:
-        raise OddShapeError(f"{evidence.ref} is not a list of API objects")
-    if document["kind"] == "Status":
-        raise OddShapeError(f"{evidence.ref} holds a refusal by the API server: {document.get('message', '?')}")
-    meta = document.get("metadata")
-    revision = str(meta.get("resourceVersion", "")) if isinstance(meta, dict) else ""
+    if document.kind == "Status":
+        raise OddShapeError(f"{evidence.ref} holds a refusal by the API server: {document.message or '?'}")
+    revision = str(document.metadata.get("resourceVersion", ""))
     return Objects(
         id=evidence.id,
-        items=document.get("items") or [],
+        raw=document.items or [],
         ref=evidence.ref,
-        group=str(document.get("apiVersion", evidence.group)),
+        group=document.apiVersion or evidence.group,
         revision=int(revision) if revision.isdigit() else None,
     )
 
@@ -107,7 +133,7 @@ def spec(item: Object) -> Object:
 def calico_metadata(item: Object) -> Object:
     """Calico's own metadata of a ``crd.projectcalico.org/v1`` object, empty where there is none."""
     text = (item["metadata"].get("annotations") or {}).get("projectcalico.org/metadata")
-    found = orjson.loads(text) if text else {}
+    found = _ITEM.decode(text) if text else {}
     return found if isinstance(found, dict) else {}
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
 from calicokit.evidence.catalog import CATALOG, Api, Item
 from calicokit.evidence.files import Files, open_files
@@ -46,8 +46,8 @@ class Recording:
     def manifest(self) -> dict[str, Any]:
         """The manifest; empty if it is absent or unreadable, as the files speak for themselves."""
         try:
-            found = orjson.loads(self._files.read("manifest.json"))
-        except (KeyError, OSError, orjson.JSONDecodeError):
+            found = msgspec.json.decode(self._files.read("manifest.json"))
+        except (KeyError, OSError, msgspec.DecodeError):
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -15,7 +15,7 @@ from calicokit.ipam.tables import pool_prefixes
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.kube.tables import pod_ref
 from calicokit.net import overlapping, prefix
-from calicokit.schema import records
+from calicokit.schema import cells, records
 
 NEARLY = 0.85
 MANY_HANDLES = 1000
@@ -78,7 +78,7 @@ def exhausted_by_word(
     if waiting is not None and utilisation is not None:
         return
     full = errors[errors["open"] & (errors["cause"] == "exhausted")]
-    by_cidr = {} if pools is None else dict(zip(pools["cidr"], pools["pool"], strict=True))
+    by_cidr = {} if pools is None else dict(cells(pools, "cidr", "pool"))
     tried = full.assign(cidr=[(m["pools"] if (m := POOLS_IN_ERROR.search(e)) else UNKNOWN) for e in full["error"]])
     for cidrs, group in tried.groupby("cidr"):
         name = by_cidr.get(cidrs, UNKNOWN)
@@ -301,7 +301,7 @@ def borrowed(
 def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
     """Blocks that overlap, or that are not as Calico makes them."""
     overlaps = problems[problems["problem"] == "overlap"]
-    for block, other in zip(overlaps["block"], overlaps["with"], strict=True):
+    for block, other in cells(overlaps, "block", "with"):
         yield finding(
             "ipam-block-overlap",
             subject={"block": block, "with": other},
@@ -309,7 +309,8 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
             remedy="Find which of the two the pool's block size asks for; move the pods of the other and release it.",
             evidence=[Rows.of("ipamblocks", "ipam.blocks", [{"block": block}, {"block": other}])],
         )
-    for block, group in problems[problems["problem"] != "overlap"].groupby("block"):
+    for name, group in problems[problems["problem"] != "overlap"].groupby("block"):
+        block = str(name)
         yield finding(
             "ipam-invalid-block",
             subject={"block": block},

@@ -13,7 +13,7 @@ from calicokit.ipam.owners import YOUNG
 from calicokit.ipam.tables import BLOCK, WINDOWS_HANDLE, pool_prefixes
 from calicokit.net import overlapping, prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, records
+from calicokit.schema import Column, Schema, among, cells, records
 
 BLOCK_PROBLEMS = Schema(
     "ipam.block_problems",
@@ -72,7 +72,7 @@ def block_problems(
 ) -> pd.DataFrame:
     """One row for each problem of a block; see :data:`BLOCK_PROBLEMS`. Disabled pools count as pools."""
     rows: list[dict[str, Any]] = []
-    for block, structure in zip(blocks["block"], blocks["structure"], strict=True):
+    for block, structure in cells(blocks, "block", "structure"):
         if isinstance(structure, str):
             rows.append({"block": block, "problem": "structure", "detail": structure})
     nets = [(b, prefix(b)) for b in blocks["block"]]
@@ -88,10 +88,10 @@ def block_problems(
 
 
 def _pool_problems(blocks: pd.DataFrame, pools: pd.DataFrame) -> list[dict[str, Any]]:
-    sizes = {p: int(s) for p, s in zip(pools["pool"], pools["block_size"], strict=True)}
+    sizes = {p: int(s) for p, s in cells(pools, "pool", "block_size")}
     nets = dict(pool_prefixes(pools))
     rows = []
-    for block, pool in zip(blocks["block"], blocks["pool"], strict=True):
+    for block, pool in cells(blocks, "block", "pool"):
         length = int(block.split("/")[1])
         if not isinstance(pool, str):
             rows.append({"block": block, "problem": "no-pool", "detail": "lies in no IP pool"})
@@ -105,7 +105,7 @@ def _affinity_problems(
     blocks: pd.DataFrame, affinities: pd.DataFrame, now: pd.Timestamp | None
 ) -> list[dict[str, Any]]:
     """A block whose owner has no affinity to it. A block without owner was released while in use, and is fine."""
-    claims = set(zip(affinities["block"], affinities["node"], strict=True))
+    claims = set(cells(affinities, "block", "node"))
     rows = []
     for block in records(blocks[blocks["affinity"].notna()]):
         owner = str(block.affinity).rpartition(":")[2]
@@ -128,20 +128,20 @@ def stale_affinities(
     hosts = affinities[affinities["type"] == "host"][["node", "block", "state", "created"]]
     if blocks is not None:
         owned = blocks[blocks["node"].notna()][["node", "block"]]
-        known = set(zip(hosts["node"], hosts["block"], strict=True))
-        bare = [pair for pair in zip(owned["node"], owned["block"], strict=True) if pair not in known]
+        known = set(cells(hosts, "node", "block"))
+        bare = [pair for pair in cells(owned, "node", "block") if pair not in known]
         hosts = pd.concat([hosts, pd.DataFrame(bare, columns=pd.Index(["node", "block"]))])
-    gone = ~hosts["node"].isin(nodes["node"])
+    gone = ~among(hosts["node"], nodes["node"])
     old = hosts["created"].isna() if now is None else now - hosts["created"] > YOUNG
-    stuck = hosts["state"].isin(["pending", "pendingDeletion"]) & old
+    stuck = among(hosts["state"], ["pending", "pendingDeletion"]) & old
     stale = hosts[gone | stuck].copy()
     stale["why"] = [
         "the node does not exist" if g else f"stuck in {s}"
         for g, s in zip(gone[gone | stuck], stale["state"], strict=True)
     ]
-    used = {} if blocks is None else dict(zip(blocks["block"], blocks["allocated"], strict=True))
+    used = {} if blocks is None else dict(cells(blocks, "block", "allocated"))
     stale["allocated"] = [used.get(b) for b in stale["block"]]
-    return STALE_AFFINITIES.frame({c: stale[c].tolist() for c in STALE_AFFINITIES.names})
+    return STALE_AFFINITIES.take(stale)
 
 
 @table(HANDLE_PROBLEMS, needs=("ipam.addresses", "ipam.handles"))
@@ -150,9 +150,9 @@ def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFr
     named = addresses[addresses["handle"].notna() & (addresses["handle"] != WINDOWS_HANDLE)]
     in_blocks = named["handle"].str.lower()
     existing = handles["handle"].str.lower()
-    orphan = handles[~existing.isin(in_blocks)]["handle"].drop_duplicates()
+    orphan = handles[~among(existing, in_blocks)]["handle"].drop_duplicates()
     rows: list[dict[str, Any]] = [{"handle": h, "problem": "orphan", "addresses": []} for h in orphan]
-    missing = named[~in_blocks.isin(existing)].groupby("handle")["address"]
+    missing = named[~among(in_blocks, existing)].groupby("handle")["address"]
     rows += [{"handle": h, "problem": "missing", "addresses": list(a)} for h, a in missing]
     return HANDLE_PROBLEMS.frame(rows)
 
@@ -205,7 +205,7 @@ def check_report(
     served = [] if balancers is None else list(balancers["address"])
     windows = addresses["handle"] == WINDOWS_HANDLE
     in_use = {*workloads, *tunnel_ips, *served}
-    unused = addresses[~addresses["address"].isin(in_use) & ~addresses["cooling"] & ~windows]
+    unused = addresses[~among(addresses["address"], in_use) & ~addresses["cooling"] & ~windows]
     lost = [prefix(a) for a in in_use - set(addresses["address"])]
     active = [net for name, net in pool_prefixes(pools[~pools["disabled"]])]
     unallocated = sum(any(net.covers(a) for net in active) for a in lost)

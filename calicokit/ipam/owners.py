@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from calicokit.evidence.objects import spec
 from calicokit.ipam.tables import ADDRESSES, BLOCK, POOL, pool_prefixes
 from calicokit.net import prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, records
+from calicokit.schema import Column, Schema, among, cells, records
 
 YOUNG = pd.Timedelta(seconds=60)
 """An allocation younger than this may belong to a pod that is just coming or going."""
@@ -90,23 +92,23 @@ UNALLOCATED = Schema(
 def in_use(pods: pd.DataFrame, tunnels: pd.DataFrame, balancers: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address and user; see :data:`IN_USE`."""
     live = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"]]
+    each = live.loc[live.index.repeat([len(a) for a in cells(live, "addresses")])]
     of_pods = pd.DataFrame(
         {
-            "address": live["addresses"],
+            "address": [a for addresses in cells(live, "addresses") for a in addresses],
             "kind": "pod",
-            "owner": live["namespace"] + "/" + live["pod"],
-            "node": live["node"],
-            "leaving": live["deleted"].notna(),
-            "by_ipam": [not a.get("ipAddrsNoIpam") for a in live["annotations"]],
-            "created": live["created"],
+            "owner": (each["namespace"] + "/" + each["pod"]).array,
+            "node": each["node"].array,
+            "leaving": each["deleted"].notna().array,
+            "by_ipam": [not notes.get("ipAddrsNoIpam") for notes in cells(each, "annotations")],
+            "created": each["created"].array,
         }
-    ).explode("address")
-    of_tunnels = tunnels.assign(kind="tunnel", owner=tunnels["node"], leaving=False, by_ipam=True, created=None)
-    parts = [of_pods[of_pods["address"].notna()], of_tunnels[IN_USE.names]]
+    )
+    parts = [of_pods, tunnels.assign(kind="tunnel", owner=tunnels["node"])]
     if balancers is not None:
-        parts.append(balancers.assign(kind="loadBalancer", node=None, leaving=False, by_ipam=True, created=None))
-    columns = {c: [v for p in parts for v in p[c].tolist()] for c in IN_USE.names}
-    return IN_USE.frame(columns)
+        parts.append(balancers.assign(kind="loadBalancer", node=None))
+    every = [p.assign(leaving=False, by_ipam=True, created=None) if p is not of_pods else p for p in parts]
+    return IN_USE.take(pd.concat([IN_USE.take(p) for p in every]))
 
 
 @table(
@@ -123,10 +125,11 @@ def load_balancers(services: pd.DataFrame, configuration: Any) -> pd.DataFrame:
     Which services Calico manages: source kube-controllers/pkg/controllers/loadbalancer, IsCalicoManagedLoadBalancer.
     """
     modes = {
-        ((o["spec"].get("controllers") or {}).get("loadBalancer") or {}).get("assignIPs") for o in configuration.items
+        ((body.get("controllers") or {}).get("loadBalancer") or {}).get("assignIPs")
+        for body in configuration.rows(spec)
     }
     cls = services["load_balancer_class"].fillna("")
-    managed = (services["type"] == "LoadBalancer") & cls.isin(["", "calico"])
+    managed = (services["type"] == "LoadBalancer") & among(cls, ["", "calico"])
     if "AllServices" not in modes:
         managed &= (cls == "calico") | services["requests_calico"].astype(bool)
     if not modes & {"AllServices", "RequestedServicesOnly"}:
@@ -159,7 +162,6 @@ def allocations(
     frame["owner"] = _owners(frame)
     frame["borrowed"] = (frame["node"].notna() & (frame["node"] != frame["block_node"].fillna(""))).astype("boolean")
     frame["age"] = (_latest(now, addresses, pods) - frame["since"]).dt.total_seconds().astype("float64")
-    frame["state"], frame["why"] = "unknown", "of an unknown kind: nothing tells whether it is used"
     judge = _Judge(frame)
     if pods is not None:
         judge.pods(pods, in_use)
@@ -169,8 +171,9 @@ def allocations(
     judge.balancers(services, in_use)
     judge.say(frame["type"] == "vmi", "unknown", "kept for a virtual machine, running or not")
     judge.say(frame["type"] == "windows-reserved", "reserved", "kept out of use on Windows")
-    judge.say(frame["cooling"].astype(bool), "cooling", "released, and not given again yet")
-    return ALLOCATIONS.frame({c: frame[c].tolist() for c in ALLOCATIONS.names})
+    judge.say(frame["cooling"], "cooling", "released, and not given again yet")
+    frame["state"], frame["why"] = judge.state, judge.why
+    return ALLOCATIONS.take(frame)
 
 
 def _owners(frame: pd.DataFrame) -> pd.Series[str]:
@@ -192,21 +195,26 @@ class _Judge:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
+        self.state = np.full(len(frame), "unknown", dtype=object)
+        self.why = np.full(len(frame), "of an unknown kind: nothing tells whether it is used", dtype=object)
 
     def say(self, rows: pd.Series[bool], state: str, why: str) -> None:
-        self.frame.loc[rows, ["state", "why"]] = [state, why]
+        mask = rows.to_numpy(dtype=bool)
+        self.state[mask], self.why[mask] = state, why
 
     def pods(self, pods: pd.DataFrame, in_use: pd.DataFrame | None) -> None:
         """A pod's allocation is leaked if the pod is gone or uses others, and nobody else uses it."""
         mine = self.frame["type"] == "pod"
         by_name = pods.assign(owner=pods["namespace"] + "/" + pods["pod"]).drop_duplicates("owner").set_index("owner")
         facts = by_name.reindex(self.frame["owner"])
-        exists = pd.Series(self.frame["owner"].isin(by_name.index).to_numpy(), index=self.frame.index)
+        exists = pd.Series(among(self.frame["owner"], by_name.index).to_numpy(), index=self.frame.index)
         host = _flag(facts["host_network"], self.frame)
         ended = _flag(facts["finished"], self.frame)
-        claimed = [_claims(a, n) for a, n in zip(facts["addresses"], facts["annotations"], strict=True)]
+        claimed = [_claims(a, n) for a, n in cells(facts, "addresses", "annotations")]
         uses = pd.Series(
-            [a in c for a, c in zip(self.frame["address"], claimed, strict=True)], index=self.frame.index, dtype=bool
+            [a in c for a, c in zip(self.frame["address"].tolist(), claimed, strict=True)],
+            index=self.frame.index,
+            dtype=bool,
         )
         silent = pd.Series([not c for c in claimed], index=self.frame.index, dtype=bool)
         self.say(mine & ~exists, "leaked", "the pod does not exist")
@@ -216,17 +224,17 @@ class _Judge:
         self.say(mine & exists & ended, "leaked", "the pod has ended")
         self.say(mine & exists & uses & ~ended & ~host, "in-use", "the pod uses it")
         if in_use is not None:
-            other = self.frame["address"].isin(in_use["address"]) & (self.frame["state"] == "leaked")
+            other = among(self.frame["address"], in_use["address"]) & (self.state == "leaked")
             self.say(mine & other, "in-use", "used by another than it was given to")
 
     def tunnels(self, nodes: pd.DataFrame | None, in_use: pd.DataFrame | None) -> None:
-        mine = self.frame["type"].isin(TUNNEL_TYPES)
+        mine = among(self.frame["type"], TUNNEL_TYPES)
         self.say(mine, "unknown", "nodes are not known")
         if nodes is None or in_use is None:
             return
         used = set(in_use.loc[in_use["kind"] == "tunnel", "address"])
-        uses = self.frame["address"].isin(used)
-        exists = self.frame["node"].isin(nodes["node"])
+        uses = among(self.frame["address"], used)
+        exists = among(self.frame["node"], nodes["node"])
         self.say(mine & uses, "in-use", "the node's tunnel uses it")
         self.say(mine & exists & ~uses, "unknown", "the node does not say that its tunnel uses it")
         self.say(mine & ~exists, "leaked", "the node does not exist")
@@ -237,10 +245,10 @@ class _Judge:
         if services is None or in_use is None:
             return
         used = set(in_use.loc[in_use["kind"] == "loadBalancer", "address"])
-        exists = self.frame["owner"].isin(services["namespace"] + "/" + services["service"])
+        exists = among(self.frame["owner"], services["namespace"] + "/" + services["service"])
         self.say(mine & exists, "in-use", "the service exists")
         self.say(mine & ~exists, "leaked", "the service does not exist")
-        self.say(mine & self.frame["address"].isin(used), "in-use", "the service uses it")
+        self.say(mine & among(self.frame["address"], used), "in-use", "the service uses it")
 
 
 def _flag(values: pd.Series[Any], like: pd.DataFrame) -> pd.Series[bool]:
@@ -306,9 +314,9 @@ def unallocated(
     None where there is no block at all: then another IPAM gives the addresses. ``pods`` is the API's list, for the
     revision at which it was taken.
     """
-    lost = in_use[~in_use["address"].isin(addresses["address"]) & in_use["by_ipam"] & ~in_use["leaving"]]
+    lost = in_use[~among(in_use["address"], addresses["address"]) & in_use["by_ipam"] & ~in_use["leaving"]]
     nets = pool_prefixes(pools)
-    block_nets = [(b, prefix(b), r) for b, r in zip(blocks["block"], blocks["revision"], strict=True)]
+    block_nets = [(b, prefix(b), r) for b, r in cells(blocks, "block", "revision")]
     listed = getattr(pods, "revision", None)
     rows = []
     for user in records(lost) if len(blocks) else ():

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+import msgspec
 import pandas as pd
 
 from calicokit.cni.causes import POOLS_IN_ERROR
@@ -19,7 +19,7 @@ from calicokit.ipam.tables import POOL, VERSION
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.net import canonical_cidr
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, records
+from calicokit.schema import Column, Schema, cells, records
 from calicokit.selectors import SelectorError, parse
 
 NODE_POOLS = Schema(
@@ -120,12 +120,12 @@ def pod_pools(
     """
     own = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"]]
     chooser = _Chooser(nodes, pools, namespaces)
-    rows: dict[str, list[Any]] = {c: [] for c in POD_POOLS.names}
-    for namespace, pod, node, notes in zip(own["namespace"], own["pod"], own["node"], own["annotations"], strict=True):
-        for choice in chooser.choose(namespace, node, notes):
-            for column, value in zip(POD_POOLS.names, (namespace, pod, node, *choice), strict=True):
-                rows[column].append(value)
-    return POD_POOLS.frame(rows)
+    rows = [
+        (namespace, pod, node, *choice)
+        for namespace, pod, node, notes in cells(own, "namespace", "pod", "node", "annotations")
+        for choice in chooser.choose(namespace, node, notes)
+    ]
+    return POD_POOLS.frame(dict(zip(POD_POOLS.names, zip(*rows, strict=True), strict=True)))
 
 
 Choice = tuple[str, int, bool, str | None, str]
@@ -136,16 +136,16 @@ class _Chooser:
 
     def __init__(self, nodes: pd.DataFrame, pools: pd.DataFrame, namespaces: pd.DataFrame | None) -> None:
         self._pools = list(records(pools))
-        self._nodes = dict(zip(nodes["node"], nodes["labels"], strict=True))
+        self._nodes = dict(cells(nodes, "node", "labels"))
         spaces = [] if namespaces is None else list(records(namespaces))
         self._labels = {str(s.namespace): s.labels for s in spaces}
         self._notes = {str(s.namespace): s.annotations for s in spaces}
-        self._known: dict[tuple[str, ...], list[Choice]] = {}
+        self._known: dict[tuple[str | None, ...], list[Choice]] = {}
 
     def choose(self, namespace: str, node: str, notes: Mapping[str, str]) -> list[Choice]:
-        asked = {f: self._asked(namespace, notes, f"ipv{f}pools") for f in (4, 6)}
-        key = (namespace, node, repr(asked))
+        key = (namespace, node, notes.get("ipv4pools"), notes.get("ipv6pools"))
         if key not in self._known:
+            asked = {f: self._asked(namespace, notes, f"ipv{f}pools") for f in (4, 6)}
             self._known[key] = [self._choice(p, namespace, node, *asked[int(p.version)]) for p in self._pools]
         return self._known[key]
 
@@ -169,8 +169,8 @@ class _Chooser:
 def _pool_list(text: str) -> frozenset[str]:
     """``["10.0.0.0/16", "pool-b"]``; CIDRs in their canonical form. An unreadable list names nothing."""
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
         return frozenset()
     names = found if isinstance(found, list) else []
     return frozenset(canonical_cidr(str(n)) if "/" in str(n) else str(n) for n in names)

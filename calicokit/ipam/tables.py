@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.objects import Object, Objects, Row, spec
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import Prefix, address_text, canonical_cidr, prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, cells
 
 WINDOWS_HANDLE = "windows-reserved-ipam-handle"
 DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
@@ -237,7 +237,7 @@ def affinity_node(affinity: str | None) -> str | None:
 
 def pool_prefixes(pools: pd.DataFrame | None) -> list[tuple[str, Prefix]]:
     """Pools with their prefixes, in the order of the API's list, which is the order in which Calico matches them."""
-    return [] if pools is None else [(n, prefix(c)) for n, c in zip(pools["pool"], pools["cidr"], strict=True)]
+    return [] if pools is None else [(n, prefix(c)) for n, c in cells(pools, "pool", "cidr")]
 
 
 def pool_of(net: Prefix, pool_nets: list[tuple[str, Prefix]]) -> str | None:
@@ -286,39 +286,44 @@ def structure_problem(body: Object) -> str | None:
 def addresses(objects: Objects, pools: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address that is not free; see :data:`ADDRESSES`."""
     pool_nets = pool_prefixes(pools)
-    return objects.frame(ADDRESSES, lambda item: list(_addresses(item, pool_nets)) if is_live(item) else [])
+    return objects.frame(ADDRESSES, lambda item: _addresses(item, pool_nets) if is_live(item) else [])
 
 
-def _addresses(item: Object, pool_nets: list[tuple[str, Prefix]]) -> Iterator[Object]:
+def _addresses(item: Object, pool_nets: list[tuple[str, Prefix]]) -> list[Row]:
+    """Tuples, as a big cluster has many: the columns of :data:`ADDRESSES` in their order."""
     body = spec(item)
     net = prefix(body["cidr"])
+    block, pool = canonical_cidr(body["cidr"]), pool_of(net, pool_nets)
     block_node = affinity_node(body.get("affinity") or body.get("hostAffinity"))
-    common = {
-        "block": canonical_cidr(body["cidr"]),
-        "pool": pool_of(net, pool_nets),
-        "version": net.version,
-        "block_node": block_node,
-    }
     owners = [_owner(a, block_node) for a in body.get("attributes") or []]
-    for ordinal, index in enumerate(body["allocations"]):
-        if index is not None:
-            owner = owners[index] if 0 <= index < len(owners) else {"type": "other", "cooling": False}
-            address = address_text(net.version, net.first + ordinal)
-            yield {"address": address, "ordinal": ordinal, **common, **owner}
+    return [
+        (
+            address_text(net.version, net.first + ordinal),
+            *(block, pool, net.version, ordinal),
+            *(owners[index] if 0 <= index < len(owners) else _NOBODY),
+        )
+        for ordinal, index in enumerate(body["allocations"])
+        if index is not None
+    ]
 
 
-def _owner(attribute: Object, block_node: str | None) -> Object:
+_NOBODY = (None, None, None, "other", None, None, None, None, False)
+
+
+def _owner(attribute: Object, block_node: str | None) -> tuple[Any, ...]:
+    """From ``node`` to ``cooling``, in the order of :data:`ADDRESSES`."""
     who, handle = attribute.get("secondary") or {}, attribute.get("handle_id")
-    return {
-        "handle": handle,
-        "node": who.get("node") or block_node,
-        "type": _type(who, handle),
-        "namespace": who.get("namespace"),
-        "pod": who.get("pod"),
-        "service": who.get("service"),
-        "since": _since(who.get("timestamp")),
-        "cooling": "releasedAt" in attribute,
-    }
+    return (
+        who.get("node") or block_node,
+        block_node,
+        handle,
+        _type(who, handle),
+        who.get("namespace"),
+        who.get("pod"),
+        who.get("service"),
+        _since(who.get("timestamp")),
+        "releasedAt" in attribute,
+    )
 
 
 def _type(who: Object, handle: str | None) -> str:
@@ -364,12 +369,11 @@ def handles(objects: Objects) -> pd.DataFrame:
     return objects.frame(HANDLES, lambda item: _handle(item) if is_live(item) else [])
 
 
-def _handle(item: Object) -> list[Object]:
+def _handle(item: Object) -> list[Row]:
     body = spec(item)
     handle = body.get("handleID") or item["metadata"]["name"]
     counted = body.get("block") or {}
-    rows: list[Object] = [{"handle": handle, "block": canonical_cidr(b), "count": n} for b, n in counted.items()]
-    return rows or [{"handle": handle, "count": 0}]
+    return [(handle, canonical_cidr(b), n) for b, n in counted.items()] or [(handle, None, 0)]
 
 
 @table(CONFIG, needs=("ipamconfigs",))

@@ -16,7 +16,7 @@ from calicokit.ipam import tables as base
 from calicokit.ipam.tables import BLOCK, POOL, VERSION
 from calicokit.net import Prefix, address_text, gaps, measure, merge, prefix
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, records
+from calicokit.schema import Column, Schema, among, cells, records
 
 DEFAULT_MAX_BLOCKS = 20
 """A node's limit of blocks where maxBlocksPerHost is 0 (source: libcalico-go/lib/ipam/ipam.go)."""
@@ -189,8 +189,8 @@ def borrowed(addresses: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
         addresses["node"].notna() & ~addresses["cooling"] & (addresses["node"] != addresses["block_node"].fillna(""))
     ]
     virtual = blocks[blocks["affinity"].fillna("").str.startswith("virtual:")]["block"]
-    lent = lent[~lent["block"].isin(virtual)]
-    return BORROWED.frame({c: lent[c].tolist() for c in BORROWED.names})
+    lent = lent[~among(lent["block"], virtual)]
+    return BORROWED.take(lent)
 
 
 @table(NODE_UTILISATION, needs=("ipam.blocks", "ipam.addresses"), wants=("ipam.config",))
@@ -211,7 +211,7 @@ def node_utilisation(blocks: pd.DataFrame, addresses: pd.DataFrame, config: pd.D
     frame = sums.join(pd.DataFrame({k: v.astype("Int64") for k, v in parts.items()}), how="outer").fillna(0)
     frame = frame.reset_index().sort_values(by)
     limit = 0 if config is None else int(config["max_blocks_per_host"].iloc[0])
-    shares = [a / c if c else None for a, c in zip(frame["allocated"], frame["capacity"], strict=True)]
+    shares = [a / c if c else None for a, c in cells(frame, "allocated", "capacity")]
     columns = {c: frame[c].tolist() for c in frame.columns}
     return NODE_UTILISATION.frame(
         {**columns, "block_limit": [limit or DEFAULT_MAX_BLOCKS] * len(frame), "used": shares}
@@ -229,18 +229,18 @@ def block_map(
     known = allocations.assign(state=allocations["state"].where(~_is_borrowed(allocations), "borrowed"))
     every = every.merge(known[["block", "ordinal", "state", "owner", "why"]], on=["block", "ordinal"], how="left")
     first = {b: prefix(b) for b in blocks["block"]}
-    numbers = [first[b].first + int(o) for b, o in zip(every["block"], every["ordinal"], strict=True)]
-    every["address"] = [address_text(int(v), n) for v, n in zip(every["version"], numbers, strict=True)]
+    numbers = [first[b].first + int(o) for b, o in cells(every, "block", "ordinal")]
+    every["address"] = [address_text(int(v), n) for v, n in zip(every["version"].tolist(), numbers, strict=True)]
     free = every["state"].isna()
     every.loc[free, "state"] = "free"
     kept_out = merge(prefix(c) for c in ([] if reservations is None else reservations["cidr"]))
     if kept_out:
         within = [
             any(k.version == v and k.first <= n <= k.last for k in kept_out)
-            for v, n in zip(every["version"], numbers, strict=True)
+            for v, n in zip(every["version"].tolist(), numbers, strict=True)
         ]
         every.loc[free & np.array(within, dtype=bool), "state"] = "reserved"
-    return BLOCK_MAP.frame({c: every[c].tolist() for c in BLOCK_MAP.names})
+    return BLOCK_MAP.take(every)
 
 
 def _is_borrowed(allocations: pd.DataFrame) -> pd.Series[bool]:
@@ -258,7 +258,7 @@ def history(
     ]
     last = utilisation.assign(time=now, available=available.to_numpy())[HISTORY.names]
     every = pd.concat([*frames, last]).sort_values(["pool", "time"])
-    return HISTORY.frame({c: every[c].tolist() for c in HISTORY.names})
+    return HISTORY.take(every)
 
 
 def _readable(sample: Evidence) -> bool:

@@ -7,15 +7,14 @@ With the Kubernetes datastore, workload endpoints are no objects: Calico derives
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from calicokit.evidence.objects import Object, Objects, labels, spec
+from calicokit.evidence.objects import Object, Objects, Row, labels, spec
 from calicokit.net import canonical_address, canonical_cidr
 from calicokit.registry import table
-from calicokit.schema import Column, Schema
+from calicokit.schema import Column, Schema, cells
 
 CNI = "cni.projectcalico.org/"
 CALICO = "projectcalico.org/"
@@ -194,32 +193,31 @@ def pods(objects: Objects) -> pd.DataFrame:
     return objects.frame(PODS, _pod)
 
 
-def _pod(item: Object) -> Object:
-    meta, status = item["metadata"], item.get("status") or {}
+def _pod(item: Object) -> Row:
+    """A tuple, as a big cluster has many: the columns of :data:`PODS` in their order."""
+    meta, body, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     notes = _cni_annotations(meta)
-    containers = status.get("containerStatuses") or []
-    return {
-        "namespace": meta["namespace"],
-        "pod": meta["name"],
-        "node": spec(item).get("nodeName") or None,
-        "phase": status.get("phase"),
-        "host_network": bool(spec(item).get("hostNetwork", False)),
-        "finished": _finished(meta, status, notes),
-        "addresses": list(_addresses(status, notes)),
-        "ready": any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or []),
-        "restarts": sum(c.get("restartCount", 0) for c in containers),
-        "container_id": notes.get("containerID"),
-        "service_account": spec(item).get("serviceAccountName"),
-        "created": meta.get("creationTimestamp"),
-        "deleted": meta.get("deletionTimestamp"),
-        "labels": meta.get("labels") or {},
-        "annotations": notes,
-    }
+    return (
+        meta["namespace"],
+        meta["name"],
+        body.get("nodeName") or None,
+        status.get("phase"),
+        bool(body.get("hostNetwork", False)),
+        _finished(meta, status, notes),
+        _addresses(status, notes),
+        any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
+        sum(c.get("restartCount", 0) for c in status.get("containerStatuses") or ()),
+        notes.get("containerID"),
+        body.get("serviceAccountName"),
+        meta.get("creationTimestamp"),
+        meta.get("deletionTimestamp"),
+        meta.get("labels") or {},
+        notes,
+    )
 
 
 def _cni_annotations(meta: Object) -> dict[str, str]:
-    notes = meta.get("annotations") or {}
-    return {k.removeprefix(CNI): v for k, v in notes.items() if k.startswith(CNI)}
+    return {k[len(CNI) :]: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(CNI)}
 
 
 def _finished(meta: Object, status: Object, notes: dict[str, str]) -> bool:
@@ -227,11 +225,11 @@ def _finished(meta: Object, status: Object, notes: dict[str, str]) -> bool:
     return status.get("phase") in FINISHED or bool(meta.get("deletionTimestamp") and notes.get("podIP") == "")
 
 
-def _addresses(status: Object, notes: dict[str, str]) -> Iterator[str]:
+def _addresses(status: Object, notes: dict[str, str]) -> list[str]:
     found = [i["ip"] for i in status.get("podIPs") or []] or [status.get("podIP")]
     if not found[0]:
         found = (notes.get("podIPs") or notes.get("podIP") or "").split(",")
-    return (canonical_address(a) for a in found if a)
+    return [canonical_address(a) for a in found if a]
 
 
 @table(ENDPOINTS, needs=("kube.pods",))
@@ -242,16 +240,16 @@ def workload_endpoints(pods: pd.DataFrame) -> pd.DataFrame:
         {
             "namespace": own["namespace"].tolist(),
             "pod": own["pod"].tolist(),
-            "workload_endpoint": [_endpoint_name(n, p) for n, p in zip(own["node"], own["pod"], strict=True)],
+            "workload_endpoint": [_endpoint_name(n, p) for n, p in cells(own, "node", "pod")],
             "node": own["node"].tolist(),
             "networks": [
                 [] if done else [f"{a}/{128 if ':' in a else 32}" for a in addresses]
-                for addresses, done in zip(own["addresses"], own["finished"], strict=True)
+                for addresses, done in cells(own, "addresses", "finished")
             ],
-            "interface": [interface_name(n, p) for n, p in zip(own["namespace"], own["pod"], strict=True)],
+            "interface": [interface_name(n, p) for n, p in cells(own, "namespace", "pod")],
             "profiles": [
                 [f"kns.{n}", *([f"ksa.{n}.{s}"] if isinstance(s, str) and s else [])]
-                for n, s in zip(own["namespace"], own["service_account"], strict=True)
+                for n, s in cells(own, "namespace", "service_account")
             ],
             "evidence": own["evidence"].tolist(),
         }

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -183,7 +184,7 @@ def peer_of(protocol: str) -> tuple[str | None, str | None]:
         return match[1], None
 
 
-_CLOCK = r"(\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})[ T](\d\d:\d\d:\d\d(?:\.\d{1,9})?)"
+_CLOCK = r"(\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})[ T](\d\d:\d\d:\d\d(?:\.\d{3}(?:\d{3})?)?)"
 _STATUS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"BIRD (\S+)"), ("version",)),
     (re.compile(r"Router ID is (\S+)"), ("router_id",)),
@@ -244,11 +245,13 @@ def _fact(line: str) -> tuple[str, Any] | None:
     return None
 
 
-def _time(date: str, clock: str) -> pd.Timestamp | None:
+def _time(date: str, clock: str) -> datetime | None:
     if date[2] == "-":  # BIRD before 1.4
         date = "-".join(reversed(date.split("-")))
-    time = pd.to_datetime(f"{date} {clock}", utc=True, errors="coerce", format="ISO8601")
-    return None if pd.isna(time) else time
+    try:
+        return datetime.fromisoformat(f"{date} {clock}+00:00")
+    except ValueError:
+        return None
 
 
 _HEADER = re.compile(r"name +proto +table +state +since +info", re.IGNORECASE)
@@ -301,9 +304,9 @@ _CHANGE = re.compile(r"(Import|Export) (updates|withdraws): +([\d-][\d -]*)")
 _CAPS = re.compile(r"(Local|Neighbor) capabilities")
 _CAP = re.compile(
     r"Multiprotocol|Route refresh|Extended next hop|Extended message|Graceful restart|4-octet AS numbers|ADD-PATH"
-    r"|Enhanced refresh|Long-lived graceful restart|Hostname(?:: .*)?|Role(?:: .*)?|Restart recovery|Restart notification"
-    r"|(?:AF announced|AF supported|AF preserved|IPv[46] nexthop|Restart time|RX|TX|LL stale time|No current peer.*"
-    r"|Per-AF .*):.*"
+    r"|Enhanced refresh|Long-lived graceful restart|Hostname(?:: .*)?|Role(?:: .*)?|Restart recovery"
+    r"|Restart notification|(?:AF announced|AF supported|AF preserved|IPv[46] nexthop|Restart time|RX|TX"
+    r"|LL stale time|No current peer.*|Per-AF .*):.*"
 )
 
 
@@ -346,8 +349,9 @@ class _Protocols:
             self.channels.append(self.channel)
             self.caps = None
         elif match := _STATS.fullmatch(line):
-            self.names = tuple(n.lower().replace(" ", "_") for n in re.split(r" {2,}", match[1]))
-            return set(self.names) <= set(_COUNTS)
+            names = tuple(n.lower().replace(" ", "_") for n in re.split(r" {2,}", match[1]))
+            self.names = names if set(names) <= set(_COUNTS) and len(set(names)) == len(names) else ()
+            return bool(self.names)
         elif match := _CHANGE.fullmatch(line):
             return self.change(match)
         elif match := _CAPS.fullmatch(line):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Set everything up and show what the kit does; or run the tests. Needs Python 3.11 and the Python package index.
 
-    python3 start.py          set up .venv, diagnose a bundled incident, write its notebook as an HTML page
-    python3 start.py test     set up .venv, then run the tests
+python3 start.py          set up .venv, diagnose a bundled incident, write its notebook as an HTML page
+python3 start.py test     set up .venv, then run the tests
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def set_up() -> None:
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
         uv = str(BIN / "uv")
     print("Setting up the locked packages …", flush=True)
-    run(uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", LOCK)
+    run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--require-hashes", "-r", LOCK)
     run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", HERE)
 
 

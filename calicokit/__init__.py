@@ -15,9 +15,10 @@ Importing this package imports nothing heavy; pandas comes in with the first cal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what type checkers take for true; importing typing would take most of this import's time
 if TYPE_CHECKING:
+    from typing import Any
+
     from calicokit.cluster import Cluster, open  # noqa: A004 (the design's word)
     from calicokit.evidence.incidents import incidents
     from calicokit.parsers.base import parse

@@ -69,7 +69,25 @@ def api_list(items: Iterable[dict[str, Any]], revision: int = 1000) -> bytes:
     return orjson.dumps({"kind": "List", "metadata": {"resourceVersion": str(revision)}, "items": list(items)})
 
 
-EMPTY = ["nodes", "pods", "namespaces", "services", "events", "daemonsets", "deployments", "clusterinformations", "kubecontrollersconfigurations", "ippools", "ipamblocks", "blockaffinities", "ipamhandles", "ipamconfigs", "ipreservations", "bgpconfigurations", "bgppeers"]
+EMPTY = [
+    "nodes",
+    "pods",
+    "namespaces",
+    "services",
+    "events",
+    "daemonsets",
+    "deployments",
+    "clusterinformations",
+    "kubecontrollersconfigurations",
+    "ippools",
+    "ipamblocks",
+    "blockaffinities",
+    "ipamhandles",
+    "ipamconfigs",
+    "ipreservations",
+    "bgpconfigurations",
+    "bgppeers",
+]
 
 
 def source_of(**lists: list[dict[str, Any]] | None) -> MemorySource:

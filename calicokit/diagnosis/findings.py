@@ -16,6 +16,7 @@ from calicokit.evidence.model import Coverage, Missing, SourceError
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster, Progress
 
+MOST_SHOWN = 200
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
 
 
@@ -60,8 +61,10 @@ class Findings(list[Finding]):
     def _repr_html_(self) -> str:
         if not self:
             return f"<p><b>{escape(self.verdict())}</b></p>"
-        table = self.frame.drop(columns="guide_step").to_html(index=False, escape=True, border=0)
-        return f"<p><b>{escape(self.verdict())}</b></p>{table}"
+        from calicokit.show import show
+
+        table = show(self.frame.drop(columns="guide_step"), rows=MOST_SHOWN)
+        return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
 
 
 def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:

@@ -1,4 +1,4 @@
-"""Sources that are unknown, empty, foreign, hostile or broken: one clear sentence, or a named hole; never a traceback."""
+"""Sources that are unknown, empty, foreign, hostile or broken: one clear sentence or a named hole, no traceback."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_a_path_wins_over_an_incident_of_the_same_name(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     unpacked(tmp_path, "healthy-v3.28").rename(tmp_path / "ipam-exhausted")
     assert Cluster(source_of("ipam-exhausted")).check() == []
-    assert [f.id for f in Cluster(source_of("incident:ipam-exhausted")).check()][0] == "ipam-exhausted"
+    assert Cluster(source_of("incident:ipam-exhausted")).check()[0].id == "ipam-exhausted"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "no-such-thing", "incident:none", "/no/such/path"])

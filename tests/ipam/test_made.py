@@ -483,7 +483,10 @@ def test_strict_affinity_keeps_a_node_from_what_is_left() -> None:
 
 def test_a_node_at_its_limit_of_blocks() -> None:
     mine, others = full_block()
-    error = "Assigned 0 out of 1 requested IPv4 addresses; Need to allocate an IPAM block but could not - limit of 1 blocks reached for this node"
+    error = (
+        "Assigned 0 out of 1 requested IPv4 addresses; Need to allocate an IPAM block but could not - "
+        "limit of 1 blocks reached for this node"
+    )
     for words in (error, None):
         cluster = waits(
             words,

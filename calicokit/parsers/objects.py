@@ -1,0 +1,195 @@
+"""What kubectl and calicoctl print of objects: tables under headers, YAML and JSON; and the shell's noise around it.
+
+Shared by the parsers of both tools; it reads nothing on its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import yaml
+
+from calicokit.parsers.base import Line, Text
+from calicokit.parsers.iptables import is_noise as _from_shell
+
+_COMMAND = re.compile(
+    r"(?:[^#$>%\s]{0,200}[$#>%]|\[[^\]]{1,200}\] ?[$#>%]|[\w.-]{1,60}@[^$#>%]{1,200}[$#>%]|PS [^>]{0,200}>) ?"
+    r"(?:sudo )?(?:\S{1,200}/)?(?:kubectl|oc|calicoctl|calico|calico-node|docker|nerdctl|crictl|ctr|ssh|nsenter|curl|wget"
+    r"|cat|head|tail|dmesg|journalctl|grep|exit|for|echo|watch|k)(?: .*)?"
+)
+_WARNINGS = re.compile(
+    r"Failed to get .* using context .*|W\d{4} \d\d:\d\d:\d\d\.\d{1,9} .*|Warning: .*|No resources found.*"
+    r"|\+ (?:kubectl|calicoctl|curl|cat|dmesg) .*|\S{1,100}@\S{1,100}[#$] ?"
+)
+
+
+def is_noise(line: str) -> bool:
+    """Whether a line comes from the shell, from ``kubectl exec``, or is a client's warning, not the tool's output."""
+    return bool(_from_shell(line) or _COMMAND.fullmatch(line) or _WARNINGS.fullmatch(line))
+
+
+def lines(text: Text) -> Iterator[Line]:
+    """The text's lines without what the shell printed."""
+    return (line for line in text.lines() if not is_noise(line.text.strip()))
+
+
+_BREAK = re.compile(r"(?<=\S)(?: {2,}|\t+ *)(?=\S)")
+_HEADER = re.compile(
+    r"[A-Z][A-Z0-9_()%/.-]*(?: [A-Z0-9_()%/.-]+)*(?:(?: {2,}|\t+ *)[A-Z][A-Z0-9_()%/.-]*(?: [A-Z0-9_()%/.-]+)*)*"
+)
+
+
+def is_header(line: str) -> bool:
+    """Whether a line has nothing but column names, in capitals."""
+    return bool(_HEADER.fullmatch(line.strip()))
+
+
+def snake(name: str) -> str:
+    """A column's name as the kit writes it.
+
+    >>> snake("NOMINATED NODE"), snake("CPU(cores)"), snake("PORT(S)"), snake("CONTAINER-RUNTIME")
+    ('nominated_node', 'cpu_cores', 'port_s', 'container_runtime')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+class Columns:
+    """The columns of a printed table: their names, and where they begin."""
+
+    def __init__(self, header: str) -> None:
+        begins = [0, *(m.end() for m in _BREAK.finditer(header.rstrip()))]
+        begins[0] = len(header) - len(header.lstrip())
+        ends = [*begins[1:], None]
+        self.names = [snake(header[b:e]) for b, e in zip(begins, ends, strict=True)]
+        self.begins = begins
+
+    def cells(self, line: str) -> dict[str, str] | None:
+        """A row's cells by column; None if the row does not fit, as its columns begin elsewhere.
+
+        Rows fit whose columns begin where the header's do. Others, such as those of a table whose spacing was lost on
+        its way, fit where two blanks (or, with as many words as columns, one) part as many cells as there are columns.
+        """
+        if self._aligned(line):
+            ends = [*self.begins[1:], len(line) + 1]
+            cells = [line[b:e].strip() for b, e in zip(self.begins, ends, strict=True)]
+            return dict(zip(self.names, cells, strict=True))
+        for parts in (_BREAK.split(line.strip()), line.split()):
+            if len(parts) == len(self.names):
+                return dict(zip(self.names, parts, strict=True))
+        return None
+
+    def _aligned(self, line: str) -> bool:
+        if line[: self.begins[0]].strip() or not line[self.begins[0] :].strip() or line[self.begins[0]].isspace():
+            return not line[: self.begins[0]].strip() and "namespace" in self.names[:1]
+        return all(line[b - 1 : b] in ("", " ") for b in self.begins[1:]) and "\t" not in line
+
+
+def table(text: Text) -> Iterator[tuple[Line, list[str], dict[str, str]]]:
+    """Rows of the printed tables in the text, with their columns' names; lines that are no rows are rejected."""
+    columns: Columns | None = None
+    for line in lines(text):
+        if is_header(line.text) and ("NAME" in line.text or columns is None):
+            columns = Columns(line.text)
+        elif columns is None:
+            text.reject(line, "a header of column names")
+        elif (cells := columns.cells(line.text)) is None:
+            text.reject(line, "a row with a cell for each column of the header")
+        else:
+            yield line, columns.names, cells
+
+
+def documents(text: Text) -> list[Any] | None:
+    """The objects of a text that is JSON or YAML, also several in a row, lists taken apart; None if it is neither."""
+    body = _body(text)
+    if body is None:
+        return None
+    try:
+        loaded = _load(body)
+    except (ValueError, msgspec.DecodeError, yaml.YAMLError, RecursionError):
+        loaded = [None]
+    found = [item for document in loaded for item in _items(document)]
+    if not found or not all(isinstance(o, dict) and "kind" in o for o in found):
+        if _is_empty_list(loaded):
+            return []
+        _refuse(text)
+        return [o for o in found if isinstance(o, dict) and "kind" in o]
+    return found
+
+
+def _is_empty_list(loaded: list[Any]) -> bool:
+    return bool(loaded) and all(isinstance(d, dict) and d.get("items", 0) in ([], None) for d in loaded)
+
+
+def _refuse(text: Text) -> None:
+    for line in lines(text):
+        text.reject(line, "JSON or YAML of objects")
+
+
+_START = re.compile(r"\s*(?:[{\[]|apiVersion:|kind:|items:|- apiVersion:|metadata:|---$)")
+
+
+def _body(text: Text) -> str | None:
+    """The text from where JSON or YAML begins, without noise; None if it has none."""
+    kept = [line.text for line in text.lines()]
+    start = next((i for i, line in enumerate(kept) if not is_noise(line.strip())), None)
+    if start is None or not _START.match(kept[start]):
+        return None
+    end = len(kept)
+    while end > start and is_noise(kept[end - 1].strip()):
+        end -= 1
+    return "\n".join(kept[start:end])
+
+
+def _load(body: str) -> list[Any]:
+    if body.lstrip()[:1] in "{[":
+        try:
+            return [msgspec.json.decode(body)]
+        except msgspec.DecodeError:
+            pass
+    return list(yaml.load_all(body, Loader=_Loader))
+
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
+    """YAML without dates: a time stays the text that it is in JSON."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Base.yaml_implicit_resolvers.items()
+}
+
+
+def _items(document: Any) -> list[Any]:
+    if isinstance(document, list):
+        return [item for part in document for item in _items(part)]
+    if isinstance(document, dict) and isinstance(document.get("items"), list):
+        kind = str(document.get("kind") or "").removesuffix("List")
+        return [{"kind": kind, **i} if kind and isinstance(i, dict) else i for i in document["items"]]
+    return [] if document is None else [document]
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """An object's leaves by their paths; lists of texts joined with commas, other lists by index.
+
+    >>> flat({"spec": {"cidr": "10.48.0.0/16", "uses": ["Workload", "Tunnel"], "rules": [{"action": "Deny"}]}})
+    {'spec.cidr': '10.48.0.0/16', 'spec.uses': 'Workload,Tunnel', 'spec.rules[0].action': 'Deny'}
+    """
+    made: dict[str, Any] = {}
+    stack: list[tuple[str, Any]] = [(prefix, value)]
+    while stack:
+        path, here = stack.pop()
+        if isinstance(here, Mapping):
+            stack += [(f"{path}.{k}" if path else str(k), v) for k, v in reversed(here.items())]
+        elif isinstance(here, list) and any(isinstance(v, (Mapping, list)) for v in here):
+            stack += [(f"{path}[{i}]", v) for i, v in reversed(list(enumerate(here)))]
+        elif isinstance(here, list):
+            made[path] = ",".join(str(v) for v in here)
+        else:
+            made[path] = here
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -70,7 +71,6 @@ COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
 
 def show_findings(findings: Findings, source: str) -> None:
     """Findings of warning and above in full, the others in a line each, then what was and was not seen."""
-    from rich.padding import Padding
     from rich.text import Text
 
     out = console()
@@ -81,13 +81,16 @@ def show_findings(findings: Findings, source: str) -> None:
         if found.severity == "info":
             out.print(Text.assemble("\n", *head, (plain(found.cause), "dim"), because), end="")
             continue
-        seen = ", ".join(f"{r.count} of {r.table} ({r.id})" for r in found.evidence)
         out.print(Text.assemble("\n", *head, (found.title, "bold"), because))
-        out.print(Padding(Text(plain(found.cause)), (0, 0, 0, 2), expand=False))
-        out.print(Padding(Text.assemble(("Do: ", "bold"), plain(found.remedy)), (0, 0, 0, 2), expand=False))
-        note = Text(f"Rows: {plain(seen)}. Guide: {found.guide_step}", style="dim")
-        out.print(Padding(note, (0, 0, 0, 2), expand=False))
+        out.print(Text(_indented(found.cause, out.width)))
+        out.print(Text(_indented(f"Do: {found.remedy}", out.width)))
+        seen = ", ".join(f"{r.count} of {r.table} ({r.id}{f' on {r.node}' if r.node else ''})" for r in found.evidence)
+        out.print(Text(_indented(f"Rows: {seen}. Guide: {found.guide_step}", out.width), style="dim"))
     out.print(Text(f"\n{_coverage_text(findings.coverage)}", style="dim"))
+
+
+def _indented(text: str, width: int) -> str:
+    return fill(plain(text), width, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
 
 
 def _coverage_text(coverage: Coverage) -> str:

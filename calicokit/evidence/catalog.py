@@ -154,6 +154,13 @@ ITEMS = (
         guide=_READY,
     ),
     _node(
+        "nodename",
+        "What Calico on the node calls itself",
+        "cat /var/lib/calico/nodename",
+        parser="nodename",
+        guide=_READY,
+    ),
+    _node(
         "cni-log",
         "The CNI plugin's log",
         f"tail -c 150000 {CNI_LOG}",

@@ -86,6 +86,21 @@ def not_ready(
         )
 
 
+@check("nodename-mismatch", needs=("health.nodenames", "kube.nodes"))
+def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
+    """Calico on a node goes by a name that is not the node's: its addresses and policy are kept under another name."""
+    for row in records(names[names["name"].notna() & (names["name"] != names["node"])]):
+        other = "another node's name" if (nodes["node"] == row.name).any() else "no node's name"
+        yield finding(
+            "nodename-mismatch",
+            subject={"node": row.node},
+            cause=f"Calico on {row.node} calls itself {row.name}, which is {other}.",
+            remedy="Set NODENAME of calico-node from spec.nodeName (as the manifests do), remove "
+            "/var/lib/calico/nodename on the node, and restart calico-node there.",
+            evidence=[Rows.of("nodename", "health.nodenames", [{"node": row.node}], row.node)],
+        )
+
+
 def _down(conditions: pd.DataFrame) -> pd.Series[str]:
     return conditions[(conditions["condition"] == "Ready") & ~conditions["good"]]["node"]
 

@@ -13,6 +13,7 @@ import pandas as pd
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.kube.tables import EVIDENCE
+from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -108,6 +109,17 @@ DATASTORE = Schema(
         Column("datastore_ready", "bool", "datastoreReady; false locks IPAM and stops new pods"),
         EVIDENCE,
     ),
+)
+
+NODENAMES = Schema(
+    "health.nodenames",
+    "What Calico on each node calls itself.",
+    (
+        Column("node", "str", "Kubernetes' name of the node"),
+        Column("name", "str", "Calico's name for it; null where its file is empty"),
+        EVIDENCE,
+    ),
+    key=("node",),
 )
 
 _VERSION = re.compile(r":(v?\d+\.\d+[^@\s]*)")
@@ -231,6 +243,13 @@ def readiness(answers: list[Evidence]) -> pd.DataFrame:
             for e in answers
         ]
     )
+
+
+@table(NODENAMES, needs=("nodename",))
+def nodenames(answers: list[Evidence]) -> pd.DataFrame:
+    """One row for each node that was asked; see :data:`NODENAMES`."""
+    read = [(e, parse("nodename", e.decode()).frame["name"]) for e in answers]
+    return NODENAMES.frame([{"node": e.node, "name": next(iter(n), None), "evidence": e.ref} for e, n in read])
 
 
 @table(DATASTORE, needs=("clusterinformations",))

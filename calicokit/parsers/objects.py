@@ -82,13 +82,16 @@ class Columns:
         return None
 
     def _aligned(self, line: str) -> bool:
-        if line[: self.begins[0]].strip() or not line[self.begins[0] :].strip() or line[self.begins[0]].isspace():
-            return not line[: self.begins[0]].strip() and "namespace" in self.names[:1]
-        return all(line[b - 1 : b] in ("", " ") for b in self.begins[1:]) and "\t" not in line
+        """Whether every cell begins where its column does, or is empty."""
+        ends = [*self.begins[1:], len(line) + 1]
+        cells = [line[b:e] for b, e in zip(self.begins, ends, strict=True)]
+        fits = all(not cell.strip() or not cell[0].isspace() for cell in cells)
+        apart = all(line[b - 1 : b] in ("", " ") for b in self.begins[1:])
+        return fits and apart and "\t" not in line and not line[: self.begins[0]].strip()
 
 
-def table(text: Text) -> Iterator[tuple[Line, list[str], dict[str, str]]]:
-    """Rows of the printed tables in the text, with their columns' names; lines that are no rows are rejected."""
+def table(text: Text) -> Iterator[tuple[Line, dict[str, str]]]:
+    """Rows of the printed tables in the text by column; lines that are no rows are rejected."""
     columns: Columns | None = None
     for line in lines(text):
         if is_header(line.text) and ("NAME" in line.text or columns is None):
@@ -98,7 +101,7 @@ def table(text: Text) -> Iterator[tuple[Line, list[str], dict[str, str]]]:
         elif (cells := columns.cells(line.text)) is None:
             text.reject(line, "a row with a cell for each column of the header")
         else:
-            yield line, columns.names, cells
+            yield line, cells
 
 
 def documents(text: Text) -> list[Any] | None:
@@ -174,15 +177,17 @@ def _items(document: Any) -> list[Any]:
     return [] if document is None else [document]
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, limit: int = 1_000_000) -> dict[str, Any]:
     """An object's leaves by their paths; lists of texts joined with commas, other lists by index.
+
+    No more than ``limit`` leaves are read, as YAML can say in a few words that an object has billions of them.
 
     >>> flat({"spec": {"cidr": "10.48.0.0/16", "uses": ["Workload", "Tunnel"], "rules": [{"action": "Deny"}]}})
     {'spec.cidr': '10.48.0.0/16', 'spec.uses': 'Workload,Tunnel', 'spec.rules[0].action': 'Deny'}
     """
     made: dict[str, Any] = {}
-    stack: list[tuple[str, Any]] = [(prefix, value)]
-    while stack:
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack and len(made) < limit:
         path, here = stack.pop()
         if isinstance(here, Mapping):
             stack += [(f"{path}.{k}" if path else str(k), v) for k, v in reversed(here.items())]
@@ -193,3 +198,61 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
         else:
             made[path] = here
     return made
+
+
+def text_of(value: Any) -> str | None:
+    """A value as text; None for what has none."""
+    return None if value is None or value in ("", "<none>", "<unknown>") else str(value)
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365 * 86400.0}
+_AGE = re.compile(r"(?:\d{1,9}[smhdy])+")
+
+
+def seconds(age: str | None) -> float | None:
+    """An age as kubectl prints it, in seconds.
+
+    >>> seconds("2m3s"), seconds("5d12h"), seconds("<unknown>")
+    (123.0, 475200.0, None)
+    """
+    if not age or not _AGE.fullmatch(age):
+        return None
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdy])", age))
+
+
+def get(text: Text) -> list[dict[str, Any]]:
+    """The objects of ``get`` in any form: kind, api_version, namespace, name, fields and line."""
+    found = documents(text)
+    if found is not None:
+        return [described(o, len(text.text)) for o in found]
+    return [
+        {
+            **_named(cells),
+            "fields": {k: v for k, v in cells.items() if k not in ("namespace", "name")},
+            "line": at.number,
+        }
+        for at, cells in table(text)
+    ]
+
+
+def _named(cells: dict[str, str]) -> dict[str, Any]:
+    kind, slash, name = cells.get("name", "").partition("/")
+    return {
+        "namespace": text_of(cells.get("namespace")),
+        "kind": kind if slash else None,
+        "name": text_of(name if slash else kind),
+    }
+
+
+def described(item: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    metadata = item.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    parts = {k: v for k, v in item.items() if k not in ("kind", "apiVersion", "metadata")}
+    about = {k: v for k, v in metadata.items() if k not in ("name", "namespace", "managedFields")}
+    return {
+        "kind": text_of(item.get("kind")),
+        "api_version": text_of(item.get("apiVersion")),
+        "namespace": text_of(metadata.get("namespace")),
+        "name": text_of(metadata.get("name")),
+        "fields": flat({"metadata": about, **parts}, limit),
+    }

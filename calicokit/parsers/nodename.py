@@ -1,0 +1,25 @@
+"""The file in which calico-node keeps the name that it goes by."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from calicokit.parsers.base import Text, parser
+from calicokit.schema import Column, Schema
+
+SCHEMA = Schema("nodename", "What Calico on a node calls itself.", (Column("name", "str", "the name"),))
+
+
+@parser("nodename", SCHEMA)
+def nodename(source: Text) -> dict[str, pd.DataFrame]:
+    """`cat /var/lib/calico/nodename`: the name that calico-node goes by.
+
+    One line, without spaces (source: node/pkg/lifecycle/startup, writeNodeConfig).
+    """
+    names = []
+    for line in source.lines():
+        if names or " " in line.text:
+            source.reject(line, "one name")
+        else:
+            names.append({"name": line.text})
+    return {"nodename": SCHEMA.frame(names)}

@@ -10,6 +10,7 @@ import pandas as pd
 from calicokit.cni.causes import cause_of, cni_error
 from calicokit.evidence.model import Evidence
 from calicokit.kube.tables import EVIDENCE
+from calicokit.parsers import logs as _logs  # noqa: F401 (brings the kind cni-log)
 from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells

@@ -13,6 +13,7 @@ import pandas as pd
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.kube.tables import EVIDENCE
+from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
 from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema

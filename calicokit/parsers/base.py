@@ -123,5 +123,6 @@ def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
     True
     """
     source = Text(kind, text, strict)
-    tables = kinds()[kind].read(source)
+    # A module that a topic has imported is enough; all of them are loaded only for a kind that is not there yet.
+    tables = (KINDS.get(kind) or kinds()[kind]).read(source)
     return Parsed(kind, tables, source.unparsed)

@@ -11,10 +11,8 @@ from calicokit.cni.causes import POOLS_IN_ERROR
 from calicokit.cni.checks import error_rows, named
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.ipam.owners import YOUNG
-from calicokit.ipam.tables import pool_prefixes
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.kube.tables import pod_ref
-from calicokit.net import overlapping, prefix
 from calicokit.schema import cells, records
 
 NEARLY = 0.85
@@ -372,53 +370,17 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
 # ---- pools as they are configured
 
 
-@check("ippool-overlap", needs=("ipam.pools",), wants=("ipam.blocks", "kube.nodes", "kube.services"))
-def pool_overlap(
-    pools: pd.DataFrame,
-    blocks: pd.DataFrame | None = None,
-    nodes: pd.DataFrame | None = None,
-    services: pd.DataFrame | None = None,
-) -> Iterator[Finding]:
-    """Pools that overlap each other, nodes' addresses or service addresses. A disabled, unused pool is nothing."""
-    used = set() if blocks is None else set(blocks["pool"].dropna())
-    live = pools[~pools["disabled"] | pools["pool"].isin(used)]
-    nets = pool_prefixes(live)
-    for one, other in overlapping(nets):
-        yield _overlap(min(one, other), max(one, other), "pods of both can get the same address")
-    of_pods = [(p, n) for p, n in nets if _serves_pods(live, p)]
-    for pool, taken, what in [*_inside(of_pods, nodes), *_service_inside(of_pods, services)]:
-        yield _overlap(pool, taken, f"{what} lies in the pool, so that pods can get it and its routes collide")
-
-
-def _serves_pods(pools: pd.DataFrame, pool: str) -> bool:
-    uses = pools.loc[pools["pool"] == pool, "allowed_uses"].iloc[0]
-    return bool({"Workload", "Tunnel"} & set(uses))
-
-
-def _inside(nets: list[tuple[str, Any]], nodes: pd.DataFrame | None) -> Iterator[tuple[str, str, str]]:
-    for pool, net in nets if nodes is not None else []:
-        inside = sorted(
-            {a for found in nodes["addresses"] for a in found if net.covers(prefix(a))}  # type: ignore[index]
+@check("ippool-overlap", needs=("ipam.pool_overlaps",))
+def pool_overlap(overlaps: pd.DataFrame) -> Iterator[Finding]:
+    """Pools that overlap each other, nodes' addresses or service addresses."""
+    for pool, other, why in cells(overlaps, "pool", "with", "why"):
+        yield finding(
+            "ippool-overlap",
+            subject={"pool": pool, "with": other},
+            cause=f"Pool {pool} overlaps {other}: {why}.",
+            remedy="Add a pool with a CIDR of its own, disable the overlapping one, and recreate its pods.",
+            evidence=[Rows.of("ippools", "ipam.pool_overlaps", [{"pool": pool, "with": other}])],
         )
-        if inside:
-            yield pool, ", ".join(inside[:3]), f"the node address {inside[0]}"
-
-
-def _service_inside(nets: list[tuple[str, Any]], services: pd.DataFrame | None) -> Iterator[tuple[str, str, str]]:
-    for pool, net in nets if services is not None else []:
-        inside = sorted({a for ips in services["cluster_ips"] for a in ips if net.covers(prefix(a))})  # type: ignore[index]
-        if inside:
-            yield pool, "service range", f"the service address {inside[0]}"
-
-
-def _overlap(pool: str, other: str, what: str) -> Finding:
-    return finding(
-        "ippool-overlap",
-        subject={"pool": pool, "with": other},
-        cause=f"Pool {pool} overlaps {other}: {what}.",
-        remedy="Add a pool with a CIDR of its own, disable the overlapping one, and recreate its pods.",
-        evidence=[Rows.of("ippools", "ipam.pools", [{"pool": pool}])],
-    )
 
 
 @check("nat-outgoing-off", needs=("ipam.pools",), wants=("ipam.blocks", "bgp.external_peers"))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from calicokit.ipam.owners import YOUNG
 from calicokit.ipam.tables import BLOCK, WINDOWS_HANDLE, pool_prefixes
-from calicokit.net import overlapping, prefix
+from calicokit.net import Prefix, overlapping, prefix
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, among, cells, records
 
@@ -49,6 +49,17 @@ HANDLE_PROBLEMS = Schema(
         Column("addresses", "list", "addresses that name it"),
     ),
     key=("handle",),
+)
+
+POOL_OVERLAPS = Schema(
+    "ipam.pool_overlaps",
+    "Pools that overlap each other, addresses of nodes or of services. A disabled pool without blocks is left out.",
+    (
+        Column("pool", "str", "name of the pool"),
+        Column("with", "str", "the other pool, the node addresses, or the service range"),
+        Column("why", "str", "what collides"),
+    ),
+    key=("pool", "with"),
 )
 
 CHECK_REPORT = Schema(
@@ -155,6 +166,32 @@ def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFr
     missing = named[~among(in_blocks, existing)].groupby("handle")["address"]
     rows += [{"handle": h, "problem": "missing", "addresses": list(a)} for h, a in missing]
     return HANDLE_PROBLEMS.frame(rows)
+
+
+@table(POOL_OVERLAPS, needs=("ipam.pools",), wants=("ipam.blocks", "kube.nodes", "kube.services"))
+def pool_overlaps(
+    pools: pd.DataFrame,
+    blocks: pd.DataFrame | None = None,
+    nodes: pd.DataFrame | None = None,
+    services: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row for each overlap; see :data:`POOL_OVERLAPS`."""
+    used = set() if blocks is None else set(blocks["pool"].dropna())
+    live = pools[~pools["disabled"] | among(pools["pool"], used)]
+    both = "pods of both can get the same address"
+    rows = [(min(p), max(p), both) for p in overlapping(pool_prefixes(live))]
+    of_pods = live[[bool({"Workload", "Tunnel"} & set(uses)) for uses in live["allowed_uses"]]]
+    for pool, net in pool_prefixes(of_pods):
+        for table_, column, what in ((nodes, "addresses", "node"), (services, "cluster_ips", "service")):
+            inside = [] if table_ is None else _inside(net, table_[column])
+            if inside:
+                other = "service range" if what == "service" else ", ".join(inside[:3])
+                rows.append((pool, other, f"the {what} address {inside[0]} lies in the pool, so that pods can get it"))
+    return POOL_OVERLAPS.frame(dict(zip(POOL_OVERLAPS.names, zip(*rows, strict=True), strict=True)) if rows else {})
+
+
+def _inside(net: Prefix, lists: pd.Series[Any]) -> list[str]:
+    return sorted({a for found in lists for a in found if net.covers(prefix(a))})
 
 
 _MEANINGS = {

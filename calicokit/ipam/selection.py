@@ -125,7 +125,7 @@ def pod_pools(
         for namespace, pod, node, notes in cells(own, "namespace", "pod", "node", "annotations")
         for choice in chooser.choose(namespace, node, notes)
     ]
-    return POD_POOLS.frame(dict(zip(POD_POOLS.names, zip(*rows, strict=True), strict=True)))
+    return POD_POOLS.frame(dict(zip(POD_POOLS.names, zip(*rows, strict=True), strict=True)) if rows else {})
 
 
 Choice = tuple[str, int, bool, str | None, str]

@@ -89,10 +89,5 @@ def health_ready(text: Text) -> dict[str, pd.DataFrame]:
         if said is None:
             text.reject(line, "calico/node is not ready: … or a log line of the health command")
         else:
-            rows.append({**said, "time": _time(log[1] or log[3]) if log else None, "line": line.number})
+            rows.append({**said, "time": objects.time(log[1] or log[3]) if log else None, "line": line.number})
     return {READY.name: READY.frame(rows)}
-
-
-def _time(text: str) -> pd.Timestamp | None:
-    time = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
-    return None if time is pd.NaT else time

@@ -17,6 +17,7 @@ from calicokit.parsers.iproute_words import (
     address,
     attributes,
     cidr,
+    is_noise,
     number,
     objects,
     pieces,
@@ -48,7 +49,7 @@ ROUTES = Schema(
         _ATTRIBUTES,
         _LINE,
     ),
-    ("line",),
+    ("type", "destination", "table", "metric", "interface", "line"),
     source=_SOURCE,
 )
 NEXTHOPS = Schema(
@@ -294,11 +295,16 @@ def ip_route(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["type"], row["destination"], row["table"], row["protocol"]
     ('blackhole', '10.48.84.128/26', 'main', 'bird')
     """
-    said = [m[1] for line in text.text[:5000].split("\n") if "ip " in line for m in _TABLE.finditer(line)][:1]
-    asked = "".join(said) if said and re.search(r"\b(?:r|ro|route)\b.*\btable ", text.text[:5000]) else "main"
-    routes = _Routes("main" if asked in ("all", "local") or asked.isspace() else asked)
+    routes = _Routes(_asked(text.text[:2000]))
     _read(text, routes.line, routes.value, "a route")
     return routes.frames()
+
+
+def _asked(head: str) -> str:
+    """The table that a command line before the routes asks for, as ip does not print it then."""
+    said = [_TABLE.search(line) for line in head.split("\n") if is_noise(line)]
+    names = [match[1] for match in said if match and match[1] != "all"]
+    return names[0] if names else "main"
 
 
 def _read(text: Text, line: Any, value: Any, expected: str) -> None:

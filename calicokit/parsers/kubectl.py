@@ -15,7 +15,7 @@ import pandas as pd
 
 from calicokit.parsers import objects
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.objects import text_of
+from calicokit.parsers.objects import Columns, text_of
 from calicokit.schema import Column, Schema
 
 _DESCRIBE = "recordings; kubectl's pkg/describe/describe.go"
@@ -215,10 +215,7 @@ def _lower(value: Any) -> str | None:
 
 
 def _iso(value: Any) -> pd.Timestamp | None:
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\dT", value):
-        return None
-    time = pd.to_datetime(value, utc=True, errors="coerce")
-    return None if time is pd.NaT else time
+    return objects.time(value) if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value) else None
 
 
 @parser("kubectl-events", EVENTS)
@@ -230,7 +227,7 @@ def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
     >>> from calicokit.parsers.base import parse
     >>> row = parse("kubectl-events", '''LAST SEEN   TYPE     REASON      OBJECT       MESSAGE
     ... 2m3s        Normal   Scheduled   pod/cart-1   Assigned shop/cart-1 to node-1''').frame.iloc[0]
-    >>> row["age"], row["kind"], row["name"], row["reason"]
+    >>> float(row["age"]), row["kind"], row["name"], row["reason"]
     (123.0, 'pod', 'cart-1', 'Scheduled')
     """
     found = objects.documents(text)
@@ -264,6 +261,10 @@ def _time(text: str | None) -> pd.Timestamp | None:
 
 def _whole(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _bool(text: str | None) -> bool | None:
+    return {"True": True, "False": False}.get(text or "")
 
 
 @dataclass
@@ -331,7 +332,7 @@ class _Describe:
     conditions: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     section: str = ""
-    columns: objects.Columns | None = None
+    columns: Columns | None = None
     path: list[tuple[int, str]] = field(default_factory=list)
 
     def line(self, line: Line) -> None:
@@ -366,7 +367,7 @@ class _Describe:
         """A row of a section that is a table."""
         body = line.text.strip()
         if self.columns is None:
-            self.columns = objects.Columns(line.text)
+            self.columns = Columns(line.text)
         elif not set(body) <= {"-", " "}:
             cells = self.columns.cells(line.text)
             if cells is None:
@@ -396,7 +397,9 @@ class _Describe:
 
     def event(self, cells: Mapping[str, str]) -> None:
         made = {k: text_of(cells.get(k)) for k in ("type", "reason", "message")}
-        self.events.append({**self.place(), **made, **_seen(cells.get("age", "")), "source": text_of(cells.get("from"))})
+        self.events.append(
+            {**self.place(), **made, **_seen(cells.get("age", "")), "source": text_of(cells.get("from"))}
+        )
 
     def container(self, text: str) -> None:
         """A line below Containers: a container's name, or one of its values."""
@@ -427,7 +430,7 @@ _CONTAINER: dict[tuple[str, str], tuple[str, Callable[[str | None], Any]]] = {
     ("", "Last State"): ("last_state", text_of),
     ("Last State", "Reason"): ("last_reason", text_of),
     ("Last State", "Exit Code"): ("last_exit_code", _whole),
-    ("", "Ready"): ("ready", {"True": True, "False": False}.get),
+    ("", "Ready"): ("ready", _bool),
     ("", "Restart Count"): ("restarts", _whole),
 }
 
@@ -448,8 +451,9 @@ def kubectl_describe(text: Text) -> dict[str, pd.DataFrame]:
     ...       Reason:       CrashLoopBackOff
     ...     Ready:          False
     ...     Restart Count:  5''')
-    >>> parsed.frame["node"][0], parsed.tables["containers"].loc[0, ["container", "reason", "restarts"]].to_list()
-    ('node-1', ['calico-node', 'CrashLoopBackOff', 5])
+    >>> row = parsed.tables["containers"].iloc[0]
+    >>> parsed.frame["node"][0], row["container"], row["reason"], int(row["restarts"])
+    ('node-1', 'calico-node', 'CrashLoopBackOff', 5)
     """
     describe = _Describe(text)
     for line in objects.lines(text):

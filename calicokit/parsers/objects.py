@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-import yaml
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
 
 from calicokit.parsers.base import Line, Text
 from calicokit.parsers.iptables import is_noise as _from_shell
 
 _COMMAND = re.compile(
     r"(?:[^#$>%\s]{0,200}[$#>%]|\[[^\]]{1,200}\] ?[$#>%]|[\w.-]{1,60}@[^$#>%]{1,200}[$#>%]|PS [^>]{0,200}>) ?"
-    r"(?:sudo )?(?:\S{1,200}/)?(?:kubectl|oc|calicoctl|calico|calico-node|docker|nerdctl|crictl|ctr|ssh|nsenter|curl|wget"
-    r"|cat|head|tail|dmesg|journalctl|grep|exit|for|echo|watch|k)(?: .*)?"
+    r"(?:sudo )?(?:\S{1,200}/)?(?:kubectl|oc|calicoctl|calico|calico-node|docker|nerdctl|crictl|ctr|ssh|nsenter"
+    r"|curl|wget|cat|head|tail|dmesg|journalctl|grep|exit|for|echo|watch|k)(?: .*)?"
 )
 _WARNINGS = re.compile(
     r"Failed to get .* using context .*|W\d{4} \d\d:\d\d:\d\d\.\d{1,9} .*|Warning: .*|No resources found.*"
@@ -37,9 +38,8 @@ def lines(text: Text) -> Iterator[Line]:
 
 
 _BREAK = re.compile(r"(?<=\S)(?: {2,}|\t+ *)(?=\S)")
-_HEADER = re.compile(
-    r"[A-Z][A-Z0-9_()%/.-]*(?: [A-Z0-9_()%/.-]+)*(?:(?: {2,}|\t+ *)[A-Z][A-Z0-9_()%/.-]*(?: [A-Z0-9_()%/.-]+)*)*"
-)
+_WORD = r"(?:[A-Z0-9_%/.-]|\([A-Za-z%]{1,20}\))"
+_HEADER = re.compile(rf"[A-Z]{_WORD}*(?: {_WORD}+)*(?:(?: {{2,}}|	+ *)[A-Z]{_WORD}*(?: {_WORD}+)*)*")
 
 
 def is_header(line: str) -> bool:
@@ -190,9 +190,9 @@ def flat(value: Any, limit: int = 1_000_000) -> dict[str, Any]:
     while stack and len(made) < limit:
         path, here = stack.pop()
         if isinstance(here, Mapping):
-            stack += [(f"{path}.{k}" if path else str(k), v) for k, v in reversed(here.items())]
+            stack += [(f"{path}.{k}" if path else str(k), v) for k, v in list(here.items())[::-1]]
         elif isinstance(here, list) and any(isinstance(v, (Mapping, list)) for v in here):
-            stack += [(f"{path}[{i}]", v) for i, v in reversed(list(enumerate(here)))]
+            stack += [(f"{path}[{i}]", v) for i, v in list(enumerate(here))[::-1]]
         elif isinstance(here, list):
             made[path] = ",".join(str(v) for v in here)
         else:
@@ -245,6 +245,7 @@ def _named(cells: dict[str, str]) -> dict[str, Any]:
 
 
 def described(item: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """One object of YAML or JSON as a row of :func:`get`."""
     metadata = item.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     parts = {k: v for k, v in item.items() if k not in ("kind", "apiVersion", "metadata")}
@@ -256,3 +257,12 @@ def described(item: Mapping[str, Any], limit: int) -> dict[str, Any]:
         "name": text_of(metadata.get("name")),
         "fields": flat({"metadata": about, **parts}, limit),
     }
+
+
+def time(text: str) -> pd.Timestamp | None:
+    """A time in ISO 8601, as UTC; None if the text is none."""
+    try:
+        made = pd.Timestamp(text)
+        return made.tz_localize("UTC") if made.tzinfo is None else made.tz_convert("UTC")
+    except (ValueError, OverflowError):
+        return None

@@ -123,7 +123,8 @@ def _bytes(data: NDArray[np.uint8], *characters: str) -> _Ints:
 def _next(positions: _Ints, at: _Ints, end: _Ints) -> _Ints:
     """For each place, the first of the positions from there on, but not beyond the end."""
     padded = np.append(positions, np.iinfo(np.int64).max)
-    return np.minimum(padded[np.searchsorted(positions, at)], end)
+    nearest: _Ints = np.minimum(padded[np.searchsorted(positions, at)], end)
+    return nearest
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -17,6 +16,9 @@ from calicokit.schema import cells, records
 
 NEARLY = 0.85
 MANY_HANDLES = 1000
+BARRED = ("strict-affinity", "block-limit")
+NO_ADDRESS = ("exhausted", *BARRED)
+"""Errors of a pod that got no address; where its pools have none left, they are exhausted whatever the words."""
 PATIENCE = 30.0
 """Without an error of the CNI plugin, a pod counts as waiting for an address after this many seconds."""
 
@@ -44,7 +46,7 @@ def exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame, errors: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
     """Pods wait, and all pools that they may use are full."""
-    full = _waits(waiting[waiting["free"] == 0], "exhausted")
+    full = _waits(waiting[waiting["free"] == 0], *NO_ADDRESS)
     for pool in records(utilisation[~utilisation["disabled"]]):
         mine = full[[pool.pool in (pools or []) for pools in full["pools"]]]
         if not len(mine):
@@ -96,7 +98,7 @@ def nearly_exhausted(
 ) -> Iterator[Finding]:
     """A pool that is used above 85 %, or, under strictAffinity, has no whole block left to claim."""
     strict = config is not None and bool(config["strict_affinity"].iloc[0])
-    needed = [] if waiting is None else list(_waits(waiting[waiting["free"] == 0], "exhausted")["pools"])
+    needed = [] if waiting is None else list(_waits(waiting[waiting["free"] == 0], *NO_ADDRESS)["pools"])
     for pool in records(utilisation[~utilisation["disabled"]]):
         if any(pool.pool in (pools or []) for pools in needed):
             continue  # exhausted
@@ -118,7 +120,7 @@ def strict_affinity_full(
     waiting: pd.DataFrame, config: pd.DataFrame | None = None, node_use: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
     """Pods wait on a node that may not take the addresses which its pools still have."""
-    barred = waiting["cause"].isin(["strict-affinity", "block-limit"])
+    barred = waiting["cause"].isin(BARRED) & ~(waiting["free"] == 0)
     silent = waiting["cause"].isna() & (waiting["seconds"] >= PATIENCE)
     computed = silent & (waiting["free"] > 0) & (waiting["assignable"] == 0)
     limit = DEFAULT_MAX_BLOCKS if config is None else int(config["max_blocks_per_host"].iloc[0]) or DEFAULT_MAX_BLOCKS
@@ -216,6 +218,7 @@ def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
             remedy="Delete the pod that IPAM does not name, so that it gets an address of its own. Do not release the "
             "address: the next pod would get it too.",
             evidence=[Rows.of("pods", "ipam.duplicates", [{"address": row.address}])],
+            about=row.blocks,
         )
 
 
@@ -237,19 +240,34 @@ def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates",))
-def leak(allocations: pd.DataFrame, pods: pd.DataFrame, duplicates: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Addresses allocated to pods that do not exist or use another; those a duplicate left behind on their own."""
+@check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates", "kube.nodes"))
+def leak(
+    allocations: pd.DataFrame,
+    pods: pd.DataFrame,
+    duplicates: pd.DataFrame | None = None,
+    nodes: pd.DataFrame | None = None,
+) -> Iterator[Finding]:
+    """Addresses allocated to pods that do not exist or use another; those with a cause of their own apart."""
     leaked = allocations[(allocations["state"] == "leaked") & (allocations["type"] == "pod")]
     disputed = set() if duplicates is None else {o for owners in duplicates["owners"] for o in owners}
     young = leaked["age"] < YOUNG.total_seconds()
-    left_behind = leaked["owner"].isin(disputed)
-    groups = leaked.assign(pool=leaked["pool"].fillna(UNKNOWN), young=young, left_behind=left_behind)
-    for (pool, is_young, is_left), group in groups.groupby(["pool", "young", "left_behind"]):
-        yield _leak(str(pool), group, bool(is_young), bool(is_left))
+    why = pd.Series("alone", index=leaked.index)
+    if nodes is not None:
+        why[~leaked["node"].isin(nodes["node"])] = "node gone"
+    why[leaked["owner"].isin(disputed)] = "left behind"
+    groups = leaked.assign(pool=leaked["pool"].fillna(UNKNOWN), young=young, cause=why)
+    for (pool, is_young, cause), group in groups.groupby(["pool", "young", "cause"]):
+        yield _leak(str(pool), group, bool(is_young), str(cause))
 
 
-def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Finding:
+LEAK_REMEDIES = {
+    "alone": "kube-controllers releases leaks after its grace period, if it runs; by hand: ipam.release_plan.",
+    "left behind": "Settle the duplicate address first; this one is left behind by it.",
+    "node gone": "See that kube-controllers runs: it releases what a removed node leaves; by hand: ipam.release_plan.",
+}
+
+
+def _leak(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
     addresses = sorted(group["address"])
     why = "; ".join(f"{n} × {w}" for w, n in group["why"].value_counts().items())
     owners = f"{addresses[0]} of {group['owner'].iloc[0]}" if len(group) == 1 else ", ".join(addresses[:3])
@@ -261,11 +279,9 @@ def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Fin
         cause=f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} of pool {pool} allocated and not used "
         f"({why}): {owners}{' …' if len(addresses) > 3 else ''}"
         + (", given less than a minute ago." if young else "."),
-        remedy="Settle the duplicate address first; this one is left behind by it."
-        if left_behind
-        else "kube-controllers releases leaks after its grace period, if it runs; by hand: ipam.release_plan.",
+        remedy=LEAK_REMEDIES[cause],
         evidence=[Rows.of("ipamblocks", "ipam.allocations", keys)],
-        about=group["owner"],
+        about={*group["owner"], *group["block"]} if cause != "alone" else (),
     )
 
 
@@ -273,6 +289,23 @@ def _leak(pool: str, group: pd.DataFrame, young: bool, left_behind: bool) -> Fin
 def _left_behind(cause: Finding, effect: Finding) -> bool:
     """The pod that took another's address left its own behind."""
     return not effect.about.isdisjoint(cause.subject["owners"])
+
+
+@explains("ipam-affinity-stale", "ipam-leak")
+def _of_a_gone_node(cause: Finding, effect: Finding) -> bool:
+    """What a removed node leaves behind: its blocks, and the addresses in them."""
+    return not effect.about.isdisjoint(cause.subject["blocks"])
+
+
+@explains("ipam-block-overlap", "ipam-invalid-block")
+def _made_by_hand(cause: Finding, effect: Finding) -> bool:
+    """A block that Calico would not have made, as it covers another's addresses."""
+    return effect.subject["block"] in (cause.subject["block"], cause.subject["with"])
+
+
+@explains("ipam-block-overlap", "ipam-duplicate")
+def _given_twice(cause: Finding, effect: Finding) -> bool:
+    return {cause.subject["block"], cause.subject["with"]} <= effect.about
 
 
 @check("ipam-borrowed", needs=("ipam.borrowed",), wants=("ipam.duplicates", "ipam.allocations"))

@@ -20,6 +20,8 @@ from calicokit.schema import Column, Schema, among, cells, records
 YOUNG = pd.Timedelta(seconds=60)
 """An allocation younger than this may belong to a pod that is just coming or going."""
 
+USED_BY_ANOTHER = "used by another than it was given to"
+
 TUNNEL_TYPES = (
     "vxlanTunnelAddress",
     "vxlanV6TunnelAddress",
@@ -221,11 +223,11 @@ class _Judge:
         self.say(mine & exists & ~uses, "leaked", "the pod uses another address")
         self.say(mine & exists & silent & ~ended, "in-use", "the pod has not reported its address yet")
         self.say(mine & exists & host, "leaked", "the pod uses its node's network")
-        self.say(mine & exists & ended, "leaked", "the pod has ended")
+        self.say(mine & exists & ended, "unknown", "the pod has ended; its address goes with its sandbox")
         self.say(mine & exists & uses & ~ended & ~host, "in-use", "the pod uses it")
         if in_use is not None:
             other = among(self.frame["address"], in_use["address"]) & (self.state == "leaked")
-            self.say(mine & other, "in-use", "used by another than it was given to")
+            self.say(mine & other, "in-use", USED_BY_ANOTHER)
 
     def tunnels(self, nodes: pd.DataFrame | None, in_use: pd.DataFrame | None) -> None:
         mine = among(self.frame["type"], TUNNEL_TYPES)
@@ -274,10 +276,15 @@ def duplicates(
         hosts = pd.DataFrame({"address": hosts["addresses"], "owner": "node " + hosts["node"], "node": hosts["node"]})
         users = pd.concat([users, hosts.drop_duplicates()])
     rows = {a: (set(g["owner"]), set(g["node"].dropna())) for a, g in _shared(users)}
-    by_address = None if allocations is None else allocations[~allocations["cooling"].astype(bool)]
+    # Of two blocks that record an address, one whose owner is gone gives it to nobody.
+    by_address = (
+        None
+        if allocations is None
+        else allocations[among(allocations["state"], ("in-use", "unknown")) & (allocations["why"] != USED_BY_ANOTHER)]
+    )
     if by_address is not None:
         for address, group in _shared(by_address):
-            if group["block"].nunique() > 1:
+            if group["block"].nunique() > 1 and group["owner"].nunique() > 1:
                 owners, on = rows.get(address, (set(), set()))
                 rows[address] = (owners | set(group["owner"].dropna()), on | set(group["node"].dropna()))
     return DUPLICATES.frame([_duplicate(a, *rows[a], by_address) for a in sorted(rows)])

@@ -105,7 +105,9 @@ def table(
 
 @app.command()
 def parse(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="What printed the text.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="What printed the text; guessed if left out.")
+    ] = None,
     file: Annotated[str | None, typer.Argument(metavar="FILE|-", help="The text, - for standard input.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name all kinds, their tables and columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
@@ -115,18 +117,17 @@ def parse(
 
     Exit status: 0 all lines were read; 1 some were not (they are shown); 2 no answer.
     """
-    from calicokit.parsers.base import ParseError, kinds
+    from calicokit.parsers.base import ParseError
     from calicokit.parsers.base import parse as parse_text
 
     if list_:
         terminal.list_kinds()
         return
-    if kind is None or file is None:
-        _fail("Give KIND and FILE (- for standard input), or --list to see the kinds.")
-    if kind not in kinds():
-        _fail(f"No kind is named {kind}; {terminal.did_you_mean(kind, list(kinds()), 'calicokit parse --list')}")
+    if kind is None:
+        _fail("Give [KIND] and FILE (- for standard input), or --list to see the kinds.")
+    kind, text = _kind_and_text(kind, file)
     try:
-        parsed = parse_text(kind, _read_text(file), strict=strict)
+        parsed = parse_text(kind, text, strict=strict)
     except ParseError as error:
         _fail(str(error))
     if format is TableShape.json:
@@ -223,6 +224,26 @@ def common(
 def _fail(sentence: str) -> NoReturn:
     typer.echo(f"calicokit: {sentence}", err=True)
     raise typer.Exit(NO_ANSWER)
+
+
+def _kind_and_text(kind: str, file: str | None) -> tuple[str, str]:
+    """The kind that was named, or, where only a file was, the likeliest one; what was guessed is said."""
+    from calicokit.parsers.base import kinds
+    from calicokit.parsers.guess import guess
+
+    if file is not None and kind not in kinds():
+        _fail(f"No kind is named {kind}; {terminal.did_you_mean(kind, list(kinds()), 'calicokit parse --list')}")
+    if file is not None:
+        return kind, _read_text(file)
+    if kind in kinds():
+        _fail(f"{kind} is a kind; give a FILE too (- for standard input).")
+    text = _read_text(kind)
+    found = guess(text)
+    if not found:
+        _fail("No kind of text that the kit knows fits; name the KIND (`calicokit parse --list`).")
+    others = f"; it may also be {', '.join(g.kind for g in found[1:3])}" if found[1:] else ""
+    typer.echo(f"calicokit: guessed {found[0].kind}{others}", err=True)
+    return found[0].kind, text
 
 
 def _read_text(file: str) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from calicokit import registry
-from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.evidence.model import Coverage, Evidence, Missing, Source, Want
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.sources import source_of
+from calicokit.evidence.texts import Texts
 from calicokit.schema import Table
 
 if TYPE_CHECKING:
@@ -174,11 +175,12 @@ class Cluster:
         found = [e for w, es in self._evidence.items() if w.id == plain and w.series == (plain != name) for e in es]
         if not _of_cluster(name) or plain != name:
             # Answers arrive in any order; tables must not depend on it.
-            return sorted(found, key=lambda e: (e.node or "", str(e.time), e.path)) or None
+            ordered = sorted(found, key=lambda e: (e.node or "", str(e.time), e.path))
+            return Texts(plain, ordered) if ordered else None
         if not found:
             return None
-        if CATALOG[plain].file:
-            return found[0]
+        if not isinstance(CATALOG[plain].how, Api):
+            return Texts(plain, found)
         try:
             return decode_list(found[0])
         except OddShapeError as error:
@@ -202,7 +204,7 @@ class Cluster:
     def _note_problems(self, inputs: Iterable[Any]) -> None:
         """Keep what builders could not read, for the coverage."""
         for value in inputs:
-            self.note(*(value.problems if isinstance(value, Objects) else ()))
+            self.note(*(value.problems if isinstance(value, (Objects, Texts)) else ()))
 
 
 class Topic:

@@ -184,8 +184,6 @@ def _cell(value: Any) -> str:
         return plain(", ".join(map(str, value)))
     if isinstance(value, dict):
         return plain(", ".join(f"{k}={v}" for k, v in value.items()))
-    if value is None or value != value:
-        return ""
-    if str(value) == "<NA>":
+    if value is None or str(value) in ("nan", "NaT", "<NA>"):
         return ""
     return plain(f"{value:g}" if isinstance(value, float) else value)

@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.cni.causes import cause_of, cni_error
-from calicokit.evidence.model import Evidence
+from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import logs as _logs  # noqa: F401 (brings the kind cni-log)
-from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -56,13 +55,13 @@ ERRORS = Schema(
 
 
 @table(RESULTS, needs=("cni-log",))
-def results(logs: list[Evidence]) -> pd.DataFrame:
+def results(logs: Texts) -> pd.DataFrame:
     """One row for each ADD that ended; see :data:`RESULTS`."""
-    frames = [_results(parse("cni-log", e.decode()).frame, e) for e in logs]
+    frames = [_results(frame) for frame in logs.frames("cni-log")]
     return RESULTS.frame({c: [v for f in frames for v in f[c].tolist()] for c in RESULTS.names})
 
 
-def _results(log: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+def _results(log: pd.DataFrame) -> pd.DataFrame:
     """The lines of one call share a process id; its error line does not name the pod, others before it do."""
     names = ["namespace", "pod", "container_id"]
     by_workload = log["workload"].map(_pod_of_workload, na_action="ignore")
@@ -71,7 +70,7 @@ def _results(log: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     failed = log["message"].str.contains("Final result of CNI ADD was an error", regex=False)
     went_well = log["message"].str.contains("Wrote updated endpoint to datastore", regex=False)
     ended = log[failed.fillna(False).to_numpy(dtype=bool) | went_well.fillna(False).to_numpy(dtype=bool)]
-    return ended.assign(node=evidence.node, evidence=evidence.ref)[RESULTS.names]
+    return ended[RESULTS.names]
 
 
 def _pod_of_workload(name: str) -> str | None:

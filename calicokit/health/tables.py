@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
-from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -117,7 +116,7 @@ NODENAMES = Schema(
     "What Calico on each node calls itself.",
     (
         Column("node", "str", "Kubernetes' name of the node"),
-        Column("name", "str", "Calico's name for it; null where its file is empty"),
+        Column("name", "str", "Calico's name for it"),
         EVIDENCE,
     ),
     key=("node",),
@@ -230,7 +229,7 @@ def _conditions(item: Object) -> list[Object]:
 
 
 @table(READINESS, needs=("felix-ready",))
-def readiness(answers: list[Evidence]) -> pd.DataFrame:
+def readiness(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`READINESS`."""
     return READINESS.frame(
         [
@@ -247,10 +246,9 @@ def readiness(answers: list[Evidence]) -> pd.DataFrame:
 
 
 @table(NODENAMES, needs=("nodename",))
-def nodenames(answers: list[Evidence]) -> pd.DataFrame:
+def nodenames(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`NODENAMES`."""
-    read = [(e, parse("nodename", e.decode()).frame["name"]) for e in answers]
-    return NODENAMES.frame([{"node": e.node, "name": next(iter(n), None), "evidence": e.ref} for e, n in read])
+    return answers.table("nodename", NODENAMES)
 
 
 @table(DATASTORE, needs=("clusterinformations",))

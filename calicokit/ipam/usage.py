@@ -12,6 +12,7 @@ import pandas as pd
 
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import OddShapeError, decode_list
+from calicokit.evidence.texts import Texts
 from calicokit.ipam import tables as base
 from calicokit.ipam.tables import BLOCK, POOL, VERSION
 from calicokit.net import Prefix, address_text, gaps, measure, merge, prefix
@@ -249,7 +250,7 @@ def _is_borrowed(allocations: pd.DataFrame) -> pd.Series[bool]:
 
 @table(HISTORY, needs=("ipam.pools", "ipam.utilisation", "@now"), wants=("ipamblocks+series",))
 def history(
-    pools: pd.DataFrame, utilisation: pd.DataFrame, now: pd.Timestamp, samples: list[Evidence] | None = None
+    pools: pd.DataFrame, utilisation: pd.DataFrame, now: pd.Timestamp, samples: Texts | None = None
 ) -> pd.DataFrame:
     """One row for each pool and time; see :data:`HISTORY`. Two recordings' histories may be concatenated."""
     available = utilisation.set_index("pool")["capacity"] - utilisation.set_index("pool")["reserved"].fillna(0)

@@ -107,6 +107,8 @@ def _documents(body: str) -> tuple[list[Any], int | None]:
 
 def _of(value: Any, kind: type) -> Any:
     """The value, if it is of the kind."""
+    if isinstance(value, str) and kind is str:
+        return objects.well_formed(value)
     return value if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)) else None
 
 
@@ -121,7 +123,7 @@ def _bool(value: Any) -> bool | None:
 
 
 def _list(value: Any) -> list[str]:
-    return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
+    return [objects.well_formed(v) for v in value if isinstance(v, str)] if isinstance(value, list) else []
 
 
 def _mtu(value: Any) -> int | None:

@@ -1,13 +1,12 @@
-"""What iproute2 prints of routes, rules, neighbours and bridges' forwarding: text and JSON, the same tables from both.
+"""What iproute2 prints of routes and rules: text and JSON, the same tables from both.
 
-Sources: recordings of iproute2 6.1; ip/iproute.c, ip/iprule.c, ip/ipneigh.c and bridge/fdb.c of iproute2, and the same
-tools' answers in a network namespace, for multipath routes, other types, rules and flags.
+Sources: recordings of iproute2 6.1; iproute2's ip/iproute.c and ip/iprule.c, and the same tool's answers in a network
+namespace, for multipath routes, other types, rules and flags.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -17,17 +16,18 @@ from calicokit.parsers.iproute_words import (
     address,
     attributes,
     cidr,
+    columns,
+    frame,
     is_noise,
     number,
-    objects,
-    pieces,
+    read,
     string,
     strings,
     version,
 )
 from calicokit.schema import Column, Schema
 
-_SOURCE = "recordings of iproute2 6.1; iproute2's ip/ and bridge/"
+_SOURCE = "recordings of iproute2 6.1; iproute2's ip/iproute.c and ip/iprule.c"
 _LINE = Column("line", "int", "line in the text, from 1")
 _ATTRIBUTES = Column("attributes", "str", "everything else, as 'name value' in ip's words")
 ROUTES = Schema(
@@ -91,45 +91,19 @@ RULES = Schema(
     ("priority", "line"),
     source=_SOURCE,
 )
-NEIGHBOURS = Schema(
-    "ip_neigh",
-    "neighbours: which MAC an address has (ARP, NDP)",
-    (
-        Column("address", "str", "address"),
-        Column("interface", "str", "interface; null where the command was for one"),
-        Column("mac", "str", "MAC; null while it is not known"),
-        Column("state", "str", "REACHABLE, STALE, DELAY, PROBE, FAILED, INCOMPLETE, PERMANENT or NOARP"),
-        Column("flags", "list", "such as router, proxy, extern_learn"),
-        _ATTRIBUTES,
-        _LINE,
-    ),
-    ("address", "interface"),
-    source=_SOURCE,
-)
-FDB = Schema(
-    "bridge_fdb",
-    "forwarding database of bridges and VXLAN: where a MAC is",
-    (
-        Column("mac", "str", "MAC"),
-        Column("interface", "str", "interface; null where the command was for one"),
-        Column("destination", "str", "VXLAN: the node that has the MAC"),
-        Column("vlan", "int", "VLAN"),
-        Column("vni", "int", "VXLAN: the network, if not the interface's"),
-        Column("port", "int", "VXLAN: the port, if not the interface's"),
-        Column("via", "str", "VXLAN: the interface to send through"),
-        Column("master", "str", "bridge that the interface is part of"),
-        Column("state", "str", "permanent, static or stale; null for learnt"),
-        Column("self", "bool", "whether it is the interface's own entry, not the bridge's"),
-        Column("permanent", "bool", "whether it is there until it is deleted"),
-        Column("flags", "list", "such as self, master, extern_learn, offload"),
-        _ATTRIBUTES,
-        _LINE,
-    ),
-    ("mac", "interface", "vlan", "destination"),
-    source=_SOURCE,
-)
-
-_TYPES = set("unicast local broadcast multicast throw unreachable prohibit blackhole nat anycast xresolve".split())
+_TYPES = {
+    "unicast",
+    "local",
+    "broadcast",
+    "multicast",
+    "throw",
+    "unreachable",
+    "prohibit",
+    "blackhole",
+    "nat",
+    "anycast",
+    "xresolve",
+}
 _ROUTE_WORDS = {
     "via": "gateway",
     "dev": "interface",
@@ -139,38 +113,20 @@ _ROUTE_WORDS = {
     "src": "source",
     "metric": "metric",
 }
-_ROUTE_FLAGS = set(
-    "onlink dead linkdown pervasive offload notify unresolved trap rt_offload rt_trap offload_failed".split()
-)
-_ROUTE_NAMES = {"gateway": "via", "dev": "dev", "protocol": "proto", "prefsrc": "src"}
-_INTS = {"metric", "weight", "priority", "goto", "vlan", "vni", "port", "mtu"}
+_ROUTE_FLAGS = {
+    "onlink",
+    "dead",
+    "linkdown",
+    "pervasive",
+    "offload",
+    "notify",
+    "unresolved",
+    "trap",
+    "rt_offload",
+    "rt_trap",
+    "offload_failed",
+}
 _TABLE = re.compile(r"\btable (\S{1,40})")
-_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){2,31}")
-_STATES = set("REACHABLE STALE DELAY PROBE FAILED INCOMPLETE PERMANENT NOARP NONE".split())
-
-
-def _words(words: list[str], names: dict[str, str], flags: set[str]) -> dict[str, Any] | None:
-    """Columns from 'name value' and flags, the rest as attributes; None if a value is missing or no number."""
-    row: dict[str, Any] = {"flags": [], "attributes": []}
-    at = 0
-    while at < len(words):
-        word = words[at]
-        at += 1
-        if word in flags:
-            row["flags"].append(word)
-        elif word not in names:
-            row["attributes"].append(word)
-        else:
-            at += word == "via" and words[at : at + 1] in (["inet"], ["inet6"])
-            column, value = names[word], words[at] if at < len(words) else None
-            row[column] = number(value) if column in _INTS else value
-            at += 1
-            if row[column] is None:
-                return None
-    row["attributes"] = " ".join(row["attributes"]) or None
-    return row
-
-
 _MTU = re.compile(r"\bmtu (?:lock )?(\d{1,9})\b")
 
 
@@ -178,7 +134,7 @@ def _route(words: list[str]) -> dict[str, Any] | None:
     kind, words = (words[0], words[1:]) if words[0] in _TYPES else ("unicast", words)
     if not words:
         return None
-    row = _words(words[1:], _ROUTE_WORDS, _ROUTE_FLAGS)
+    row = columns(words[1:], _ROUTE_WORDS, _ROUTE_FLAGS)
     return row and _routed(row, kind, words[0], "inet6" in words)
 
 
@@ -239,7 +195,7 @@ class _Routes:
         if words[0] != "nexthop":
             route["attributes"] = " ".join([*filter(None, [route["attributes"]]), *words])
             return True
-        hop = _words(words[1:], _ROUTE_WORDS | {"weight": "weight"}, _ROUTE_FLAGS)
+        hop = columns(words[1:], _ROUTE_WORDS | {"weight": "weight"}, _ROUTE_FLAGS)
         self.hop(route, hop, number_)
         return hop is not None
 
@@ -275,13 +231,7 @@ class _Routes:
             row["destination"] = row["destination"] or ("::/0" if row["version"] == 6 else "0.0.0.0/0")
         of = ("destination", "version", "table", "metric")
         hops = [hop | {name: route.get(name) for name in of} for route, hop in self.hops]
-        return {ROUTES.name: _frame(ROUTES, self.rows), NEXTHOPS.name: _frame(NEXTHOPS, hops)}
-
-
-def _frame(schema: Schema, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A frame of the declared columns of rows that may have more."""
-    rows = list(rows)
-    return schema.frame({c.name: [row.get(c.name) for row in rows] for c in schema.columns})
+        return {ROUTES.name: frame(ROUTES, self.rows), NEXTHOPS.name: frame(NEXTHOPS, hops)}
 
 
 @parser("ip-route", ROUTES, NEXTHOPS)
@@ -296,7 +246,7 @@ def ip_route(text: Text) -> dict[str, pd.DataFrame]:
     ('blackhole', '10.48.84.128/26', 'main', 'bird')
     """
     routes = _Routes(_asked(text.text[:2000]))
-    _read(text, routes.line, routes.value, "a route")
+    read(text, routes.line, routes.value, "a route")
     return routes.frames()
 
 
@@ -305,17 +255,6 @@ def _asked(head: str) -> str:
     said = [_TABLE.search(line) for line in head.split("\n") if is_noise(line)]
     names = [match[1] for match in said if match and match[1] != "all"]
     return names[0] if names else "main"
-
-
-def _read(text: Text, line: Any, value: Any, expected: str) -> None:
-    """Hand each object of JSON, or each line, to what reads it, and reject what it refuses."""
-    values = objects(text)
-    for item, place in values or ():
-        if not value(item, place):
-            text.reject(place, f"{expected} in JSON")
-    for piece in pieces(text) if values is None else ():
-        if not line(piece):
-            text.reject(piece, expected)
 
 
 _RULE_WORDS = {
@@ -328,12 +267,12 @@ _RULE_WORDS = {
     "table": "table",
     "goto": "goto",
 }
-_ACTIONS = set("nop blackhole unreachable prohibit masquerade".split())
+_ACTIONS = {"nop", "blackhole", "unreachable", "prohibit", "masquerade"}
 _RULE = re.compile(r"(\d{1,10}):\s+(\S.*)")
 
 
 def _rule(words: list[str], priority: int) -> dict[str, Any] | None:
-    row = _words(words, _RULE_WORDS, _ACTIONS | {"not"})
+    row = columns(words, _RULE_WORDS, _ACTIONS | {"not"})
     return row and _ruled(row | {"priority": priority}, row["flags"])
 
 
@@ -403,96 +342,5 @@ def ip_rule(text: Text) -> dict[str, pd.DataFrame]:
         rows.append(row and row | {"line": line.number})
         return row is not None
 
-    _read(text, line, value, "PRIORITY: from … lookup TABLE")
-    return {RULES.name: _frame(RULES, [row for row in rows if row])}
-
-
-def _neighbour(words: list[str]) -> dict[str, Any] | None:
-    flags = _STATES | {"router", "proxy", "extern_learn", "managed", "offload", "extern_valid"}
-    row = _words(words[1:], {"dev": "interface", "lladdr": "mac"}, flags) if version(words[0]) else None
-    if row is None:
-        return None
-    states = [f for f in row["flags"] if f in _STATES]
-    row["flags"] = [f for f in row["flags"] if f not in _STATES]
-    known = states or row["flags"] or row.get("interface")
-    return row | {"address": address(words[0]), "state": "|".join(states) or None} if known else None
-
-
-def _neighbour_of(value: dict[str, Any]) -> dict[str, Any] | None:
-    rest = dict(value)
-    row: dict[str, Any] = {"address": address(rest.pop("dst", None)), "state": "|".join(strings(rest.pop("state", [])))}
-    row["interface"], row["mac"] = string(rest.pop("dev", None)), string(rest.pop("lladdr", None))
-    row["flags"] = [name for name, on in rest.items() if on is None]
-    row["attributes"] = attributes({k: v for k, v in rest.items() if v is not None})
-    row["state"] = row["state"] or None
-    return row if version(row["address"]) else None
-
-
-@parser("ip-neigh", NEIGHBOURS)
-def ip_neigh(text: Text) -> dict[str, pd.DataFrame]:
-    """``ip neigh``, text and ``-j``: the MACs of neighbours.
-
-    Source: recordings; iproute2's ip/ipneigh.c.
-
-    >>> from calicokit.parsers.base import parse
-    >>> row = parse("ip-neigh", "10.48.84.133 dev cali1 lladdr 46:e2:09:24:9a:bc REACHABLE").frame.iloc[0]
-    >>> row["interface"], row["mac"], row["state"]
-    ('cali1', '46:e2:09:24:9a:bc', 'REACHABLE')
-    """
-    return _simple(text, NEIGHBOURS, _neighbour, _neighbour_of, "ADDRESS dev INTERFACE lladdr MAC STATE")
-
-
-_FDB_WORDS = {w: w for w in ("vlan", "vni", "port", "via", "master")} | {"dev": "interface", "dst": "destination"}
-_FDB_FLAGS = set("self extern_learn offload sticky added_by_user router permanent static stale locked".split())
-
-
-def _entry(words: list[str]) -> dict[str, Any] | None:
-    row = _words(words[1:], _FDB_WORDS, _FDB_FLAGS) if _MAC.fullmatch(words[0]) else None
-    return row and _entered(row, words[0])
-
-
-def _entered(row: dict[str, Any], mac: str) -> dict[str, Any]:
-    states = [f for f in row["flags"] if f in ("permanent", "static", "stale")]
-    flags = [f for f in row["flags"] if f not in states]
-    if row.get("master") and "master" not in flags:
-        flags.append("master")
-    row |= {"mac": mac.lower(), "flags": flags, "state": states[0] if states else None}
-    row["destination"] = address(row.get("destination"))
-    return row | {"self": "self" in flags, "permanent": "permanent" in states}
-
-
-def _entry_of(value: dict[str, Any]) -> dict[str, Any] | None:
-    rest = dict(value)
-    mac, state = string(rest.pop("mac", None)) or "", string(rest.pop("state", None))
-    row: dict[str, Any] = {n: number(rest.pop(n, None)) for n in ("vlan", "vni", "port")}
-    for name, column in (("ifname", "interface"), ("dst", "destination"), ("viaIf", "via"), ("master", "master")):
-        row[column] = string(rest.pop(name, None))
-    row["flags"] = [*strings(rest.pop("flags", None)), *([state] if state else [])]
-    row["attributes"] = attributes(rest)
-    return _entered(row, mac) if _MAC.fullmatch(mac) else None
-
-
-@parser("bridge-fdb", FDB)
-def bridge_fdb(text: Text) -> dict[str, pd.DataFrame]:
-    """``bridge fdb show``, text and ``-j``: where MACs are; for VXLAN, on which node.
-
-    Source: recordings; iproute2's bridge/fdb.c.
-
-    >>> from calicokit.parsers.base import parse
-    >>> row = parse("bridge-fdb", "66:2f:1b:00:11:22 dev vxlan.calico dst 172.30.0.12 self permanent").frame.iloc[0]
-    >>> row["interface"], row["destination"], bool(row["permanent"])
-    ('vxlan.calico', '172.30.0.12', True)
-    """
-    return _simple(text, FDB, _entry, _entry_of, "MAC dev INTERFACE …")
-
-
-def _simple(text: Text, schema: Schema, words: Any, value: Any, expected: str) -> dict[str, pd.DataFrame]:
-    """A table that has a row for each line, or for each object of JSON."""
-    rows: list[dict[str, Any]] = []
-
-    def add(row: dict[str, Any] | None, line: Line) -> bool:
-        rows.extend([row | {"line": line.number}] if row else [])
-        return row is not None
-
-    _read(text, lambda line: add(words(line.text.split()), line), lambda v, line: add(value(v), line), expected)
-    return {schema.name: _frame(schema, rows)}
+    read(text, line, value, "PRIORITY: from … lookup TABLE")
+    return {RULES.name: frame(RULES, [row for row in rows if row])}

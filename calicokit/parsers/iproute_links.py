@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute_words import address, number, objects, pieces, string, strings, version
+from calicokit.parsers.iproute_words import address, frame, number, read, string, strings, version
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's ip/ipaddress.c"
@@ -118,16 +118,29 @@ _COLUMNS = {pair: _counter(*pair).name for pair in _NAMES}
 
 _HEADER = re.compile(r"(\d{1,9}): ([^\s:@]{1,40})(?:@([^\s:]{1,40}))?: <([\w,-]*)>(.*)")
 _ONE_LINE = re.compile(r"(\d{1,9}): (\S{1,40})\s+(inet6? .*)")
-_STATES = set("UP DOWN UNKNOWN LOWERLAYERDOWN DORMANT NOTPRESENT TESTING".split())
+_STATES = {"UP", "DOWN", "UNKNOWN", "LOWERLAYERDOWN", "DORMANT", "NOTPRESENT", "TESTING"}
 _BRIEF = re.compile(rf"([^\s@]{{1,40}})(?:@(\S{{1,40}}))?\s+({'|'.join(sorted(_STATES))})\b(.*)")
 _SETTINGS = {"mtu": "mtu", "qdisc": "qdisc", "state": "state", "master": "master", "qlen": "txqlen"}
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _LIFE = re.compile(r"valid_lft (forever|\d{1,18}sec) preferred_lft (forever|\d{1,18}sec)")
 _COUNTING = re.compile(r"(RX|TX)(?: errors)?:\s+(\w.*)")
-_FLAGS_OF = set(
-    "secondary temporary dynamic tentative deprecated noprefixroute permanent dadfailed nodad optimistic home "
-    "mngtmpaddr autojoin stable-privacy managed".split()
-)
+_FLAGS_OF = {
+    "secondary",
+    "temporary",
+    "dynamic",
+    "tentative",
+    "deprecated",
+    "noprefixroute",
+    "permanent",
+    "dadfailed",
+    "nodad",
+    "optimistic",
+    "home",
+    "mngtmpaddr",
+    "autojoin",
+    "stable-privacy",
+    "managed",
+}
 _PAIRS = {"peer": "peer", "brd": "broadcast", "any": "any", "scope": "scope", "metric": "metric", "proto": "proto"}
 _INDEX = re.compile(r"if(\d{1,9})")
 
@@ -254,7 +267,8 @@ class _Links:
         _fill(link, value)
         link["netns"] = string(value.get("link_netns", value.get("link_netnsid")))
         info = value.get("addr_info")
-        return all([self.info(item, line.number) for item in (info if isinstance(info, list) else [])])
+        read = [self.info(item, line.number) for item in (info if isinstance(info, list) else [])]
+        return all(read)
 
     def info(self, item: object, line: int) -> bool:
         if item == {}:
@@ -265,10 +279,10 @@ class _Links:
             self.addresses.append(row | {"interface": link["interface"], "index": link.get("index"), "line": line})
         return row is not None
 
-    def rows(self, schema: Schema) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         for link in self.links:
             link["details"] = "; ".join(link["details"]) or None if isinstance(link["details"], list) else None
-        return [{c.name: link.get(c.name) for c in schema.columns} for link in self.links]
+        return self.links
 
     def addressed(self) -> list[dict[str, Any]]:
         """The addresses in the interfaces' order, and a row for each interface without."""
@@ -376,13 +390,7 @@ def _info(item: dict[str, Any]) -> dict[str, Any] | None:
 
 def _read(text: Text) -> _Links:
     links = _Links()
-    values = objects(text)
-    for value, place in values or ():
-        if not links.value(value, place):
-            text.reject(place, "an interface in JSON")
-    for piece in pieces(text) if values is None else ():
-        if not links.line(piece):
-            text.reject(piece, "an interface, an address or counters")
+    read(text, links.line, links.value, "an interface, an address or counters")
     return links
 
 
@@ -402,10 +410,8 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     """
     links = _read(text)
     return {
-        ADDRESSES.name: ADDRESSES.frame(
-            {c.name: [row.get(c.name) for row in links.addressed()] for c in ADDRESSES.columns}
-        ),
-        INTERFACES.name: INTERFACES.frame(links.rows(INTERFACES)),
+        ADDRESSES.name: frame(ADDRESSES, links.addressed()),
+        INTERFACES.name: frame(INTERFACES, links.rows()),
     }
 
 
@@ -423,4 +429,4 @@ def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["interface"], int(row["rx_bytes"]), int(row["rx_dropped"])
     ('tunl0', 1345, 2)
     """
-    return {LINKS.name: LINKS.frame(_read(text).rows(LINKS))}
+    return {LINKS.name: frame(LINKS, _read(text).rows())}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+import pandas as pd
 
 from calicokit.net import canonical_address, canonical_cidr
 from calicokit.parsers import iptables
 from calicokit.parsers.base import Line, Text
+from calicokit.schema import Schema
 
 _PROMPT = re.compile(
     r"(?:\[[^\]]{1,200}\]|\S{0,200}) ?[$#>%] ?(?:sudo )?(?:[\w./-]{0,99}/)?"
@@ -49,7 +52,8 @@ def objects(text: Text) -> list[tuple[dict[str, Any], Line]] | None:
 
 def _elements(text: Text, whole: str, at: int) -> tuple[list[tuple[dict[str, Any], Line]], int]:
     """The objects from a place on, and where they end."""
-    decoder, found = json.JSONDecoder(), []
+    decoder = json.JSONDecoder()
+    found: list[tuple[dict[str, Any], Line]] = []
     number, counted = 1, 0
     while (at := _SPACE.match(whole, at).end()) < len(whole) and whole[at] != "]":  # type: ignore[union-attr]
         number, counted = number + whole.count("\n", counted, at), at
@@ -155,3 +159,65 @@ def version(value: str | None) -> int | None:
         return ipaddress.ip_interface(value).version if value else None
     except ValueError:
         return None
+
+
+_INTS = {"metric", "weight", "priority", "goto", "vlan", "vni", "port"}
+
+
+def columns(words: list[str], names: dict[str, str], flags: set[str]) -> dict[str, Any] | None:
+    """Columns from 'name value' and flags, the rest as attributes; None if a value is missing or no number."""
+    row: dict[str, Any] = {"flags": [], "attributes": []}
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if word in flags:
+            row["flags"].append(word)
+        elif word not in names:
+            row["attributes"].append(word)
+        else:
+            at += word == "via" and words[at : at + 1] in (["inet"], ["inet6"])
+            column, value = names[word], words[at] if at < len(words) else None
+            row[column] = number(value) if column in _INTS else value
+            at += 1
+            if row[column] is None:
+                return None
+    row["attributes"] = " ".join(row["attributes"]) or None
+    return row
+
+
+def frame(schema: Schema, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """A frame of the declared columns of rows that may have more."""
+    rows = list(rows)
+    return schema.frame({c.name: [row.get(c.name) for row in rows] for c in schema.columns})
+
+
+def read(
+    text: Text, line: Callable[[Line], bool], value: Callable[[dict[str, Any], Line], bool], expected: str
+) -> None:
+    """Hand each object of JSON, or each line, to what reads it, and reject what it refuses."""
+    values = objects(text)
+    for item, place in values or ():
+        if not value(item, place):
+            text.reject(place, f"{expected} in JSON")
+    for piece in pieces(text) if values is None else ():
+        if not line(piece):
+            text.reject(piece, expected)
+
+
+def simple(
+    text: Text,
+    schema: Schema,
+    words: Callable[[list[str]], dict[str, Any] | None],
+    value: Callable[[dict[str, Any]], dict[str, Any] | None],
+    expected: str,
+) -> dict[str, pd.DataFrame]:
+    """A table that has a row for each line, or for each object of JSON."""
+    rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any] | None, line: Line) -> bool:
+        rows.extend([row | {"line": line.number}] if row else [])
+        return row is not None
+
+    read(text, lambda line: add(words(line.text.split()), line), lambda v, line: add(value(v), line), expected)
+    return {schema.name: frame(schema, rows)}

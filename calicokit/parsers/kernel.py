@@ -71,6 +71,8 @@ _NUMBERS = {"length": "LEN", "sport": "SPT", "dport": "DPT", "icmp_type": "TYPE"
 _FLAGS = r" RES=0x[0-9A-Fa-f]+ (?P<flags>(?:(?:CWR|ECE|URG|ACK|PSH|RST|SYN|FIN) )+)"
 _FULL = r"conntrack: table full|nf_ct_.*: dropping packet|conntrack.*dropping packet"
 
+_FIRST, _LAST = pd.Timestamp("1700-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
+
 _Array = Any
 
 
@@ -103,7 +105,8 @@ def _times(head: dict[str, _Array]) -> pd.Series[Any]:
     if day.fillna("").ne("").any():
         days = day.str.replace("  ", " ", regex=False)
         made = made.fillna(pd.to_datetime(days, utc=True, errors="coerce", format="%a %b %d %H:%M:%S %Y"))
-    return made.astype("datetime64[ns, UTC]")
+    held = (made > _FIRST) & (made < _LAST)  # what nanoseconds can hold
+    return made.where(held).astype("datetime64[ns, UTC]")
 
 
 def _packets(message: _Array) -> dict[str, pd.Series[Any]]:

@@ -254,7 +254,7 @@ def _time(text: str | None) -> pd.Timestamp | None:
     if not text or not _DATE.fullmatch(text):
         return None
     try:
-        return pd.Timestamp(parsedate_to_datetime(text)).tz_convert("UTC")
+        return pd.Timestamp(parsedate_to_datetime(text)).as_unit("ns").tz_convert("UTC")
     except (ValueError, OverflowError):
         return None
 

@@ -5,6 +5,7 @@ Shared by the parsers of both tools; it reads nothing on its own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,7 +35,18 @@ def is_noise(line: str) -> bool:
 
 def lines(text: Text) -> Iterator[Line]:
     """The text's lines without what the shell printed."""
+    sound(text)
     return (line for line in text.lines() if not is_noise(line.text.strip()))
+
+
+def well_formed(text: str) -> str:
+    """The text, with question marks for halves of characters, which no table can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def sound(text: Text) -> None:
+    """Make the text well-formed before it is read."""
+    text.text = well_formed(text.text)
 
 
 _BREAK = re.compile(r"(?<=\S)(?: {2,}|\t+ *)(?=\S)")
@@ -106,6 +118,7 @@ def table(text: Text) -> Iterator[tuple[Line, dict[str, str]]]:
 
 def documents(text: Text) -> list[Any] | None:
     """The objects of a text that is JSON or YAML, also several in a row, lists taken apart; None if it is neither."""
+    sound(text)
     body = _body(text)
     if body is None:
         return None
@@ -147,25 +160,92 @@ def _body(text: Text) -> str | None:
 
 
 def _load(body: str) -> list[Any]:
-    if body.lstrip()[:1] in "{[":
-        try:
-            return [msgspec.json.decode(body)]
-        except msgspec.DecodeError:
-            pass
-    return list(yaml.load_all(body, Loader=_Loader))
+    if body.lstrip()[:1] not in ("{", "["):
+        return _yaml(body)
+    try:
+        return [msgspec.json.decode(body)]
+    except msgspec.DecodeError:
+        return _json_in_a_row(body)
 
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+def _json_in_a_row(body: str) -> list[Any]:
+    found: list[Any] = []
+    decoder, at = json.JSONDecoder(), 0
+    while rest := body[at:].lstrip():
+        document, at = decoder.raw_decode(body, len(body) - len(rest))
+        found.append(document)
+    return found
 
 
-class _Loader(_Base):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
-    """YAML without dates: a time stays the text that it is in JSON."""
+_DEPTH = 200
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+_WORDS: dict[str, Any] = {"": None, "null": None, "~": None, "Null": None, "true": True, "false": False}
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{0,30}(?:[eE][-+]?[0-9]{1,3})?|[eE][-+]?[0-9]{1,3})")
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Base.yaml_implicit_resolvers.items()
-}
+def _yaml(body: str) -> list[Any]:
+    """The documents of YAML, with the values that JSON has (a time stays a text).
+
+    Built from libyaml's events, as its own loader recurses without a bound. References are refused: no tool prints
+    them, and with them a few words can say that an object has billions of parts.
+    """
+    loader = _Loader(body)
+    found: list[Any] = []
+    stack: list[_Open] = []
+    try:
+        while (event := loader.get_event()) is not None:
+            if isinstance(event, yaml.ScalarEvent):
+                _put(found, stack, _scalar(event))
+            elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                stack.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else []))
+            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+                _put(found, stack, stack.pop().value)
+            elif isinstance(event, yaml.AliasEvent):
+                raise ValueError("a reference")
+            if len(stack) > _DEPTH:
+                raise ValueError("nested too deeply")
+    finally:
+        loader.dispose()
+    return found
+
+
+class _Open:
+    """A mapping or list that is being read, and the key that waits for its value."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.key = value, None
+
+    def add(self, value: Any) -> None:
+        if isinstance(self.value, list):
+            self.value.append(value)
+        elif self.key is None:
+            self.key = value if isinstance(value, str) else json.dumps(value)
+        else:
+            self.value[self.key], self.key = value, None
+
+    key: str | None
+
+
+def _put(found: list[Any], stack: list[_Open], value: Any) -> None:
+    if stack:
+        stack[-1].add(value)
+    else:
+        found.append(value)
+
+
+def _scalar(event: Any) -> Any:
+    """What a scalar stands for: only a plain one can be anything but a text."""
+    text: str = event.value
+    if not event.implicit[0]:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def _items(document: Any) -> list[Any]:
@@ -202,7 +282,7 @@ def flat(value: Any, limit: int = 1_000_000) -> dict[str, Any]:
 
 def text_of(value: Any) -> str | None:
     """A value as text; None for what has none."""
-    return None if value is None or value in ("", "<none>", "<unknown>") else str(value)
+    return None if value is None or value in ("", "<none>", "<unknown>") else well_formed(str(value))
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365 * 86400.0}
@@ -262,7 +342,7 @@ def described(item: Mapping[str, Any], limit: int) -> dict[str, Any]:
 def time(text: str) -> pd.Timestamp | None:
     """A time in ISO 8601, as UTC; None if the text is none."""
     try:
-        made = pd.Timestamp(text)
+        made = pd.Timestamp(text).as_unit("ns")
         return made.tz_localize("UTC") if made.tzinfo is None else made.tz_convert("UTC")
     except (ValueError, OverflowError):
         return None

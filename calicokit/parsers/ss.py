@@ -66,10 +66,25 @@ SUMMARY = Schema(
     ("transport",),
     source=_SOURCE,
 )
-_STATES = set(
-    "LISTEN ESTAB SYN-SENT SYN-RECV FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT CLOSE-WAIT LAST-ACK CLOSING CLOSED UNCONN CLOSE "
-    "UNKNOWN NEW-SYN-RECV BOUND-INACTIVE MAX".split()
-)
+_STATES = {
+    "LISTEN",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "CLOSING",
+    "CLOSED",
+    "UNCONN",
+    "CLOSE",
+    "UNKNOWN",
+    "NEW-SYN-RECV",
+    "BOUND-INACTIVE",
+    "MAX",
+}
 _HEADER = re.compile(r"(?:Netid|State|Recv-Q|Cannot open netlink).*")
 _USER = re.compile(r'\("((?:[^"\\]|\\.)*)",(?:pid=)?(\d{1,18}),(?:fd=)?(\d{1,18})\)')
 _USERS = re.compile(r'users:\((?:,?\("(?:[^"\\]|\\.){0,99}",(?:pid=)?\d{1,18},(?:fd=)?\d{1,18}\))+\)')
@@ -148,9 +163,8 @@ def _more(row: dict[str, Any], rest: list[str]) -> None:
     for text in rest:
         if match := _USERS.search(text):
             row["users"] = match[0][6:]
-            row["process"], row["pid"], row["fd"] = (
-                f(v) for f, v in zip((str, number, number), _USER.findall(match[0])[0], strict=True)
-            )
+            name, pid, descriptor = _USER.findall(match[0])[0]
+            row |= {"process": name, "pid": number(pid), "fd": number(descriptor)}
             text = text[: match.start()] + text[match.end() :]
         if match := _TIMER.search(text):
             row["timer"], row["timer_expires"], row["retransmits"] = match[1], match[2], number(match[3])

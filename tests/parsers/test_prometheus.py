@@ -78,7 +78,8 @@ def test_every_scrape_is_read_as_prometheus_client_reads_it(name: str) -> None:
 def test_families_quantiles_and_bounds() -> None:
     parsed = parse(KIND, texts("healthy-bgp-mesh")[-1], strict=True)
     frame, families = parsed.frame, parsed.tables["prometheus_families"]
-    assert set(frame["family"]) <= set(families["family"]) and families["help"].notna().all()
+    assert set(frame["family"]) <= set(families["family"])
+    assert families["help"].notna().all()
     summary = frame[frame["type"] == "summary"]
     plain = ~summary["metric"].str.endswith(("_sum", "_count"))
     assert (summary["quantile"].notna() == plain).all()
@@ -86,7 +87,7 @@ def test_families_quantiles_and_bounds() -> None:
     assert (frame["le"].notna() == buckets).all()
 
 
-OPEN = '''# TYPE felix_restores counter
+OPEN = """# TYPE felix_restores counter
 # UNIT felix_restores calls
 # HELP felix_restores Runs of iptables-restore,\\nin all.
 felix_restores_total{table="nat"} 17.0 1604879872.5 # {trace_id="KOO5S4vxi0o"} 0.67
@@ -99,7 +100,7 @@ spaced { a = "b" , c="d\\"e" , } .5
 plus +3
 nothing{} NaN
 # EOF
-'''
+"""
 
 
 def test_openmetrics() -> None:
@@ -108,7 +109,8 @@ def test_openmetrics() -> None:
     assert frame["metric"].to_list()[4:] == ["odd.name", "spaced", "plus", "nothing"]
     assert frame["labels"].to_list()[4:6] == ['zone="a}b # c"', 'a="b",c="d\\"e"']
     assert frame["value"].to_list()[:7] == [17, 1604879000, 4, 1, math.inf, 0.5, 3]
-    assert frame["timestamp"][0] == pd.Timestamp("2020-11-08T23:57:52.5Z") and frame["timestamp"][1:].isna().all()
+    assert frame["timestamp"][0] == pd.Timestamp("2020-11-08T23:57:52.5Z")
+    assert frame["timestamp"][1:].isna().all()
     assert frame["exemplar"].to_list()[:3:2] == ['{trace_id="KOO5S4vxi0o"} 0.67', "{} 1"]
     assert frame["le"].to_list()[2:4] == [math.inf, 1e-05]
     assert frame["family"].to_list()[:3] == ["felix_restores", "felix_restores", "lat"]
@@ -122,7 +124,10 @@ def test_openmetrics() -> None:
 
 def test_milliseconds_in_the_text_format() -> None:
     frame = check('a 1 1604879872500\nb{c="d"} 2 -1\n', strict=True)
-    assert frame["timestamp"].to_list() == [pd.Timestamp("2020-11-08T23:57:52.5Z"), pd.Timestamp(-1, unit="ms", tz="UTC")]
+    assert frame["timestamp"].to_list() == [
+        pd.Timestamp("2020-11-08T23:57:52.5Z"),
+        pd.Timestamp(-1, unit="ms", tz="UTC"),
+    ]
 
 
 def test_noise_around_and_within() -> None:
@@ -134,7 +139,9 @@ def test_noise_around_and_within() -> None:
     pd.testing.assert_frame_equal(check(noisy, strict=True).drop(columns="line"), clean.drop(columns="line"))
 
 
-@pytest.mark.parametrize("line", ["404 page not found", "a{b=c} 1", "a{b=\"c\"}", "a 1 2 3", "1a 2", 'a{b="c} 1', "a{}1"[:3]])
+@pytest.mark.parametrize(
+    "line", ["404 page not found", "a{b=c} 1", 'a{b="c"}', "a 1 2 3", "1a 2", 'a{b="c} 1', "a{}1"[:3]]
+)
 def test_foreign_lines_are_refused(line: str) -> None:
     parsed = parse(KIND, f"x 1\n{line}\ny 2\n")
     assert [(unread.number, unread.text) for unread in parsed.unparsed] == [(2, line)]
@@ -166,7 +173,8 @@ def test_samples_are_read_as_printed(samples: list[tuple]) -> None:
         number = {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN" if math.isnan(value) else repr(value))
         lines.append(f"{name}{braces} {number}" + (f" {stamp}" if stamp is not None else ""))
     frame = check("\n".join(lines), strict=True)
-    assert frame["metric"].to_list() == [s[0] for s in samples] and frame["labels"].to_list() == labels
+    assert frame["metric"].to_list() == [s[0] for s in samples]
+    assert frame["labels"].to_list() == labels
     assert list(map(repr, frame["value"].tolist())) == [repr(s[2]) for s in samples]
     times = [None if t is pd.NaT else t.value // 10**6 for t in frame["timestamp"]]
     assert times == [s[3] for s in samples]
@@ -198,5 +206,5 @@ def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_time_grows_with_the_text_only() -> None:
     start = time.perf_counter()
     hard = 'a{b="' + '\\"' * 100_000 + "\n" + "a{" + 'b="c",' * 50_000 + "\n" + "a" * 200_000 + "\n" + "{" * 100_000
-    assert len(parse(KIND, 'x{y="z"} 1\n' * 50_000 + "a {b = \"c\"} 1\n" * 20_000 + hard).frame) == 70_000
+    assert len(parse(KIND, 'x{y="z"} 1\n' * 50_000 + 'a {b = "c"} 1\n' * 20_000 + hard).frame) == 70_000
     assert time.perf_counter() - start < 5

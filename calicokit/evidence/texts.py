@@ -1,0 +1,47 @@
+"""What commands printed and logs hold, from one place or from every node, and the way from it to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from calicokit.evidence.model import Evidence, Missing
+from calicokit.parsers.base import parse
+from calicokit.schema import Schema
+
+
+@dataclass
+class Texts:
+    """The evidence of one id; lines that its parser could not read go to ``problems``, never lost."""
+
+    id: str
+    items: list[Evidence]
+    problems: list[Missing] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Evidence]:
+        return iter(self.items)
+
+    def frames(self, kind: str) -> Iterator[pd.DataFrame]:
+        """A table of each text, with the columns ``node`` and ``evidence`` in front and at the end.
+
+        ``kind`` is a parser's kind, for its main table, or ``KIND:TABLE`` for another of its tables.
+        """
+        kind, _, name = kind.partition(":")
+        for evidence in self.items:
+            parsed = parse(kind, evidence.decode())
+            if parsed.unparsed:
+                first = parsed.unparsed[0]
+                why = f"{len(parsed.unparsed)} lines of {evidence.ref} could not be read, the first is line "
+                why += f"{first.number}: {first.text[:80]!r}"
+                self.problems.append(Missing(self.id, why, evidence.node))
+            frame = (parsed.tables[name] if name else parsed.frame).copy()
+            if "node" not in frame.columns:
+                frame.insert(0, "node", pd.Series([evidence.node] * len(frame), dtype="str"))
+            yield frame.assign(evidence=pd.Series([evidence.ref] * len(frame), dtype="str"))
+
+    def table(self, kind: str, schema: Schema) -> pd.DataFrame:
+        """All of them in one table of that schema."""
+        found = list(self.frames(kind))
+        return schema.take(pd.concat(found)) if found else schema.frame()

@@ -475,7 +475,6 @@ _POLICY_LINES = re.compile(
 )
 _OLD = re.compile(r"// (Start of (?:tier|policy|rule) |End of (?:tier|policy|rule) |Start of |End of |count = )?(.*)")
 _CODE = re.compile(r"[0-9a-f]{16} .*|[\w./-]{1,100}:|##### Start of program.*")
-_ACTION = re.compile(r"(.*?) {2,}Action: (\S{1,20})")
 
 
 @dataclass
@@ -502,9 +501,8 @@ class _Policy:
             if what in ("interface", "tier"):
                 self.place.pop("policy", None)
         elif what == "rule":
-            match = _ACTION.fullmatch(value)
-            rule, action = (match[1], match[2].lower()) if match else (value, None)
-            self.rows.append({**self.place, "rule": rule, "action": action, "line": number})
+            rule, _, action = value.partition("  Action: ")
+            self.rows.append({**self.place, "rule": rule, "action": action.lower() or None, "line": number})
         elif what == "packets":
             return self.count(value)
         elif what == "match" and self.rows:

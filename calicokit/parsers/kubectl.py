@@ -311,16 +311,16 @@ def _addresses(lines: list[str]) -> list[str]:
 
 def _map(lines: list[str], sign: str) -> dict[str, str]:
     """Pairs of a label's or annotation's lines; lines without a key go on with the one before."""
-    made: dict[str, str] = {}
+    made: dict[str, list[str]] = {}
     last = ""
     for line in lines:
         key, found, value = line.partition(sign)
         if found and " " not in key:
             last = key
-            made[key] = value.strip()
+            made[key] = [value.strip()] if value.strip() else []
         elif last:
-            made[last] += ("\n" if made[last] else "") + line.strip()
-    return made
+            made[last].append(line.strip())
+    return {key: "\n".join(values) for key, values in made.items()}
 
 
 @dataclass

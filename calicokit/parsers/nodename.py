@@ -16,7 +16,7 @@ def nodename(source: Text) -> dict[str, pd.DataFrame]:
 
     One line, without spaces (source: node/pkg/lifecycle/startup, writeNodeConfig).
     """
-    names = []
+    names: list[dict[str, str]] = []
     for line in source.lines():
         if names or " " in line.text:
             source.reject(line, "one name")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from calicokit.parsers.base import Line, Text
 from calicokit.parsers.iptables import is_noise as _from_shell
@@ -188,7 +188,8 @@ def _yaml(body: str) -> list[Any]:
     """The documents of YAML, with the values that JSON has (a time stays a text).
 
     Built from libyaml's events, as its own loader recurses without a bound. References are refused: no tool prints
-    them, and with them a few words can say that an object has billions of parts.
+    them, and with them a few words can say that an object has billions of parts. Where the text breaks, a word stands
+    for the rest.
     """
     loader = _Loader(body)
     found: list[Any] = []
@@ -205,6 +206,9 @@ def _yaml(body: str) -> list[Any]:
                 raise ValueError("a reference")
             if len(stack) > _DEPTH:
                 raise ValueError("nested too deeply")
+    except (ValueError, yaml.YAMLError):  # a list that was cut has whole objects before the cut
+        found += stack[1].value if len(stack) > 1 and stack[0].key == "items" else []
+        found.append("not read")
     finally:
         loader.dispose()
     return found

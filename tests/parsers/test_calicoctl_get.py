@@ -198,3 +198,11 @@ def test_time_grows_with_the_text_only() -> None:
     assert len(check(STATUS, text).frame) == 20_000
     check(VERSION, "Client Version:" + " " * 100_000 + "x" + "calico " * 20_000)
     assert time.perf_counter() - start < 5
+
+
+def test_a_cut_list_keeps_its_whole_objects() -> None:
+    text = recordings.read("policy-drop", "cluster/calicoctl-get-nodes-yaml.txt").decode()
+    cut = check(GET, text[: text.rindex("- apiVersion") + 60] + '\n    "broken')
+    assert cut.unparsed
+    whole = parse(GET, text).frame
+    assert cut.frame["name"].to_list() == whole["name"].to_list()[:-1]

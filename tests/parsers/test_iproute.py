@@ -232,7 +232,9 @@ def test_interfaces_that_no_recording_has() -> None:
 
 def test_short_forms_of_addresses() -> None:
     brief = parse("ip-addr", "lo  UNKNOWN  127.0.0.1/8 ::1/128\nv0@v1  UP  10.9.1.1 peer 10.9.1.2/32\nbr0  DOWN\n")
-    line = parse("ip-addr", "3: v0    inet6 fd00::1/64 scope link tentative \\       valid_lft forever preferred_lft 9sec")
+    line = parse(
+        "ip-addr", "3: v0    inet6 fd00::1/64 scope link tentative \\       valid_lft forever preferred_lft 9sec"
+    )
     assert not brief.unparsed + line.unparsed
     assert brief.frame["address"].to_list()[:3] == ["127.0.0.1", "::1", "10.9.1.1"]
     assert brief.frame["interface"].to_list() == ["lo", "lo", "v0", "br0"]
@@ -283,7 +285,9 @@ def test_noise_around_and_within(kind: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KIND_NAMES)
-@pytest.mark.parametrize("text", ["Error: ipv4: FIB table does not exist.", "RTNETLINK answers: Operation not permitted"])
+@pytest.mark.parametrize(
+    "text", ["Error: ipv4: FIB table does not exist.", "RTNETLINK answers: Operation not permitted"]
+)
 def test_foreign_lines_are_refused(kind: str, text: str) -> None:
     assert [line.text for line in parse(kind, text).unparsed] == [text]
     with pytest.raises(ParseError):
@@ -322,8 +326,16 @@ def test_routes_are_read_as_printed(routes: list[tuple]) -> None:
     assert [None if pd.isna(g) else g for g in frame["gateway"]] == [r[2] for r in routes]
 
 
-OUTPUTS = [(k, texts(name, f)[0][:4000]) for k in KIND_NAMES for f in FILES[k] for name in (NAMES[0], "healthy-vxlan-typha")]
-OUTPUTS += [("ip-route", ROUTES), ("ip-route", ROUTES_JSON), ("ip-rule", RULES), ("ip-rule", RULES_JSON), ("ip-addr", LINKS)]
+OUTPUTS = [
+    (k, texts(name, f)[0][:4000]) for k in KIND_NAMES for f in FILES[k] for name in (NAMES[0], "healthy-vxlan-typha")
+]
+OUTPUTS += [
+    ("ip-route", ROUTES),
+    ("ip-route", ROUTES_JSON),
+    ("ip-rule", RULES),
+    ("ip-rule", RULES_JSON),
+    ("ip-addr", LINKS),
+]
 edit = st.tuples(
     st.integers(0, 10**6), st.integers(0, 40), st.text(',:/ "\\\n\r\t\x1b[]{}-@<>0123456789abdefinvxNé²\0', max_size=6)
 )

@@ -222,6 +222,8 @@ def test_time_grows_with_the_text_only() -> None:
     )
     assert len(check(DMESG, line * 30_000 + hard).frame) == 30_003
     check(CONFLIST, "[" * 100_000)
+    for kind in BPF:
+        check(kind, BPF[kind] * 500 + "Rule: " + " " * 100_000 + "x\n" + "a:1 -> " * 20_000 + "\n" + "0" * 100_000)
     check(
         READY,
         'time="a" level=info msg="'
@@ -323,7 +325,7 @@ def test_years_that_no_table_can_hold() -> None:
     for text in ("0026-11-24T02:09:00+00:00 a: b\n", "[Tue Nov 24 02:09:00 0026] a: b\n"):
         assert check(DMESG, text, strict=True).frame["time"].isna().all()
     assert check(READY, 'time="0026-11-24T00:52:42Z" level=info msg="x"', strict=True).frame["time"].isna().all()
-    described = "Name: a\nStart Time: Tue, 24 Nov 0026 02:08:40 +0000\n"
+    described = "Name: a\nStart Time: Tue, 24 Nov 9999 02:08:40 +0000\n"
     assert check("kubectl-describe", described, strict=True).frame["start_time"].isna().all()
 
 

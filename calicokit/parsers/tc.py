@@ -172,7 +172,7 @@ def tc_qdisc(text: Text) -> dict[str, pd.DataFrame]:
     >>> row = parse("tc-qdisc", '''qdisc netem 8001: dev eth0 root refcnt 2 limit 1000 delay 100ms  10ms loss 5%
     ...  Sent 4200 bytes 42 pkt (dropped 2, overlimits 0 requeues 0)
     ...  backlog 98b 1p requeues 0''').frame.iloc[0]
-    >>> row["interface"], row["delay_ms"], row["loss_percent"], int(row["dropped"])
+    >>> row["interface"], float(row["delay_ms"]), float(row["loss_percent"]), int(row["dropped"])
     ('eth0', 100.0, 5.0, 2)
     """
     rows: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+from msgspec import json
 
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Answer, Evidence, Missing, Want
@@ -66,7 +66,7 @@ class MemorySource:
 
 
 def api_list(items: Iterable[dict[str, Any]], revision: int = 1000) -> bytes:
-    return orjson.dumps({"kind": "List", "metadata": {"resourceVersion": str(revision)}, "items": list(items)})
+    return json.encode({"kind": "List", "metadata": {"resourceVersion": str(revision)}, "items": list(items)})
 
 
 EMPTY = [

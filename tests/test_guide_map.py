@@ -113,10 +113,6 @@ def test_every_finding_stands_under_its_step() -> None:
     assert not [(word.id, word.guide_step) for word in words if f"`{word.id}`" not in page[word.guide_step]]
 
 
-def test_every_row_of_the_catalog_is_named() -> None:
-    assert not set(CATALOG) - {name for word, name in names(PAGE.read_text("utf-8")) if word == "row"} - {"daemonsets"}
-
-
 def test_links_within_the_page_lead_to_headings() -> None:
     text = PAGE.read_text("utf-8")
     assert not set(re.findall(r"\]\(#([\w-]+)\)", text)) - {slug(heading) for _, heading, _ in sections(text)}

@@ -42,8 +42,8 @@ def objects(text: Text) -> list[tuple[dict[str, Any], Line]] | None:
     """
     whole = _ANSI.sub("", text.text).replace("\r", "")
     start = _START.search(whole)
-    if not start:
-        return None
+    if not start or any(line.strip() and not is_noise(line) for line in whole[: start.start()].split("\n")):
+        return None  # a bracket somewhere in text makes no JSON of it
     _refuse(text, whole, 0, start.start())
     found, at = _elements(text, whole, start.end() - 1)
     _refuse(text, whole, at, len(whole))

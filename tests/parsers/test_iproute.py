@@ -103,7 +103,7 @@ def test_links_are_the_same_in_text_and_json(name: str) -> None:
         counters = [c for c in one.columns if c.startswith(("rx_", "tx_"))]
         same(one, other, ("line", "netns", "details", *counters))
         seen = [c for c in counters if one[c].notna().all()]
-        assert len(seen) == 20
+        assert len(seen) >= 20
         assert [c for c in counters if other[c].notna().all()] == seen
         assert (other[seen] >= one[seen]).all(axis=None)
 

@@ -66,6 +66,7 @@ def rich_table(*headers: str) -> Any:
 
 
 MOST_ROWS = 200
+WIDEST, GAP = 48, 3
 COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
 
 
@@ -169,14 +170,30 @@ def write_frame(
 def _show_frame(frame: pd.DataFrame, name: str, limit: int, coverage: Coverage | None) -> None:
     out = console(width=10_000)
     shown = frame.head(limit) if limit else frame
-    view = rich_table(*frame.columns)
-    for row in shown.itertuples(index=False):
-        view.add_row(*(_cell(v) for v in row))
+    texts = {c: [_cell(v) for v in shown[c].tolist()] for c in frame.columns}
+    fitting = _fitting(texts, out.width)
+    view = rich_table(*fitting)
+    for row in zip(*(texts[c] for c in fitting), strict=True):
+        view.add_row(*row)
     out.print(view)
     left = f", {len(frame) - len(shown)} more with --limit 0 or --format csv" if len(shown) < len(frame) else ""
     out.print(f"{name}: {len(frame)} rows{left}", style="dim")
+    if out_of_sight := [c for c in frame.columns if c not in fitting]:
+        out.print(f"Too narrow for: {', '.join(out_of_sight)} (--columns chooses, --format csv has all)", style="dim")
     for missing in coverage.missing if coverage else ():
         out.print(f"Missing: {plain(missing)}", style="dim")
+
+
+def _fitting(texts: dict[str, list[str]], width: int) -> list[str]:
+    """The columns that fit side by side; long cells are folded, so none counts for more than WIDEST."""
+    fitting: list[str] = []
+    used = 0
+    for column, cells in texts.items():
+        used += min(max(map(len, (column, *cells))), WIDEST) + GAP
+        if used > width and fitting:
+            break
+        fitting.append(column)
+    return fitting
 
 
 def _cell(value: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from calicokit import registry
+from calicokit import registry, terminal
 from tests import recordings
 from tests.evidence.test_sources import unpacked
 
@@ -190,3 +190,10 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_narrow_terminal_names_the_columns_that_do_not_fit() -> None:
+    texts = {"node": ["n1"], "address": ["10.0.0.1"], "cause": ["x" * 500], "more": ["y"]}
+    assert terminal._fitting(texts, 10_000) == list(texts)
+    assert terminal._fitting(texts, 40) == ["node", "address"]
+    assert terminal._fitting(texts, 5) == ["node"]

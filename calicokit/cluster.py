@@ -47,7 +47,7 @@ class Cluster:
         self._evidence: dict[Want, list[Evidence]] = {}
         self._missing: dict[Want, list[Missing]] = {}
         self._built: dict[str, Any] = {}
-        self._problems: list[Missing] = []
+        self._problems: dict[Missing, None] = {}  # in order, each once
         self._checked: list[str] = []
 
     def __repr__(self) -> str:
@@ -130,7 +130,7 @@ class Cluster:
                 continue
             self._evidence.setdefault(want, []).append(answer)
             if answer.partial:
-                self._problems.append(Missing(want.id, answer.partial, want.node))
+                self.note(Missing(want.id, answer.partial, want.node))
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
@@ -184,7 +184,7 @@ class Cluster:
         try:
             return decode_list(found[0])
         except OddShapeError as error:
-            self._problems.append(Missing(plain, str(error)))
+            self.note(Missing(plain, str(error)))
             return None
 
     def _why(self, name: str) -> Iterator[Missing]:
@@ -195,7 +195,7 @@ class Cluster:
 
     def note(self, *missing: Missing) -> None:
         """Add holes to the coverage, each once."""
-        self._problems.extend(m for m in dict.fromkeys(missing) if m not in self._problems)
+        self._problems.update(dict.fromkeys(missing))
 
     def checked(self, *ids: str) -> None:
         """Note in the coverage that the checks of these findings have run."""

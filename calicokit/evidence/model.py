@@ -116,7 +116,8 @@ class Coverage:
     checked: list[str] = field(default_factory=list)
 
     def add_missing(self, items: Iterable[Missing]) -> None:
-        self.missing.extend(m for m in items if m not in self.missing)
+        """Add holes, each once."""
+        self.missing = list(dict.fromkeys([*self.missing, *items]))
 
     def as_dict(self) -> dict[str, object]:
         """The design's coverage contract; ``checked`` names the finding ids whose checks ran."""

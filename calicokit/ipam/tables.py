@@ -206,7 +206,7 @@ def _block(item: Object, pool_nets: list[tuple[str, Prefix]], kept_out: list[Pre
         raise ValueError(f"{len(body['allocations'])} allocations for {net.size} addresses")
     reserved = [r for r in kept_out if r.overlaps(net)]
     affinity = body.get("affinity") or body.get("hostAffinity")
-    allocated = net.size - body["allocations"].count(None)
+    allocated, unallocated = net.size - body["allocations"].count(None), body["unallocated"]
     return {
         "block": canonical_cidr(body["cidr"]),
         "pool": pool_of(net, pool_nets),
@@ -217,7 +217,7 @@ def _block(item: Object, pool_nets: list[tuple[str, Prefix]], kept_out: list[Pre
         "allocated": allocated,
         "cooling": sum(1 for a in _attributes(body) if a is not None and "releasedAt" in a),
         "reserved": sum(1 for n in range(net.first, net.last + 1) if _within(n, reserved)) if reserved else 0,
-        "free": sum(1 for o in body["unallocated"] if not _within(net.first + o, reserved)),
+        "free": sum(not _within(net.first + o, reserved) for o in unallocated) if reserved else len(unallocated),
         "claimed": body.get("affinityClaimTime") or meta.get("creationTimestamp"),
         "revision": meta.get("resourceVersion"),
         "structure": structure_problem(body),

@@ -15,7 +15,7 @@ import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
 from calicokit.parsers.bird import is_noise, peer_of
-from calicokit.parsers.logs import _PREFIX as PREFIX
+from calicokit.parsers.logs import PREFIX, times
 from calicokit.schema import Column, Schema
 
 LOG = Schema(
@@ -111,9 +111,9 @@ def bird_log(text: Text) -> dict[str, pd.DataFrame]:
             rows.append({"event": "other", "message": line.text, "line": 1})
         else:
             text.reject(line, "a line that BIRD logged")
-    times = pd.Series([row.pop("time", None) for row in rows], dtype="str")
+    time = times(row.pop("time", None) for row in rows)
     frame = LOG.frame(rows)
-    frame["time"] = pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype("datetime64[ns, UTC]")
+    frame["time"] = time
     return {LOG.name: LOG.check(frame)}
 
 

@@ -218,7 +218,7 @@ class _Piece:
     def values(self, lines: Numbers, length: int) -> pa.Array:
         """What follows an attribute's name of this length on these lines."""
         ends = self.offsets[lines + 1]
-        return _slices(self.data, np.minimum(self.offsets[lines] + length + 1, ends), ends)
+        return slices(self.data, np.minimum(self.offsets[lines] + length + 1, ends), ends)
 
 
 @dataclass
@@ -319,23 +319,17 @@ class _Words:
         """From one word to another (None: the line's end) less some characters at its ends; null if not ``where``."""
         starts = self.starts[self.first + word] + before
         ends = self.offsets[1:] if to is None else self.ends[self.first + to] - after
-        if where is None:
-            return _slices(self.data, starts, ends)
-        at = np.flatnonzero(where)
-        if not len(at):
-            return pa.nulls(self.size, pa.string())
-        index = np.full(self.size, -1)
-        index[at] = np.arange(len(at))
-        return _take(_slices(self.data, starts[at], ends[at]), index)
+        return slices(self.data, starts, ends, where)
 
 
-def _slices(data: pa.Buffer, starts: Numbers, ends: Numbers) -> pa.Array:
-    """Parts of a text that follow one another."""
+def slices(data: pa.Buffer | None, starts: Numbers, ends: Numbers, where: Numbers | None = None) -> pa.Array:
+    """Parts of a text that follow one another; null if not ``where``."""
     bounds = np.empty(2 * len(starts), "i4")
     bounds[0::2], bounds[1::2] = starts, ends
     size = max(len(bounds) - 1, 0)
-    whole = pa.StringArray.from_buffers(size, pa.py_buffer(bounds), data)  # the parts, and what is between them
-    return whole.take(pa.array(np.arange(0, size, 2)))
+    # The parts, and what is between them.
+    whole = pa.StringArray.from_buffers(size, pa.py_buffer(bounds), data or pa.py_buffer(b""))
+    return whole.take(pa.array(np.arange(0, size, 2), mask=None if where is None else ~where))
 
 
 def _nonempty(values: pa.Array) -> pa.Array:
@@ -379,7 +373,7 @@ class _Routes:
         columns = self.routes(piece, found)
         columns |= _attributes(piece, found)
         self.next_hops(found, columns)
-        _append(self.columns, columns, len(found.routes))
+        append(self.columns, columns, len(found.routes))
         for number in np.flatnonzero(found.bad).tolist():
             line = Line(self.before + number + 1, piece.raw[number].as_py().rstrip())
             self.text.reject(line, "a route, its attributes or a count of routes")
@@ -468,12 +462,12 @@ class _Routes:
         made["interface"] = interface.take(rows)
         made["onlink"] = fields["onlink"].take(rows).is_valid()
         made["weight"] = fields["weight"].take(rows).cast(pa.int64())
-        _append(self.hops, made, len(rows))
+        append(self.hops, made, len(rows))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return {
-            ROUTES.name: _frame(ROUTES, self.columns),
-            NEXT_HOPS.name: _frame(NEXT_HOPS, self.hops),
+            ROUTES.name: frame(ROUTES, self.columns),
+            NEXT_HOPS.name: frame(NEXT_HOPS, self.hops),
             COUNT.name: COUNT.frame(self.counts),
         }
 
@@ -575,13 +569,13 @@ def _others(found: _Found) -> pa.Array:
 _ARROW = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 
 
-def _append(to: dict[str, list[pa.Array]], columns: dict[str, pa.Array], length: int) -> None:
+def append(to: dict[str, list[pa.Array]], columns: dict[str, pa.Array], length: int) -> None:
     """Add a piece's columns; where it has none, a null array takes no memory yet."""
     for name, arrays in to.items():
         arrays.append(columns.get(name, pa.nulls(length)))
 
 
-def _frame(schema: Schema, columns: dict[str, list[pa.Array]]) -> pd.DataFrame:
+def frame(schema: Schema, columns: dict[str, list[pa.Array]]) -> pd.DataFrame:
     """A frame of the pieces' columns, each freed as soon as it is put together."""
     length = sum(len(array) for array in columns[schema.names[0]])
     nothing = _text([pa.nulls(length)], length)  # one for all: Arrow's arrays do not change
@@ -590,6 +584,8 @@ def _frame(schema: Schema, columns: dict[str, list[pa.Array]]) -> pd.DataFrame:
         arrays = columns.pop(column.name)
         if column.kind == "str":
             made[column.name] = nothing if all(pa.types.is_null(a.type) for a in arrays) else _text(arrays, length)
+        elif column.kind == "time":
+            made[column.name] = pd.Series(pa.chunked_array(arrays, pa.timestamp("ns")).to_numpy()).dt.tz_localize("UTC")
         else:
             made[column.name] = _masked(column.kind, arrays, length)
     return schema.check(pd.DataFrame(made, copy=False))

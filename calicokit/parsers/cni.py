@@ -62,6 +62,7 @@ FILES = Schema(
 )
 
 _HEADING = re.compile(r"==> (.{1,400}) <==")
+_GREPPED = re.compile(r"(/[^:]{1,400}\.(?:conf|conflist|json|template)):(.*)")
 _ENDINGS = (".conflist", ".conf", ".json", ".template")
 _SECRET = re.compile(r"token|passw|secret|auth|key|cert|bearer|[A-Za-z0-9+/_=.-]{40}", re.IGNORECASE)
 
@@ -81,7 +82,14 @@ class _File:
 def _files(text: Text) -> Iterator[_File]:
     file = _File(None)
     for line in objects.lines(text):
-        if match := _HEADING.fullmatch(line.text.strip()):
+        grepped = _GREPPED.fullmatch(line.text)
+        if grepped and grepped[1] == file.path:
+            file.lines.append(Line(line.number, grepped[2]))
+        elif grepped:
+            if file.path or file.lines:
+                yield file
+            file = _File(grepped[1], [Line(line.number, grepped[2])])
+        elif match := _HEADING.fullmatch(line.text.strip()):
             if file.path or file.lines:
                 yield file
             file = _File(match[1])
@@ -174,7 +182,7 @@ def _refuse(text: Text, file: _File, body: str, at: int) -> None:
 
 @parser("cni-conflist", CONFLIST, FILES)
 def cni_conflist(text: Text) -> dict[str, pd.DataFrame]:
-    """CNI configurations (``cat`` or ``head -v`` of /etc/cni/net.d/*.conflist): one row for each plugin.
+    """CNI configurations (``cat``, ``head -v`` or ``grep -r .`` of /etc/cni/net.d): one row for each plugin.
 
     Source: see the module.
 

@@ -32,6 +32,7 @@ SYSCTL = Schema(
     source="recordings; procps' src/sysctl.c",
 )
 _VALUE = re.compile(r"([A-Za-z][\w./@:+*-]{0,255}) ?= ?(.*)")
+_FILE = re.compile(r"/proc/sys/([^:]{1,255}):(.*)")
 _INTERFACE = re.compile(r"net[./](?:ipv4|ipv6|mpls)[./](?:conf|neigh)[./](.+)[./]([\w-]+)")
 _VERSION = re.compile(r"net[./]ipv([46])[./]")
 _NEGATIVE = re.compile(r"-\d{1,18}")
@@ -53,8 +54,10 @@ def _row(key: str) -> dict[str, Any]:
 
 def _read(text: str) -> dict[str, Any] | None:
     """A setting, or why it could not be read; None if the line is neither."""
-    if match := _VALUE.fullmatch(text):
+    if match := _FILE.fullmatch(text) or _VALUE.fullmatch(text):
         key, value = match.groups()
+        if match.re is _FILE:  # sysctl swaps dots and slashes, so that an interface's dot stays apart
+            key = key.translate(str.maketrans("/.", "./"))
         whole = -int(value[1:]) if _NEGATIVE.fullmatch(value) else number(value) if value.isdigit() else None
         return _row(key) | {"value": value, "number": whole}
     if match := _ERRORS.fullmatch(text):
@@ -65,7 +68,7 @@ def _read(text: str) -> dict[str, Any] | None:
 
 @parser("sysctl", SYSCTL)
 def sysctl(text: Text) -> dict[str, pd.DataFrame]:
-    """``sysctl -a``, with or without ``--pattern``: the kernel's settings.
+    """``sysctl -a``, with or without ``--pattern``, or ``grep -r . /proc/sys``: the kernel's settings.
 
     Source: recordings; procps' src/sysctl.c.
 

@@ -131,6 +131,10 @@ def test_options_quotes_and_negations() -> None:
     assert tables["iptables_notes"]["note"].str.startswith("Warning: iptables-legacy").all()
 
 
+def test_options_before_their_module_mean_nothing() -> None:
+    assert parse(SAVE, "-A x --mark 0x1 -m mark\n", strict=True).frame["mark"].isna().all()
+
+
 def test_iptables_s() -> None:
     text = "-P INPUT ACCEPT -c 5 600\n-N x\n-A INPUT -s 1.2.3.4/32 -c 3 180 -j x\n-A x -j DROP\n"
     tables = parse(SAVE, text, strict=True).tables
@@ -139,6 +143,13 @@ def test_iptables_s() -> None:
     assert tables["iptables_save"]["table"].isna().all()
 
 
+def test_many_blanks_in_a_list() -> None:
+    rule = "  1  2 DROP 0 -- * * ::/0 ::/0 /* a */" + " " * 80 + "mark match 0x1"
+    row = parse(LIST, f"Chain c (1 references)\n pkts bytes {HEADER}\n{rule}\n", strict=True).frame.iloc[0]
+    assert (row["comment"], row["extra"]) == ("a", "mark match 0x1")
+
+
+HEADER = "target prot opt in out source destination"
 LAYOUTS = """$ iptables -t nat -L
 Chain A (policy DROP)
 target     prot opt source               destination

@@ -235,6 +235,68 @@ def test_what_others_put_before_a_line_is_taken_off(prefix: str) -> None:
     assert pd.isna(time[1]) != has_time
 
 
+CRI = "2026-11-24T00:47:02.663123456Z"
+
+
+def test_lines_that_a_container_runtime_split_are_put_together() -> None:
+    one, two, three = ONE[:60], ONE[60:70] + " ", ONE[70:]
+    text = f"""{CRI} stdout P {one}
+{CRI} stdout P {two}
+{CRI} stdout F {three}
+{CRI} stdout F {ONE}
+{CRI} stdout P | a
+{CRI} stdout F  b |
+"""
+    assert rows(text, "message", "line") == [
+        [f"{one}{two}{three}".partition(" 499: ")[2].partition(" ifaceName")[0], 1],
+        ["Workload came up.\n| a b |", 4],
+    ]
+
+
+@pytest.mark.parametrize("tail", ["", f"\n{CRI} stderr F more", f"\n\n{CRI} stdout F more", f"\n{ONE}"])
+def test_a_line_whose_other_parts_are_missing_stays(tail: str) -> None:
+    text = f"{CRI} stdout F {ONE}\n{CRI} stdout P {ONE[:70]}{tail}"
+    found = rows(text, "message", "line")
+    assert found[:2] == [
+        ["Workload came up.", 1],
+        [ONE[:70].partition(" 499: ")[2] + ("\nmore" if "more" in tail else ""), 2],
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 700, 5000])
+@pytest.mark.parametrize("prefix", ["", f"{CRI} stdout F ", f"{CRI} stdout P "])
+def test_a_text_in_pieces_reads_as_a_whole(monkeypatch: pytest.MonkeyPatch, size: int, prefix: str) -> None:
+    found = {kind: prefix + text[:20_000].replace("\n", f"\n{prefix}") for kind, text in recorded("healthy-bgp-mesh")}
+    whole = {kind: parse(kind, text).frame for kind, text in found.items()}
+    monkeypatch.setattr(logs, "_PIECE", size)
+    for kind, text in found.items():
+        pd.testing.assert_frame_equal(parse(kind, text).frame, whole[kind])
+
+
+def test_what_only_looks_common_is_read_with_care() -> None:
+    start = "2026-11-24 01:34:57.100 [INFO][1] a/"
+    text = (
+        f"{start}b.go 1: x né=1 é\xa0\n{start}\xa0 2: ends \x1c\n{start}b.go 3:x y=1\nI١١٢٤ 02:28:20.801179 7 a.go:1] x"
+    )
+    assert rows(text, "file", "line_number", "message", "fields") == [
+        ["b.go", 1, "x", "né=1 é"],
+        ["\xa0", 2, "ends", None],
+        ["b.go", 3, "\nI١١٢٤ 02:28:20.801179 7 a.go:1] x", None],
+    ]
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T00:00:00Z", "0001-01-01", "2026-13-01", "2026-01-01T00:00:00+99:00"])
+def test_a_time_out_of_range_is_none(time: str) -> None:
+    assert rows(f'time="{time}" level=info msg=x\n{ONE}', "time", "message") == [
+        [None, "x"],
+        [ROW["time"], "Workload came up."],
+    ]
+
+
+def test_half_a_character_is_replaced() -> None:
+    assert rows(f"{ONE}\n\ud800", "message") == [["Workload came up.\n?"]]
+
+
 def test_a_line_that_only_looks_prefixed_stays_whole() -> None:
     text = f"{ONE}\nsome words here\n[ab] and more"
     assert rows(text, "message") == [["Workload came up.\nsome words here\n[ab] and more"]]

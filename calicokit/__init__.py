@@ -3,6 +3,7 @@
 The whole public surface::
 
     cluster = calicokit.open("ipam-exhausted")   # a recording's path, or the name of a bundled incident
+    cluster = calicokit.connect()                # a live cluster: the kubeconfig's current context, or context="NAME"
     cluster.check()                              # findings, most likely root cause first
     cluster.table("ipam.blocks")                 # any table, as a DataFrame
     cluster.ipam.utilisation()                   # the same road, by topic
@@ -19,16 +20,17 @@ TYPE_CHECKING = False  # what type checkers take for true; importing typing woul
 if TYPE_CHECKING:
     from typing import Any
 
-    from calicokit.cluster import Cluster, open  # noqa: A004 (the design's word)
+    from calicokit.cluster import Cluster, connect, open  # noqa: A004 (the design's word)
     from calicokit.evidence.incidents import incidents
     from calicokit.parsers.base import parse
 
 __version__ = "0.1.0"
-__all__ = ["Cluster", "incidents", "open", "parse"]
+__all__ = ["Cluster", "connect", "incidents", "open", "parse"]
 
 _HOME = {
     "Cluster": "calicokit.cluster",
     "open": "calicokit.cluster",
+    "connect": "calicokit.cluster",
     "parse": "calicokit.parsers.base",
     "incidents": "calicokit.evidence.incidents",
 }

@@ -16,16 +16,22 @@ from calicokit.evidence.model import SourceError
 app = typer.Typer(
     name="calicokit",
     help="What is this Calico cluster really doing, and why is this traffic failing?",
-    epilog="SOURCE is a recording's directory, .zip or .tar.xz, or a bundled incident's name (calicokit incidents). "
-    "The kit only reads.",
+    epilog="SOURCE is a recording's or support bundle's path, or a bundled incident's name (calicokit incidents); "
+    "instead of it, --context NAME or --in-cluster is a live cluster. The kit only reads.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Recording's path, or a bundled incident's name.")]
+Source = Annotated[
+    str | None, typer.Argument(metavar="[SOURCE]", help="Path of a recording or bundle, or a bundled incident's name.")
+]
+Context = Annotated[str | None, typer.Option("--context", help="A live cluster: this context of the kubeconfig.")]
+InCluster = Annotated[bool, typer.Option("--in-cluster", help="The live cluster that this pod runs in.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="This kubeconfig instead of the usual one.")]
 NO_ANSWER = 2
+PLUGIN = "CALICOKIT_IS_KUBECTL_PLUGIN"
 
 
 class Shape(StrEnum):
@@ -49,7 +55,10 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to th
 
 @app.command()
 def check(
-    source: Source,
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
     format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
 ) -> None:
     """Find what is wrong, most likely root cause first.
@@ -59,8 +68,10 @@ def check(
     """
     from calicokit.cluster import open as open_source
 
+    source = _source(source, context, in_cluster, kubeconfig)
     cluster = open_source(source)
-    with terminal.progress(f"checking {source}") as say:
+    with terminal.progress(f"checking {source}") as cluster.progress:
+        say = cluster.progress
         findings = cluster.check(say)
     if format is Shape.json:
         terminal.print_json(findings.as_dict())
@@ -71,8 +82,11 @@ def check(
 
 @app.command()
 def table(
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="Recording or incident.")] = None,
+    source: Source = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Table, such as ipam.blocks.")] = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
@@ -87,12 +101,15 @@ def table(
     if list_:
         terminal.list_schemas([t.schema for t in tables.values()])
         return
-    if source is None or name is None:
+    if name is None:
+        source, name = None, source
+    if name is None or not (source or _is_live(context, in_cluster, kubeconfig)):
         _fail("Give SOURCE and NAME, or --list to see the names.")
+    source = _source(source, context, in_cluster, kubeconfig)
     if name not in tables:
         _fail(f"No table is named {name}; {terminal.did_you_mean(name, list(tables), 'calicokit table --list')}")
     cluster = open_source(source)
-    with terminal.progress(f"building {name}"):
+    with terminal.progress(f"building {name}") as cluster.progress:
         frame = cluster.table(name)
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
@@ -161,9 +178,62 @@ def incidents(
 
 
 @app.command()
+def capture(
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="File to write; a folder if it does not end in .zip.")],
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
+    topics: Annotated[str, typer.Option(help="Only what these topics need, separated by commas.")] = "",
+    nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
+    samples: Annotated[int, typer.Option(help="Read counters so many times before the rest.", min=0)] = 0,
+    interval: Annotated[float, typer.Option(help="Seconds between samples.", min=0)] = 10,
+    keep_secrets: Annotated[
+        bool, typer.Option(help="Do not take out passwords, tokens and environment values.")
+    ] = False,
+    description: Annotated[str, typer.Option(help="A sentence on what this is, for the manifest.")] = "",
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Write what a cluster shows as a recording that anybody can open, without what is secret in it.
+
+    A capture that was stopped goes on where it was when it is started again.
+    """
+    from calicokit import registry
+    from calicokit.evidence import capture as capturing
+    from calicokit.evidence.sources import source_of
+
+    chosen = [t.strip() for t in topics.split(",") if t.strip()]
+    for topic in chosen:
+        if topic not in registry.TOPICS:
+            _fail(f"No topic is named {topic}; {terminal.did_you_mean(topic, list(registry.TOPICS), '')}")
+    named = _source(source, context, in_cluster, kubeconfig)
+    with terminal.progress(f"capturing {named}") as say:
+        done = capturing.capture(
+            source_of(named),
+            out,
+            registry.evidence_of_topics(chosen) if chosen else (),
+            [n.strip() for n in nodes.split(",") if n.strip()],
+            samples,
+            interval,
+            not keep_secrets,
+            description,
+            say,
+        )
+    if format is Shape.json:
+        terminal.print_json(done.as_dict())
+    else:
+        terminal.show_captured(done)
+
+
+@app.command()
 def report(
-    source: Source,
-    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="Notebook's path, or its name such as 01-ipam.")],
+    source: Source = None,
+    notebook: Annotated[
+        str | None, typer.Argument(metavar="NOTEBOOK", help="Notebook's path, or its name such as 01-ipam.")
+    ] = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Execute a notebook on a source and write it as one self-contained HTML page."""
@@ -171,6 +241,11 @@ def report(
     from calicokit.report.html import NotebookFailedError, write_html
     from calicokit.report.notebooks import find
 
+    if notebook is None:
+        source, notebook = None, source
+    if notebook is None or not (source or _is_live(context, in_cluster, kubeconfig)):
+        _fail("Give SOURCE and NOTEBOOK.")
+    source = _source(source, context, in_cluster, kubeconfig)
     cluster = open_source(source)
     cluster.nodes()  # a source that cannot be opened is said here, in one sentence
     try:
@@ -184,7 +259,10 @@ def report(
 
 @app.command()
 def lab(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Recording or incident.")] = "ipam-exhausted",
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
     directory: Annotated[Path, typer.Option(help="Where your copies of the notebooks are kept.")] = Path(
         "calicokit-notebooks"
     ),
@@ -195,6 +273,8 @@ def lab(
     from calicokit.evidence.sources import source_of
     from calicokit.report.notebooks import START, copy_to
 
+    nothing = not (source or _is_live(context, in_cluster, kubeconfig))
+    source = "ipam-exhausted" if nothing else _source(source, context, in_cluster, kubeconfig)
     source_of(source).nodes()
     copied = copy_to(directory)
     typer.echo(f"Notebooks: {directory.resolve()} ({len(copied)} new; yours are kept as they are)")
@@ -219,6 +299,32 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Options of all commands."""
+
+
+def _is_live(context: str | None, in_cluster: bool, kubeconfig: Path | None) -> bool:
+    """Whether a live cluster is meant where no SOURCE is named."""
+    return context is not None or in_cluster or kubeconfig is not None or PLUGIN in os.environ
+
+
+def _source(source: str | None, context: str | None, in_cluster: bool, kubeconfig: Path | None) -> str:
+    """The one SOURCE that the user named; ``kubectl calicokit`` takes the current context if none is."""
+    from calicokit.evidence.sources import CONTEXT, IN_CLUSTER
+
+    if kubeconfig is not None:
+        os.environ["KUBECONFIG"] = str(kubeconfig)
+    if source is not None:
+        if context is not None or in_cluster or kubeconfig is not None:
+            _fail("Give SOURCE, or --context, --in-cluster or --kubeconfig, not both.")
+        return source
+    if not _is_live(context, in_cluster, kubeconfig):
+        _fail("Give SOURCE: a path, an incident's name (`calicokit incidents`), or --context NAME for a live cluster.")
+    return IN_CLUSTER if in_cluster else f"{CONTEXT}{context or ''}"
+
+
+def plugin() -> None:
+    """Entry point of ``kubectl calicokit …``: the same commands, on the current context unless another is named."""
+    os.environ[PLUGIN] = "1"
+    main()
 
 
 def _fail(sentence: str) -> NoReturn:

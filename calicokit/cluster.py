@@ -39,6 +39,25 @@ def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
     return Cluster(source_of(str(source)))
 
 
+def connect(
+    context: str | None = None,
+    *,
+    kubeconfig: str | None = None,
+    in_cluster: bool = False,
+    since: int | None = None,
+    tail: int = 20_000,
+) -> Cluster:
+    """The live cluster of a kubeconfig's context (the current one if none is named), or the one this pod runs in.
+
+    Logs are read as far back as ``since`` seconds, at most ``tail`` lines. Nothing is asked before something needs it;
+    nothing is ever changed. Raises :class:`~calicokit.evidence.model.SourceError` with one sentence if the
+    configuration cannot be used.
+    """
+    from calicokit.evidence.live import LiveCluster
+
+    return Cluster(LiveCluster(context, kubeconfig, in_cluster, since, tail))
+
+
 class Cluster:
     """What one source shows of a cluster, fetched when asked for and kept."""
 
@@ -49,6 +68,8 @@ class Cluster:
         self._built: dict[str, Any] = {}
         self._problems: dict[Missing, None] = {}  # in order, each once
         self._checked: list[str] = []
+        self.progress: Progress | None = None
+        """Called with a few words while evidence comes in, which takes time on a live cluster."""
 
     def __repr__(self) -> str:
         return f"<Cluster {self._source.name}, {len(self._evidence)} pieces of evidence seen so far>"
@@ -124,7 +145,10 @@ class Cluster:
 
     def _ask(self, wants: list[Want]) -> None:
         new = [w for w in wants if w not in self._evidence and w not in self._missing]
-        for want, answer in self._source.fetch(new) if new else ():
+        answers = self._source.fetch(new) if new else iter(())
+        for number, (want, answer) in enumerate(answers, 1):
+            if self.progress is not None:
+                self.progress(f"{min(number, len(new))} of {len(new)} answers")
             if isinstance(answer, Missing):
                 self._missing.setdefault(want, []).append(answer)
                 continue

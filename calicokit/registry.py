@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -85,3 +85,11 @@ def evidence_of(names: tuple[str, ...]) -> Iterator[str]:
             stack.extend(reversed(TABLES[name].inputs))
         else:
             yield name
+
+
+def evidence_of_topics(topics: Iterable[str]) -> list[str]:
+    """The catalog ids that the tables of these topics rest on, and the nodes, without which no node can be asked."""
+    prefixes = tuple(f"{t}." for t in topics)
+    names = [n for n in load() if n.startswith(prefixes)]
+    found = {i.removesuffix("+series") for i in evidence_of(tuple(names)) if not i.startswith("@")}
+    return sorted(found | {"nodes"})

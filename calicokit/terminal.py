@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from calicokit.diagnosis.findings import Findings
+    from calicokit.evidence.capture import Captured
     from calicokit.evidence.model import Coverage
 
 
@@ -101,6 +102,24 @@ def _coverage_text(coverage: Coverage) -> str:
     lines += [f"Missing: {plain(m)}" for m in coverage.missing]
     lines.append(f"This version does not look at: {', '.join(not_looked_at())}.")
     return "\n".join(lines)
+
+
+MOST_HOLES = 20
+
+
+def show_captured(done: Captured) -> None:
+    """What a capture wrote, took out, and could not get."""
+    typer.echo(f"{done.path}: {done.files} files, {done.size / 1e6:.1f} MB")
+    totals: dict[str, int] = {}
+    for counts in done.redacted.values():
+        for what, count in counts.items():
+            totals[what] = totals.get(what, 0) + count
+    said = ", ".join(f"{count} {what}" for what, count in sorted(totals.items())) or "nothing"
+    typer.echo(f"Taken out: {said} (the manifest names the files).")
+    for missing in done.missing[:MOST_HOLES]:
+        typer.echo(f"Missing: {plain(missing)}")
+    if len(done.missing) > MOST_HOLES:
+        typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, named in the manifest.")
 
 
 def list_schemas(schemas: list[Any]) -> None:

@@ -14,13 +14,34 @@ CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 
 CNI_LOG = "/var/log/calico/cni/cni.log"
 
+WATCHED = frozenset(
+    (
+        *("ipamblocks", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
+        *("iptables-save", "nft-ruleset-json", "conntrack", "conntrack-stats"),
+        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev"),
+    )
+)
+
+LOG_BYTES = 150_000
+"""How much of a log's end is read."""
+
 
 @dataclass(frozen=True)
 class Api:
-    """An API list: the groups that may serve it, in the order in which they are tried, and its plurals by version."""
+    """An API list: the groups that may serve it, in the order in which they are tried, and its plurals by version.
+
+    ``fields`` selects objects by a field selector. A group that is ``optional`` and not served has no objects, where
+    the absence of any other says nothing about the cluster.
+    """
 
     groups: tuple[str, ...]
     plurals: tuple[str, ...]
+    fields: str = ""
+    optional: bool = False
+
+    @property
+    def words(self) -> str:
+        return f"API: {', '.join(self.plurals)}"
 
     def files(self) -> Iterator[str]:
         """Where a recording may hold it."""
@@ -31,13 +52,65 @@ class Api:
 
 @dataclass(frozen=True)
 class Command:
-    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node.
-
-    ``container`` is empty for a command of the cluster's administrator, which only a recording holds.
-    """
+    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node."""
 
     argvs: tuple[tuple[str, ...], ...]
-    container: str = "calico-node"
+
+    @property
+    def words(self) -> str:
+        return f"`{' '.join(self.argvs[0])}`"
+
+
+@dataclass(frozen=True)
+class Admin:
+    """What the cluster's administrator ran or downloaded: only a recording or a bundle holds it."""
+
+    command: str
+
+    @property
+    def words(self) -> str:
+        return f"`{self.command}`"
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log of the pods with a ``k8s-app`` label; of calico-node, whose log mixes several, the lines of one service.
+
+    ``path`` is its file on the node, where it has one; with no app it is the only way.
+    """
+
+    app: str
+    path: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"log of {self.app}" if self.app and not self.path else f"`{' '.join(self.argv)}`"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return ("tail", "-c", str(LOG_BYTES), self.path)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A scrape of the pods with a ``k8s-app`` label: the default port, and how metrics are switched on.
+
+    ``env`` names the variable, and ``field`` the field of a configuration resource, that move the port.
+    """
+
+    app: str
+    port: int
+    env: str
+    config: str
+    field: str
+    setting: str
+
+    @property
+    def words(self) -> str:
+        return f"`port {self.port} /metrics`"
+
+
+How = Api | Command | Admin | Log | Metrics
 
 
 @dataclass(frozen=True)
@@ -51,7 +124,7 @@ class Item:
 
     id: str
     title: str
-    how: Api | Command
+    how: How
     scope: str = "cluster"
     file: str = ""
     parser: str = ""
@@ -60,9 +133,9 @@ class Item:
     guide: str = ""
 
     @property
-    def argv(self) -> str:
-        """The command in words, empty for an API list."""
-        return "" if isinstance(self.how, Api) else " ".join(self.how.argvs[0])
+    def watched(self) -> bool:
+        """Whether its samples over time tell more than one: counters, and what fills up."""
+        return self.id in WATCHED
 
     def files(self, node: str | None = None) -> Iterator[str]:
         """The paths in a recording at which this may stand, the first that exists counts."""
@@ -109,8 +182,7 @@ def _calico(plural: str, title: str, *also: str, guide: str = "", secret: str = 
 
 def _admin(id: str, title: str, words: str, parser: str, guide: str, file: str = "", secret: str = "") -> Item:  # noqa: A002
     """A command of the cluster's administrator (kubectl, calicoctl)."""
-    how = Command((tuple(words.split()),), container="")
-    return Item(id, title, how, file=file or f"{id}.txt", parser=parser, guide=guide, secret=secret)
+    return Item(id, title, Admin(words), file=file or f"{id}.txt", parser=parser, guide=guide, secret=secret)
 
 
 def _node(
@@ -127,8 +199,16 @@ def _node(
     return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide)
 
 
-def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS) -> Item:  # noqa: A002
-    return _node(id, title, f"tail -c 150000 {path}", file=file, parser=id, guide=guide)
+def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
+    return Item(id, title, Log(app, path), "node", file, id, guide=guide)
+
+
+def _component(app: str, title: str, metrics: Metrics, guide: str) -> Iterator[Item]:
+    """The log and the metrics of a component of the cluster."""
+    name = app.removeprefix("calico-")
+    yield Item(f"{name}-log", f"{title} log", Log(app), file=f"{name}.log", parser=f"{name}-log", guide=guide)
+    file = f"{name}-metrics.prom"
+    yield Item(f"{name}-metrics", f"{title} metrics", metrics, file=file, parser="prometheus", guide=guide)
 
 
 def _birdcl(words: str, parser: str, guide: str, heavy: bool = False) -> Item:
@@ -142,6 +222,14 @@ ITEMS = (
     _core("pods", "Pods", guide=_HEALTH, secret="environment values; annotations that hold applied configuration"),
     _core("namespaces", "Namespaces", guide=_ALLOCATION),
     _core("services", "Services", guide=_ALLOCATION),
+    _core("serviceaccounts", "Service accounts", guide=_POLICY),
+    _core("endpointslices", "Endpoint slices: the backends of services", "discovery.k8s.io/v1", guide=_POLICY),
+    Item(
+        "configmaps",
+        "The ConfigMap calico-config of a manifest install",
+        Api(("v1",), ("configmaps",), "metadata.name=calico-config"),
+        guide=_HEALTH,
+    ),
     _core("events", "Events, as long as the API server keeps them", guide=_ISSUES),
     _core("daemonsets", "DaemonSets", "apps/v1", guide=_HEALTH, secret="environment values"),
     _core("deployments", "Deployments", "apps/v1", guide=_HEALTH, secret="environment values"),
@@ -154,7 +242,39 @@ ITEMS = (
     _calico("ipamconfigs", "IPAM configuration", "ipamconfigurations", guide=_ASSIGN),
     _calico("ipreservations", "IP reservations", guide=_POOLS),
     _calico("bgpconfigurations", "BGP configuration", guide=_PEERS),
-    _calico("bgppeers", "BGP peers", guide=_PEERS, secret="passwords are references to Secrets, which are not read"),
+    _calico("bgppeers", "BGP peers", guide=_PEERS),
+    _calico("bgpfilters", "BGP filters", guide=_PEERS),
+    _calico("caliconodestatuses", "What nodes report of BGP, where they are asked to", guide=_BGP),
+    _calico("felixconfigurations", "Felix's configuration", guide=_FELIX),
+    _calico("tiers", "Tiers of policy", guide=_POLICY),
+    _calico("globalnetworkpolicies", "Calico's policies for all namespaces", guide=_POLICY),
+    _calico("networkpolicies", "Calico's policies of namespaces", guide=_POLICY),
+    _calico("stagedglobalnetworkpolicies", "Staged policies for all namespaces", guide=_POLICY),
+    _calico("stagednetworkpolicies", "Staged policies of namespaces", guide=_POLICY),
+    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes policies", guide=_POLICY),
+    _calico("globalnetworksets", "Sets of networks for all namespaces", guide=_POLICY),
+    _calico("networksets", "Sets of networks of namespaces", guide=_POLICY),
+    _calico("hostendpoints", "Host endpoints", guide=_POLICY),
+    Item(
+        "kubernetes-networkpolicies",
+        "Kubernetes' policies",
+        Api(("networking.k8s.io/v1",), ("networkpolicies",)),
+        guide=_POLICY,
+    ),
+    *(
+        Item(plural, title, Api((f"policy.networking.k8s.io/{version}",), (plural,), optional=True), guide=_POLICY)
+        for plural, version, title in (
+            ("adminnetworkpolicies", "v1alpha1", "Admin network policies"),
+            ("baselineadminnetworkpolicies", "v1alpha1", "Baseline admin network policies"),
+            ("clusternetworkpolicies", "v1alpha2", "Cluster network policies"),
+        )
+    ),
+    Item(
+        "installations",
+        "The operator's installation of Calico",
+        Api(("operator.tigera.io/v1",), ("installations",), optional=True),
+        guide=_HEALTH,
+    ),
     _admin("calicoctl-ipam-show", "Use of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
     *(
         _admin(
@@ -204,23 +324,31 @@ ITEMS = (
         secret="environment values",
     ),
     _admin("kernel-log", "The kernel's log", "dmesg", "dmesg", _DROPS),
-    _admin("typha-log", "Typha's log", "kubectl logs -l k8s-app=calico-typha", "typha-log", _TYPHA, "typha.log"),
-    _admin(
-        "kube-controllers-log",
-        "kube-controllers' log",
-        "kubectl logs -l k8s-app=calico-kube-controllers",
-        "kube-controllers-log",
-        _LOGS,
-        "kube-controllers.log",
+    *_component(
+        "calico-typha",
+        "Typha's",
+        Metrics(
+            "calico-typha",
+            9093,
+            "TYPHA_PROMETHEUSMETRICSPORT",
+            "",
+            "",
+            "TYPHA_PROMETHEUSMETRICSENABLED=true (operator: typhaMetricsPort)",
+        ),
+        _TYPHA,
     ),
-    _admin("typha-metrics", "Typha's metrics", "port 9093 /metrics", "prometheus", _TYPHA, "typha-metrics.prom"),
-    _admin(
-        "kube-controllers-metrics",
-        "kube-controllers' metrics",
-        "port 9094 /metrics",
-        "prometheus",
-        _METRICS,
-        "kube-controllers-metrics.prom",
+    *_component(
+        "calico-kube-controllers",
+        "kube-controllers'",
+        Metrics(
+            "calico-kube-controllers",
+            9094,
+            "",
+            "kubecontrollersconfigurations",
+            "prometheusMetricsPort",
+            "prometheusMetricsPort in KubeControllersConfiguration (0 is off)",
+        ),
+        _LOGS,
     ),
     *(
         _node(
@@ -318,7 +446,14 @@ ITEMS = (
         guide=_DROPS,
     ),
     _node("conntrack", "Tracked connections", "conntrack -L", guide=_DROPS, heavy=True),
-    _node("sysctl-net", "Network settings of the kernel", "sysctl -a", parser="sysctl", guide=_DROPS),
+    _node(
+        "sysctl-net",
+        "Network settings of the kernel",
+        "sysctl -a",
+        "grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/netfilter",
+        parser="sysctl",
+        guide=_DROPS,
+    ),
     _node("ss-summary", "Sockets in use", "ss -s", parser="ss:ss_summary", guide=_DROPS),
     _node("ss-bgp", "TCP connections of BGP", "ss -tnap", parser="ss", guide=_BGP_DOWN),
     _node("tc-qdisc", "Queues and their drops", "tc -s qdisc", guide=_LINKS),
@@ -327,24 +462,33 @@ ITEMS = (
     _node(
         "cni-net.d",
         "CNI configuration",
-        "head -v -n 100 /etc/cni/net.d",
+        "grep -rs . /host/etc/cni/net.d --include=*.conf --include=*.conflist --include=*.json",
+        "grep -rs . /etc/cni/net.d --include=*.conf --include=*.conflist --include=*.json",
         parser="cni-conflist",
         guide=_ISSUES,
         secret="tokens",
     ),
-    _node(
+    Item(
         "felix-metrics",
         "Felix's metrics",
-        "port 9091 /metrics",
-        file="felix-metrics.prom",
-        parser="prometheus",
+        Metrics(
+            "calico-node",
+            9091,
+            "FELIX_PROMETHEUSMETRICSPORT",
+            "felixconfigurations",
+            "prometheusMetricsPort",
+            "prometheusMetricsEnabled: true in FelixConfiguration default",
+        ),
+        "node",
+        "felix-metrics.prom",
+        "prometheus",
         guide=_METRICS,
     ),
     _log("felix-log", "Felix's log", "/var/log/calico/felix/current", "felix.log"),
     _log("bird-log", "BIRD's log", "/var/log/calico/bird/current", "bird.log", _BGP_DOWN),
     _log("confd-log", "confd's log", "/var/log/calico/confd/current", "confd.log"),
     _log("startup-log", "calico-node's start", "/var/log/calico/startup/current", "startup.log"),
-    _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log"),
+    _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
 )
 
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}

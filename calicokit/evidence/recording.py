@@ -13,11 +13,18 @@ from typing import Any
 
 import msgspec
 
-from calicokit.evidence.catalog import CATALOG, Api, Item
+from calicokit.evidence.catalog import CATALOG, Api, Item, Log, Metrics
 from calicokit.evidence.files import Files, open_files
 from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
 
 FOLDERS = ("api", "cluster", "nodes")
+PODS = "cluster/pods/"
+"""Here stand the logs and scrapes of a component's other pods, each in a folder of its name."""
+
+NO_OBJECTS = "manifest.json"
+"""Where it stands that a group which is not served has no objects."""
+
+EMPTY_LIST = b'{"kind":"List","items":[]}'
 SERIES_TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -68,7 +75,8 @@ class Recording:
         """Answer each want from its file."""
         for want in wants:
             item = CATALOG[want.id]
-            answers = list(self._series(want, item)) if want.series else [self._one(want, item)]
+            answers = self._series(want, item) if want.series else [self._one(want, item), *self._others(want, item)]
+            answers = list(answers)
             for answer in answers or [Missing(want.id, "not sampled over time in this recording", want.node)]:
                 yield want, answer
 
@@ -78,8 +86,15 @@ class Recording:
         if path is not None:
             return self._read(want, path)
         if isinstance(item.how, Api) and self._known_empty(item.how):
-            return Evidence(want, b'{"kind":"List","items":[]}', path="manifest.json")
+            return Evidence(want, EMPTY_LIST, NO_OBJECTS, item.how.groups[0])
         return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
+
+    def _others(self, want: Want, item: Item) -> Iterator[Answer]:
+        """What the component's other pods have, where a component has several."""
+        if want.node is None and isinstance(item.how, Log | Metrics):
+            for path in sorted(self._files.names):
+                if path.startswith(PODS) and path.endswith(f"/{item.file}"):
+                    yield self._read(want, path)
 
     def _series(self, want: Want, item: Item) -> Iterator[Answer]:
         top = f"nodes/{want.node}/series/" if want.node else "cluster/series/"

@@ -10,15 +10,20 @@ from calicokit.evidence.model import Source, SourceError
 from calicokit.evidence.recording import Recording
 
 INCIDENT = "incident:"
+CONTEXT, IN_CLUSTER = "context:", "in-cluster:"
 
 
 def source_of(text: str) -> Source:
-    """The source that ``text`` names. A path wins over an incident of the same name.
+    """The source that ``text`` names; ``context:NAME`` (nothing for the current one) and ``in-cluster:`` are live ones.
 
-    Raises :class:`SourceError` with one clear sentence if nothing is named so.
+    A path wins over an incident of the same name. Raises :class:`SourceError` with one sentence if nothing is named so.
     """
     if not text.strip():
         raise SourceError("No SOURCE given; give a recording's path or an incident's name (`calicokit incidents`).")
+    if text.startswith((CONTEXT, IN_CLUSTER)):
+        from calicokit.evidence.live import LiveCluster  # with it comes the kubernetes client, which takes a second
+
+        return LiveCluster(text.removeprefix(CONTEXT), in_cluster=text.startswith(IN_CLUSTER))
     name = text.removeprefix(INCIDENT)
     if name == text and Path(text).expanduser().exists():
         return Recording(Path(text).expanduser(), text)

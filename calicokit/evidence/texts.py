@@ -30,6 +30,10 @@ class Texts:
         """
         kind, _, name = kind.partition(":")
         for evidence in self.items:
+            if evidence.exit and not evidence.text.strip():  # nothing was printed because the command failed
+                why = f"`{evidence.command}` ended with status {evidence.exit}: {evidence.stderr.strip()[:200]}"
+                self.problems.append(Missing(self.id, why, evidence.node))
+                continue
             parsed = parse(kind, evidence.decode())
             if parsed.unparsed:
                 first = parsed.unparsed[0]

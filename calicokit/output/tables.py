@@ -31,7 +31,7 @@ def _schema(item: Item) -> Schema:
     main = next(s for s in kinds()[kind].schemas if name in ("", s.name))
     own = [c for c in main.columns if c.name != EVIDENCE.name]
     columns = own if "node" in main.names else [NODE, *own]
-    said = f"{item.title}: `{item.argv}`."
+    said = f"{item.title}: {item.how.words}."
     return Schema(table_name(item), said, (*columns, EVIDENCE), verified=main.verified, source=main.source)
 
 

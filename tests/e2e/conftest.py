@@ -1,0 +1,23 @@
+"""The test cluster for all e2e tests; where Go or etcd is missing they are skipped, unless CALICOKIT_E2E=require."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.lab import NotPossibleError, TestCluster
+
+
+@pytest.fixture(scope="session")
+def e2e(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+    """A running cluster without objects; each test loads what it needs."""
+    try:
+        cluster = TestCluster.start(tmp_path_factory.mktemp("e2e"))
+    except NotPossibleError as error:
+        if os.environ.get("CALICOKIT_E2E") == "require":
+            raise
+        pytest.skip(f"no test cluster: {error}")
+    yield cluster
+    cluster.stop()

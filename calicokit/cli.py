@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from calicokit import __version__, terminal
+from calicokit import __version__, progress, terminal
 from calicokit.evidence.model import SourceError
 
 app = typer.Typer(
@@ -70,7 +70,7 @@ def check(
 
     source = _source(source, context, in_cluster, kubeconfig)
     cluster = open_source(source)
-    with terminal.progress(f"checking {source}") as cluster.progress:
+    with progress.shown(f"checking {source}") as cluster.progress:
         say = cluster.progress
         findings = cluster.check(say)
     if format is Shape.json:
@@ -109,7 +109,7 @@ def table(
     if name not in tables:
         _fail(f"No table is named {name}; {terminal.did_you_mean(name, list(tables), 'calicokit table --list')}")
     cluster = open_source(source)
-    with terminal.progress(f"building {name}") as cluster.progress:
+    with progress.shown(f"building {name}") as cluster.progress:
         frame = cluster.table(name)
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
@@ -207,7 +207,7 @@ def capture(
         if topic not in registry.TOPICS:
             _fail(f"No topic is named {topic}; {terminal.did_you_mean(topic, list(registry.TOPICS), '')}")
     named = _source(source, context, in_cluster, kubeconfig)
-    with terminal.progress(f"capturing {named}") as say:
+    with progress.shown(f"capturing {named}") as say:
         done = capturing.capture(
             source_of(named),
             out,
@@ -250,7 +250,7 @@ def report(
     cluster.nodes()  # a source that cannot be opened is said here, in one sentence
     try:
         path = find(notebook)
-        with terminal.progress(f"executing {path.name} on {source}"):
+        with progress.shown(f"executing {path.name} on {source}"):
             write_html(path, source, output)
     except (FileNotFoundError, NotebookFailedError, OSError) as error:
         _fail(str(error))

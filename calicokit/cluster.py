@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,15 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Coverage, Evidence, Missing, Source, Want
+from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
+from calicokit.progress import Progress, shown
 from calicokit.schema import Table
 
 if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
-
-Progress = Callable[[str], None]
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
@@ -145,19 +144,28 @@ class Cluster:
 
     def _ask(self, wants: list[Want]) -> None:
         new = [w for w in wants if w not in self._evidence and w not in self._missing]
-        answers = self._source.fetch(new) if new else iter(())
-        for number, (want, answer) in enumerate(answers, 1):
-            if self.progress is not None:
-                self.progress(f"{min(number, len(new))} of {len(new)} answers")
-            if isinstance(answer, Missing):
-                self._missing.setdefault(want, []).append(answer)
-                continue
-            self._evidence.setdefault(want, []).append(answer)
-            if answer.partial:
-                self.note(Missing(want.id, answer.partial, want.node))
+        if not new:
+            return
+        with self._telling() as say, asking(self._source, new) as answers:
+            for number, (want, answer) in enumerate(answers, 1):
+                say(f"{min(number, len(new))} of {len(new)} answers")
+                self._take(want, answer)
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
+
+    def _take(self, want: Want, answer: Answer) -> None:
+        if isinstance(answer, Missing):
+            self._missing.setdefault(want, []).append(answer)
+            return
+        self._evidence.setdefault(want, []).append(answer)
+        if answer.partial:
+            self.note(Missing(want.id, answer.partial, want.node))
+
+    def _telling(self) -> AbstractContextManager[Progress]:
+        if self.progress is None and getattr(self._source, "live", False):
+            return shown(f"asking {self.name}")
+        return nullcontext(self.progress or (lambda _: None))
 
     def _resolve(self, name: str) -> Table:
         if name not in self._built:

@@ -39,23 +39,6 @@ def console(width: int = 120) -> Any:
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else width)
 
 
-def progress(what: str) -> Any:
-    """A context that shows what is being done while it is done, on a terminal only; yields ``say(step)``."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def show() -> Any:
-        if not sys.stderr.isatty():
-            yield lambda _: None
-            return
-        from rich.console import Console
-
-        with Console(stderr=True, markup=False).status(what) as status:
-            yield lambda step: status.update(f"{what}: {step}")
-
-    return show()
-
-
 def rich_table(*headers: str) -> Any:
     from rich import box
     from rich.table import Table

@@ -12,9 +12,10 @@ import pandas as pd
 from calicokit import registry
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, rank
 from calicokit.evidence.model import Coverage, Missing, SourceError
+from calicokit.progress import Progress
 
 if TYPE_CHECKING:
-    from calicokit.cluster import Cluster, Progress
+    from calicokit.cluster import Cluster
 
 MOST_SHOWN = 200
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
@@ -74,7 +75,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     say("fetching evidence")
     cluster.fetch([name for c in CHECKS for name in (*c.needs, *c.wants)])
     if not cluster.coverage.seen:
-        raise SourceError(f"{cluster.name} holds no evidence that any check can use; is it a recording of Calico?")
+        raise SourceError(_nothing(cluster))
     found: list[Finding] = []
     held_up: dict[Missing, set[str]] = {}
     blocked: set[str] = set()
@@ -91,6 +92,12 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     coverage = cluster.coverage
     coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
     return Findings(rank(found), coverage, blocked)
+
+
+def _nothing(cluster: Cluster) -> str:
+    why = next((m.why for m in cluster.coverage.missing if m.id in ("nodes", "pods")), "")
+    said = f" ({why})" if why else "; is it a recording of Calico?"
+    return f"{cluster.name} holds no evidence that any check can use{said}"
 
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +21,13 @@ import msgspec
 
 from calicokit import __version__
 from calicokit.evidence.catalog import CATALOG, ITEMS, Admin, Api, Item
-from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.recording import NO_OBJECTS, SERIES_TIME
 from calicokit.evidence.redact import Redactor
+from calicokit.progress import Progress
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 JOURNAL = "journal.jsonl"
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -142,15 +142,16 @@ class _Work:
         """Ask for what is not there yet and write each answer as it comes, as part of a sample if its time is given."""
         have = {(line.id, line.node) for line in self.lines if line.sample == sample and not line.why}
         new = [w for w in wants if w.series or (w.id, w.node) not in have]
-        for number, (want, answer) in enumerate(self.source.fetch(new) if new else (), 1):
-            if progress is not None:
-                progress(f"{what} {min(number, len(new))} of {len(new)} answers".strip())
-            at = sample
-            if want.series:  # samples that the source itself has
-                if isinstance(answer, Missing) or answer.time is None:
-                    continue
-                at = answer.time.strftime(SERIES_TIME)
-            self._keep(want, answer, at)
+        with asking(self.source, new) as answers:
+            for number, (want, answer) in enumerate(answers, 1):
+                if progress is not None:
+                    progress(f"{what} {min(number, len(new))} of {len(new)} answers".strip())
+                at = sample
+                if want.series:  # samples that the source itself has
+                    if isinstance(answer, Missing) or answer.time is None:
+                        continue
+                    at = answer.time.strftime(SERIES_TIME)
+                self._keep(want, answer, at)
 
     def _keep(self, want: Want, answer: Answer, at: str) -> None:
         if isinstance(answer, Missing):

@@ -37,6 +37,10 @@ GIVE_UP = 2
 """So many commands in a row without an end, and the node is not asked for more."""
 
 KILLED = 137
+AWAY = (0, 429, 502, 503)
+PAUSES = (0.5, 1, 2, 4, 8)
+"""Seconds before a command is tried again while the API server is away: an API server restarts in about ten."""
+
 NOT_FOUND, REFUSED = 404, (401, 403, 404)
 Answers = Iterator[tuple[Want, Answer]]
 
@@ -254,10 +258,8 @@ class LiveCluster:
         return self._evidence(want, node, *kept)
 
     def _run(self, node: _Node, argv: Sequence[str], limit: int, stop: threading.Event) -> Ran:
-        assert node.pod is not None
         guard = ("timeout", "-s", "KILL", str(limit)) if self._timed else ()
-        at = (node.pod.namespace, node.pod.name), node.pod.container
-        ran = execute(self.server, *at, [*guard, *argv], limit + GRACE, stop)
+        ran = self._executed(node, [*guard, *argv], limit + GRACE, stop)
         if guard and ran.absent and '"timeout"' in ran.failed:
             self._timed = False
             return self._run(node, argv, limit, stop)
@@ -265,6 +267,17 @@ class LiveCluster:
             ran.exit, ran.failed = None, f"no end within {limit} s"
         node.silent = node.silent + 1 if ran.failed.startswith("no end") else 0
         return ran
+
+    def _executed(self, node: _Node, argv: Sequence[str], limit: int, stop: threading.Event) -> Ran:
+        """Run it; again, where the API server was away or busy."""
+        assert node.pod is not None
+        for pause in (*PAUSES, None):
+            try:
+                return execute(self.server, (node.pod.namespace, node.pod.name), node.pod.container, argv, limit, stop)
+            except ApiError as error:
+                if error.status not in AWAY or pause is None or stop.wait(pause):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _evidence(self, want: Want, node: _Node, argv: Sequence[str], ran: Ran) -> Answer:
         return Evidence(

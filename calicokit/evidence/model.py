@@ -6,6 +6,7 @@ Nothing here imports pandas: a source only fetches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -105,6 +106,18 @@ class Source(Protocol):
     def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
         """Answer every want, in any order, each as soon as it is known."""
         ...
+
+
+@contextmanager
+def asking(source: Source, wants: Sequence[Want]) -> Iterator[Iterator[tuple[Want, Answer]]]:
+    """A source's answers; where the context is left early (Ctrl-C), what still runs ends at once."""
+    answers = source.fetch(wants)
+    try:
+        yield answers
+    finally:
+        close = getattr(answers, "close", None)
+        if close is not None:
+            close()
 
 
 @dataclass

@@ -105,8 +105,7 @@ def replay_of(recording: Recording, scratch: Path) -> Object:
             if isinstance(item.how, Metrics):
                 host["http"][str(item.how.port)] = {"/metrics": str(file)}
             elif isinstance(item.how, Command | Log):
-                argv = item.how.argvs[0] if isinstance(item.how, Command) else item.how.argv
-                answer = {"argv": argv, "stdout": str(file), "stderr": evidence.stderr, "exit": evidence.exit or 0}
+                answer = {"argv": _argv(item.how, evidence.command), "stdout": str(file), "stderr": evidence.stderr, "exit": evidence.exit or 0}
                 host["exec"].append(answer)
     for item in (i for i in ITEMS if i.scope == "cluster" and isinstance(i.how, Log | Metrics)):
         found = _file(recording, Want(item.id), scratch)
@@ -120,6 +119,13 @@ def replay_of(recording: Recording, scratch: Path) -> Object:
             at = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}/{pod['spec']['containers'][0]['name']}"
             hosts[address[pod["spec"]["nodeName"]]]["logs"][at] = str(found[1])
     return {"hosts": hosts}
+
+
+def _argv(how: Command | Log, recorded: str) -> tuple[str, ...]:
+    """The alternative that was recorded, so that those before it are not in this cluster's images; else the first."""
+    if isinstance(how, Log):
+        return how.argv
+    return next((a for a in how.argvs if " ".join(a) == recorded), how.argvs[0])
 
 
 def listed(recording: Recording, id_: str) -> list[Object]:
@@ -287,7 +293,7 @@ class TestCluster:
             "--disable-admission-plugins=ServiceAccount,NamespaceLifecycle",
             "--endpoint-reconciler-type=none",
             "--kubelet-preferred-address-types=InternalIP",
-            "--service-cluster-ip-range=10.0.0.0/12",
+            "--service-cluster-ip-range=10.96.0.0/12",
             "--watch-cache-sizes=nodes#5000",
         )
         self._until("the API server is ready", self._ready, 90)

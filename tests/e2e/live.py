@@ -1,0 +1,54 @@
+"""What the e2e tests share: the kit on the test cluster, and the same recording less what no live cluster can have."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from calicokit.cluster import Cluster
+from calicokit.evidence.catalog import CATALOG, Admin
+from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.model import Answer, Missing, Want
+from calicokit.evidence.recording import Recording
+from tests.e2e.lab import TestCluster
+
+
+@dataclass
+class AsLive:
+    """A recording without its series and without what an administrator ran, which no live cluster answers."""
+
+    recording: Recording
+    name: str = "as-live"
+
+    def nodes(self) -> Sequence[str]:
+        return self.recording.nodes()
+
+    def now(self) -> datetime | None:
+        return self.recording.now()
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        asked = [w for w in wants if not w.series and not isinstance(CATALOG[w.id].how, Admin)]
+        yield from self.recording.fetch(asked)
+        yield from ((w, Missing(w.id, "not live", w.node)) for w in wants if w not in asked)
+
+
+def connected(e2e: TestCluster, context: str = "e2e-reader", at: datetime | None = None) -> Cluster:
+    """The kit on the test cluster, at the time of a recording where the age of things counts."""
+    source = LiveCluster(context, str(e2e.kubeconfig))
+    source.server.time = at
+    return Cluster(source)
+
+
+def run(
+    e2e: TestCluster, *words: str | Path, limit: float = 120, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command line, with the test cluster's kubeconfig."""
+    command = [sys.executable, "-m", "calicokit", *map(str, words)]
+    top = str(Path(__file__).parents[2])
+    env = {**os.environ, "KUBECONFIG": str(e2e.kubeconfig), "PYTHONPATH": top}
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=env, cwd=cwd)

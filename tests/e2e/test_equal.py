@@ -1,0 +1,70 @@
+"""What the kit says of a live cluster is what it says of a recording of it: findings, tables, captures, pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calicokit import registry
+from calicokit.cluster import Cluster
+from calicokit.evidence.catalog import CATALOG, Admin
+from calicokit.evidence.incidents import index
+from calicokit.evidence.recording import Recording
+from tests.e2e.lab import TestCluster
+from tests.e2e.live import AsLive, connected, run
+
+INCIDENTS = sorted(index())
+REPAIRS = "ClusterIP"
+"""How the reasons of the events begin that this API server itself writes about services it did not make."""
+
+
+@pytest.fixture(scope="module", params=INCIDENTS)
+def recording(request: pytest.FixtureRequest, e2e: TestCluster) -> Recording:
+    found = Recording(index()[request.param].path, request.param)
+    e2e.load(found)
+    return found
+
+
+def holes(cluster: Cluster) -> set[tuple[str, str | None]]:
+    missing = cluster.coverage.as_dict()["missing"]
+    return {
+        (m["id"], m.get("node"))  # type: ignore[union-attr, index]
+        for m in missing  # type: ignore[attr-defined]
+        if m["id"] not in CATALOG or not isinstance(CATALOG[m["id"]].how, Admin)
+    }
+
+
+def comparable(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table without what must differ: revisions are etcd's, and API servers write events of their own."""
+    frame = pd.DataFrame(table).drop(columns="revision", errors="ignore")
+    if name == "kube.events":
+        frame = frame[~frame["reason"].str.startswith(REPAIRS, na=False)]
+    return frame.reset_index(drop=True)
+
+
+def test_findings_coverage_and_all_tables_are_those_of_the_recording(e2e: TestCluster, recording: Recording) -> None:
+    live, recorded = connected(e2e, at=recording.now()), Cluster(AsLive(recording))
+    assert [f.as_dict() for f in live.check()] == [f.as_dict() for f in recorded.check()]
+    assert live.coverage.as_dict()["seen"] == recorded.coverage.as_dict()["seen"]
+    for name in registry.load():
+        mine, theirs = live.table(name), recorded.table(name)
+        assert bool(mine.unknown) == bool(theirs.unknown), f"{name}: {mine.unknown} / {theirs.unknown}"
+        pd.testing.assert_frame_equal(comparable(name, mine), comparable(name, theirs), obj=name)
+    assert holes(live) == holes(recorded)
+
+
+def test_a_capture_says_the_same_and_has_no_secrets(e2e: TestCluster, recording: Recording, tmp_path: Path) -> None:
+    out = tmp_path / "out.zip"
+    done = run(e2e, "capture", out, "--context", "e2e-reader", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    captured, recorded = Recording(out), AsLive(recording)
+    captured.now = recording.now  # type: ignore[method-assign]
+    assert [f.as_dict() for f in Cluster(captured).check()] == [f.as_dict() for f in Cluster(recorded).check()]
+    text = out.read_bytes()
+    assert b"last-applied-configuration" not in text
+    said = json.loads(done.stdout)
+    assert said["files"] > 100
+    assert said["redacted"]

@@ -207,18 +207,22 @@ def capture(
         if topic not in registry.TOPICS:
             _fail(f"No topic is named {topic}; {terminal.did_you_mean(topic, list(registry.TOPICS), '')}")
     named = _source(source, context, in_cluster, kubeconfig)
-    with progress.shown(f"capturing {named}") as say:
-        done = capturing.capture(
-            source_of(named),
-            out,
-            registry.evidence_of_topics(chosen) if chosen else (),
-            [n.strip() for n in nodes.split(",") if n.strip()],
-            samples,
-            interval,
-            not keep_secrets,
-            description,
-            say,
-        )
+    try:
+        with progress.shown(f"capturing {named}") as say:
+            done = capturing.capture(
+                source_of(named),
+                out,
+                registry.evidence_of_topics(chosen) if chosen else (),
+                [n.strip() for n in nodes.split(",") if n.strip()],
+                samples,
+                interval,
+                not keep_secrets,
+                description,
+                say,
+            )
+    except KeyboardInterrupt:
+        typer.echo("What has come is kept; the same calicokit capture command goes on from there.", err=True)
+        raise
     if format is Shape.json:
         terminal.print_json(done.as_dict())
     else:

@@ -6,14 +6,16 @@ The ``kubernetes`` package reads the configuration, logs in and gives the connec
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -21,11 +23,16 @@ import msgspec
 from calicokit.evidence.model import SourceError
 
 Query = Sequence[tuple[str, str]]
+T = TypeVar("T")
 
 PAGE = 500
 """Objects in one page of a list, as client-go has it."""
 
 CONNECTIONS = 64
+AWAY = (0, 429, 502, 503)
+PAUSES = (0.5, 1, 2, 4, 8)
+"""Seconds before a request is made again: an API server restarts in about ten."""
+
 TIMEOUT = 30.0
 """Seconds until a connection or the next bytes of an answer must be there."""
 
@@ -83,6 +90,7 @@ class Server:
         self.configuration.connection_pool_maxsize = CONNECTIONS
         self.client = client.ApiClient(self.configuration)
         self._auth = threading.Lock()  # a login plugin runs once, not once in each thread
+        self._greeted = False
         self.time: datetime | None = None
 
     def close(self) -> None:
@@ -134,7 +142,7 @@ class Server:
                 self.url(path, query),
                 headers={"Accept": accept, "Accept-Encoding": "gzip", **self.headers()},
                 timeout=urllib3.Timeout(connect=10, read=TIMEOUT),
-                retries=retries if not path.endswith(("/metrics", "/log")) else False,
+                retries=retries if tries and not path.endswith(("/metrics", "/log")) else False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(0, _unreachable(error)) from error
@@ -143,6 +151,32 @@ class Server:
         self._see_time(answer.headers.get("Date", ""))
         data: bytes = answer.data
         return data
+
+    def patiently(self, call: Callable[[], T], wait: Callable[[float], Any], away: Sequence[int] = AWAY) -> T:
+        """What a call gives; again while the API server is away or starts, ending early if ``wait`` says so.
+
+        A server that starts refuses everybody (403), also what it has granted before, until it has read its roles.
+        """
+        for pause in PAUSES:
+            try:
+                return call()
+            except ApiError as error:
+                starting = error.status == 403 and not self._ready()
+                if not (starting or error.status in away) or wait(pause):
+                    raise
+        return call()
+
+    def greet(self) -> None:
+        """Ask for the version, which every user may, unless somebody forbade it. Raises :class:`ApiError`."""
+        self.get("/version", tries=1)
+        self._greeted = True
+
+    def _ready(self) -> bool:
+        try:
+            self.get("/version", tries=0)
+        except ApiError:
+            return not self._greeted
+        return True
 
     def list(self, path: str, query: Query = ()) -> Listed:
         """A list, page by page at one resource version; from the start again if the server has forgotten that (410)."""
@@ -158,7 +192,7 @@ class Server:
         while head is None or token:
             paged = [("limit", str(size))] * bool(size) + [("continue", token)] * bool(token)
             try:
-                page = _PAGE.decode(self.get(path, [*query, *paged]))
+                page = _PAGE.decode(self.patiently(partial(self.get, path, [*query, *paged]), time.sleep, ()))
             except msgspec.DecodeError as error:
                 raise ApiError(0, f"the answer is no list ({error})") from error
             head = head or page
@@ -210,6 +244,7 @@ def _configuration(context: str | None, kubeconfig: str | None, in_cluster: bool
     from kubernetes import client, config
 
     found = client.Configuration()
+    kubeconfig = kubeconfig or os.environ.get("KUBECONFIG")  # the package reads this once, when it is imported
     try:
         if in_cluster:
             config.load_incluster_config(client_configuration=found)

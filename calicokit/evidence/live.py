@@ -37,10 +37,6 @@ GIVE_UP = 2
 """So many commands in a row without an end, and the node is not asked for more."""
 
 KILLED = 137
-AWAY = (0, 429, 502, 503)
-PAUSES = (0.5, 1, 2, 4, 8)
-"""Seconds before a command is tried again while the API server is away: an API server restarts in about ten."""
-
 NOT_FOUND, REFUSED = 404, (401, 403, 404)
 Answers = Iterator[tuple[Want, Answer]]
 
@@ -126,7 +122,7 @@ class LiveCluster:
     @cached_property
     def _opened(self) -> bool:
         try:
-            self.server.get("/version", tries=1)
+            self.server.greet()
         except ApiError as error:
             if error.status != 403:  # it answers, only not this
                 where = self.server.configuration.host
@@ -269,15 +265,10 @@ class LiveCluster:
         return ran
 
     def _executed(self, node: _Node, argv: Sequence[str], limit: int, stop: threading.Event) -> Ran:
-        """Run it; again, where the API server was away or busy."""
+        """Run it, patient with an API server that restarts."""
         assert node.pod is not None
-        for pause in (*PAUSES, None):
-            try:
-                return execute(self.server, (node.pod.namespace, node.pod.name), node.pod.container, argv, limit, stop)
-            except ApiError as error:
-                if error.status not in AWAY or pause is None or stop.wait(pause):
-                    raise
-        raise AssertionError("the last try returns or raises")
+        at = (node.pod.namespace, node.pod.name), node.pod.container
+        return self.server.patiently(partial(execute, self.server, *at, argv, limit, stop), stop.wait)
 
     def _evidence(self, want: Want, node: _Node, argv: Sequence[str], ran: Ran) -> Answer:
         return Evidence(

@@ -105,7 +105,12 @@ def replay_of(recording: Recording, scratch: Path) -> Object:
             if isinstance(item.how, Metrics):
                 host["http"][str(item.how.port)] = {"/metrics": str(file)}
             elif isinstance(item.how, Command | Log):
-                answer = {"argv": _argv(item.how, evidence.command), "stdout": str(file), "stderr": evidence.stderr, "exit": evidence.exit or 0}
+                answer = {
+                    "argv": _argv(item.how, evidence.command),
+                    "stdout": str(file),
+                    "stderr": evidence.stderr,
+                    "exit": evidence.exit or 0,
+                }
                 host["exec"].append(answer)
     for item in (i for i in ITEMS if i.scope == "cluster" and isinstance(i.how, Log | Metrics)):
         found = _file(recording, Want(item.id), scratch)
@@ -429,6 +434,11 @@ class TestCluster:
     def delete(self, prefix: str) -> None:
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         self._etcd("kv/deleterange", {"key": _b64(prefix.encode()), "range_end": _b64(end.encode())})
+
+    def compact(self) -> None:
+        """Let etcd forget all revisions but the newest."""
+        revision = self._etcd("kv/range", {"key": _b64(b"x")})["header"]["revision"]
+        self._etcd("kv/compaction", {"revision": revision})
 
     def replay(self, answers: Object) -> None:
         """Replace what the stand-in answers."""

@@ -63,6 +63,15 @@ type replay struct {
 	hosts map[string]*host
 }
 
+// reached is the host of a request; on a connection that was opened before the host went down, it breaks.
+func (s *standin) reached(r *http.Request) *host {
+	h := s.replay.host(at(r).address)
+	if h == nil || h.Down {
+		panic(http.ErrAbortHandler)
+	}
+	return h
+}
+
 func (r *replay) host(address string) *host {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -180,12 +189,12 @@ func (s *standin) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	run := executor{s.replay.host(at(r).address)}
+	run := executor{s.reached(r)}
 	rc.ServeExec(w, r, run, path[3], "", path[len(path)-1], r.URL.Query()["command"], options, time.Hour, 30*time.Second, rc.SupportedStreamingProtocols)
 }
 
 func (s *standin) logs(w http.ResponseWriter, r *http.Request) {
-	file, ok := s.replay.host(at(r).address).Logs[strings.TrimPrefix(r.URL.Path, "/containerLogs/")]
+	file, ok := s.reached(r).Logs[strings.TrimPrefix(r.URL.Path, "/containerLogs/")]
 	if !ok {
 		http.Error(w, "container log not found", http.StatusInternalServerError)
 		return
@@ -203,7 +212,7 @@ func (s *standin) logs(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *standin) page(w http.ResponseWriter, r *http.Request) {
-	file, ok := s.replay.host(at(r).address).HTTP[at(r).port][r.URL.Path]
+	file, ok := s.reached(r).HTTP[at(r).port][r.URL.Path]
 	if !ok {
 		http.NotFound(w, r)
 		return

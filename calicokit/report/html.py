@@ -27,7 +27,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert.exporters.templateexporter import TemplateExporter
 from traitlets import default
 
-from calicokit import __version__
+from calicokit import __version__, progress
 from calicokit.figures import MIME
 
 HERE = Path(__file__).parent
@@ -84,7 +84,8 @@ def execute(notebook: Path, source: str) -> Any:
     local = Path(source).expanduser()
     with tempfile.TemporaryDirectory(prefix="calicokit-") as profile:
         # Without the user's IPython profile, so that a page does not depend on what it starts.
-        env = {**os.environ, "IPYTHONDIR": profile, PARAMETER: str(local.resolve()) if local.exists() else source}
+        named = str(local.resolve()) if local.exists() else source
+        env = {**os.environ, "IPYTHONDIR": profile, PARAMETER: named, progress.QUIET: "1"}
         # setup_kernel and not execute: that one swallows Ctrl-C.
         with client.setup_kernel(env=env):
             for index, cell in enumerate(node.cells):

@@ -1,0 +1,89 @@
+"""What holds on every cluster with Calico: the test cluster, or a real one that CALICOKIT_E2E_KUBECONFIG names.
+
+The context is that file's current one. Nothing is changed there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calicokit.evidence.incidents import index
+from calicokit.evidence.recording import Recording
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+LIVE_SERIES = "a live cluster is seen once; calicokit capture --samples watches it"
+RECORDED_SERIES = "not sampled over time in this recording"
+Kit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def kit(request: pytest.FixtureRequest) -> Kit:
+    """Runs the command line on the cluster."""
+    real = os.environ.get("CALICOKIT_E2E_KUBECONFIG")
+    if not real:
+        e2e = request.getfixturevalue("e2e")
+        e2e.load(Recording(index()["ipam-leaked"].path))
+        real = str(e2e.kubeconfig)
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "calicokit", *map(str, words)]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=600, env={**os.environ, "KUBECONFIG": real}
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def captured(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("any") / "out.zip"
+    done = kit("capture", out, "--context", "")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.returncode in (0, 1, 3), done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_check_says_the_same_of_the_cluster_and_of_its_capture(kit: Kit, captured: Path) -> None:
+    live = answer(kit("check", "--context", "", "--format", "json"))
+    recorded = answer(kit("check", captured, "--format", "json"))
+    said = [[(f["id"], f["subject"]) for f in a["findings"]] for a in (live, recorded)]  # type: ignore[attr-defined]
+    assert said[0] == said[1]
+
+
+def test_tables_come_from_the_cluster(kit: Kit) -> None:
+    for name in ("kube.nodes", "ipam.pools", "health.pods"):
+        rows = answer(kit("table", name, "--context", "", "--format", "json"))["rows"]
+        assert rows, name
+
+
+@pytest.mark.parametrize("notebook", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")))
+def test_notebooks_say_the_same_of_the_cluster_and_of_its_capture(
+    kit: Kit, captured: Path, tmp_path: Path, notebook: str
+) -> None:
+    pages = []
+    for number, source in enumerate((["--context", ""], [captured])):
+        page = tmp_path / f"{number}.html"
+        done = kit("report", *source, notebook, "-o", page)
+        assert done.returncode == 0, done.stderr
+        pages.append(comparable(page.read_text("utf-8"), captured))
+    assert pages[0] == pages[1]
+
+
+def comparable(page: str, captured: Path) -> list[str]:
+    """The lines of a page without what the source is called, when it was seen, and how plotly numbers its figures."""
+    page = page.replace(str(captured), "SOURCE").replace("context:", "SOURCE").replace(LIVE_SERIES, RECORDED_SERIES)
+    page = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,27}|[0-9a-f]{32}", "ID", page)
+    return [re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", "TIME", line) for line in page.splitlines()]

@@ -455,10 +455,12 @@ ITEMS = (
         guide=_DROPS,
     ),
     _node("ss-summary", "Sockets in use", "ss -s", parser="ss:ss_summary", guide=_DROPS),
-    _node("ss-bgp", "TCP connections of BGP", "ss -tnap", parser="ss", guide=_BGP_DOWN),
+    _node(
+        "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
+    ),
     _node("tc-qdisc", "Queues and their drops", "tc -s qdisc", guide=_LINKS),
     _node("proc-net-dev", "Counters of interfaces", "cat /proc/net/dev", guide=_LINKS),
-    _node("nstat", "Counters of the network stack", "nstat -az", guide=_DROPS),
+    _node("nstat", "Counters of the network stack", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
     _node(
         "cni-net.d",
         "CNI configuration",

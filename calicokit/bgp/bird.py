@@ -97,7 +97,7 @@ SETTINGS = Schema(
     "Settings of BIRD in each node's bird.cfg: router id, where it listens.",
     (
         Column("node", "str", "node"),
-        Column("key", "str", "router id, listen bgp port, listen bgp address, include, …"),
+        Column("key", "str", "router id, listen bgp port, include, …; `template: local as` is the AS of its sessions"),
         Column("value", "str", "its value"),
         Column("line", "int", "line in the file"),
         Column("evidence", "str", "where this was read"),
@@ -192,6 +192,7 @@ CONFD = Schema(
         Column("node", "str", "node"),
         Column("state", "str", "ended, failing, or logs (nothing speaks against it)"),
         Column("why", "str", "the line that says so"),
+        Column("no_password", "str", "why it cannot read a password, if it says so"),
         Column("time", "time", "time of that line, else of its last line"),
         Column("line", "int", "its number in the log"),
         Column("evidence", "str", "where this was read"),
@@ -321,8 +322,12 @@ def _bodies(filters: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 @table(SETTINGS, needs=("bird.cfg",))
 def settings(files: Texts) -> pd.DataFrame:
-    """One row for each setting in a bird.cfg; see :data:`SETTINGS`."""
-    return files.table("bird-config:bird_settings", SETTINGS)
+    """One row for each setting in a bird.cfg, and for the AS of its template; see :data:`SETTINGS`."""
+    found = [files.table("bird-config:bird_settings", SETTINGS)]
+    for templates in files.frames("bird-config:bird_templates"):
+        own = templates[templates["local_as"].notna()]
+        found.append(SETTINGS.take(own.assign(key="template: local as", value=own["local_as"].astype("str"))))
+    return pd.concat(found, ignore_index=True)
 
 
 # ---- logs
@@ -451,7 +456,7 @@ def _daemon(log: pd.DataFrame) -> dict[str, Any]:
     return {**row, **head, "strangers": sorted(row["strangers"])}
 
 
-_ENDED = re.compile(r"Context cancelled, shutting down|Captured \S+\. Exiting\.\.\.|Captured .{1,40}\. Exiting\.\.\.")
+_ENDED = re.compile(r"Context cancelled, shutting down|Captured .{1,40}\. Exiting\.\.\.")
 _CHECK = re.compile(r'Error from checkcmd "bird -p')
 _WROTE = re.compile(r"Target config \S*/bird\.cfg has been updated")
 
@@ -469,6 +474,8 @@ def _confd(log: pd.DataFrame) -> dict[str, Any]:
     row["evidence"] = last["evidence"]
     for message, time, line in cells(log, "message", "time", "line"):
         told = message if isinstance(message, str) else ""
+        if told.startswith("Can't read password"):
+            row["no_password"] = told[:200]
         if _ENDED.search(told):
             row |= {"state": "ended", "why": told, "time": time, "line": line}
         elif _CHECK.search(told):

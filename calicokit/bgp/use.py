@@ -13,7 +13,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
-from calicokit.registry import table
+from calicokit.registry import Spared, spares, table
 from calicokit.schema import Column, Schema, records
 from calicokit.words import listed
 
@@ -119,3 +119,10 @@ def _backend(
         if item["metadata"]["name"] == "calico-config" and (item.get("data") or {}).get("calico_backend"):
             return str(item["data"]["calico_backend"])
     return None
+
+
+@spares("bgp.use")
+def _second_sources(use: pd.DataFrame) -> Spared:
+    """Where one thing tells the backend, nobody misses the others that might."""
+    if use["backend"].notna().any():
+        yield from (("installations", None), ("configmaps", None))

@@ -45,6 +45,7 @@ COMPARED = Schema(
         Column("other_seen", "bool", "what the other end says is known"),
         Column("since", "time", "when this end's state last changed"),
         Column("wrong_as", "int", "AS that an OPEN had and that was not expected, as the logs tell"),
+        Column("source", "category", "what shows this end: birdcl, CalicoNodeStatus, calicoctl or log"),
         Column("why", "category", "the resource that asks for it"),
     ),
     key=("node", "protocol", "family"),
@@ -232,6 +233,7 @@ class _Pairs:
             "other_seen": pd.array(other_seen, dtype="boolean"),
             "since": _times(sessions["since"], self.real),
             "wrong_as": pd.arrays.IntegerArray(wrong_as, wrong_as == 0),
+            "source": _picked(sessions["source"], self.real),
             "why": expected["why"],
         }
         return COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))

@@ -34,7 +34,9 @@ PROTOCOLS = Schema(
         Column("family", "int", "4 or 6"),
         Column("state", "category", "BIRD's state: up, start, stop, down, …"),
         Column("since", "category", "when that last changed, as printed"),
-        Column("bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"),
+        Column(
+            "bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"
+        ),
         Column("last_error", "category", "last error; BIRD forgets it when the session is established"),
         Column("peer_as", "int", "AS that the other end must have; null where it was not printed"),
         Column("source_address", "category", "own address of the session"),
@@ -237,7 +239,9 @@ def _session_rows(printed: pd.DataFrame) -> pd.DataFrame:
     session = [" ".join(s) if isinstance(s, list) else None for s in own["session"]]
     return pd.DataFrame(
         {
-            **{c: own[c] for c in ("node", "protocol", "kind", "state", "since", "bgp_state", "last_error", "evidence")},
+            **{
+                c: own[c] for c in ("node", "protocol", "kind", "state", "since", "bgp_state", "last_error", "evidence")
+            },
             "peer_address": address,
             "family": [6 if isinstance(a, str) and ":" in a else 4 for a in address],
             "peer_as": own["neighbor_as"],
@@ -546,4 +550,4 @@ def _rules(evidence: Evidence, ports: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _may_be(line: str, ports: Iterable[str]) -> bool:
-    return line[:1] == "*" or any(d in line for d in _DROPS) and any(p in line for p in ports)
+    return line[:1] == "*" or (any(d in line for d in _DROPS) and any(p in line for p in ports))

@@ -171,7 +171,11 @@ def as_mismatch(
 
 def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFrame | None) -> Finding:
     known = rows["wrong_as"].dropna()
-    seen = f" OPENs came with AS {listed(sorted(set(known)))}, which is not what the other end is set to." if len(known) else ""
+    seen = (
+        f" OPENs came with AS {listed(sorted(set(known)))}, which is not what the other end is set to."
+        if len(known)
+        else ""
+    )
     return finding(
         "bgp-as-mismatch",
         subject={"peer": peer, "nodes": nodes},
@@ -211,7 +215,11 @@ def password_mismatch(
 
 
 def _dropped(counters: pd.DataFrame) -> str:
-    words = {"missing": "without a signature", "unexpected": "with one that is not expected", "wrong": "with a wrong one"}
+    words = {
+        "missing": "without a signature",
+        "unexpected": "with one that is not expected",
+        "wrong": "with a wrong one",
+    }
     said = [
         f"{row.node} dropped {plural(int(getattr(row, c)), 'segment')} {text}"
         for row in records(counters)
@@ -279,7 +287,9 @@ def session_down(
     for node, others in found[:MOST]:
         mine = _between(rows, node, others)
         cause = _cause(mine)
-        left = f" {plural(len(found) - MOST, 'more node')} with sessions down are not named." if len(found) > MOST else ""
+        left = (
+            f" {plural(len(found) - MOST, 'more node')} with sessions down are not named." if len(found) > MOST else ""
+        )
         yield finding(
             "bgp-session-down",
             severity="info" if cause == "graceful-restart" else "",
@@ -512,8 +522,10 @@ def _edited_password(cause: Finding, effect: Finding) -> bool:
 def _edited_session(cause: Finding, effect: Finding) -> bool:
     """What the stale node does not have, or has otherwise; a dead BIRD or a closed port is no matter of the file."""
     known = effect.subject["why"] in (UNKNOWN, "md5", "connection-refused")
-    return cause.severity == "critical" and known and _concerns(
-        cause, effect, {effect.subject["node"]}, effect.subject["peers"]
+    return (
+        cause.severity == "critical"
+        and known
+        and _concerns(cause, effect, {effect.subject["node"]}, effect.subject["peers"])
     )
 
 

@@ -190,6 +190,7 @@ class _Pairs:
         # The same session, from the other end: there the peer's address is this node's.
         mine, theirs = self.node * size + self.address, self.peer * size + self.own_address
         internal = expected["internal"].to_numpy(dtype=bool)
+        self.six = expected["family"].to_numpy("int64") == 6
         self.reverse = np.where(internal, _lookup(mine, theirs), -1)
         reverse_real = np.where(self.reverse >= 0, self.real[self.reverse], -1)
         stray = np.where(internal, _lookup(self.s_node * size + self.s_address, theirs), -1)
@@ -212,9 +213,8 @@ class _Pairs:
         expected, sessions = self.expected, self.sessions
         up = _taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.real, False)
         other_up = _taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.other, False)
-        dead = self.words.members(seen.dead())
-        told = np.union1d(self.words.members(set(sessions["node"].unique().tolist())), dead)
-        own_seen, other_seen = np.isin(self.node, told), np.isin(self.peer, told)
+        own_seen = self.of_family(self.node, self.heard(4)) | self.dead(self.node, seen)
+        other_seen = self.of_family(self.peer, self.heard(4)) | self.dead(self.peer, seen)
         status = self.status(up, other_up, own_seen, other_seen, seen)
         wrong_as = self.wrong_as()
         cause = np.full(len(expected), -1, dtype="int64")
@@ -238,16 +238,35 @@ class _Pairs:
         }
         return COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
 
+    def heard(self, family: int, *but: str) -> set[str]:
+        """Nodes whose sessions of a family some source shows, other than these."""
+        rows = self.sessions[~self.sessions["source"].isin(but)] if but else self.sessions
+        return (
+            set(rows[rows["family"] == family]["node"].unique().tolist()) if family == 6 else set(rows["node"].unique())
+        )
+
+    def of_family(self, ends: Codes, four: set[str], *but: str) -> Mask:
+        """Which ends are among these nodes; IPv6 sessions are another daemon's, of which birdcl says nothing."""
+        found = np.isin(ends, self.words.members(four))
+        return (
+            np.where(self.six, np.isin(ends, self.words.members(self.heard(6, *but))), found)
+            if self.six.any()
+            else found
+        )
+
+    def dead(self, ends: Codes, seen: _Seen) -> Mask:
+        return np.isin(ends, self.words.members(seen.dead())) & ~self.six
+
     def status(self, up: Mask, other_up: Mask, own_seen: Mask, other_seen: Mask, seen: _Seen) -> Codes:
-        sessions = self.sessions
-        dead, young = self.words.members(seen.dead()), self.words.members(seen.young())
-        complete = self.words.members(set(sessions[sessions["source"] != "log"]["node"].unique().tolist()))
-        missing = (self.real < 0) & ~np.isin(self.node, complete)
-        own_dead = np.isin(self.node, dead)
+        young = self.words.members(seen.young())
+        complete = self.heard(4, "log")
+        missing = (self.real < 0) & ~self.of_family(self.node, complete, "log")
+        own_dead = self.dead(self.node, seen)
         unknown = (~own_seen | missing) & ~own_dead
         internal = self.expected["internal"].to_numpy(dtype=bool)
         # Where the other end has no session at all, or says that it is not up, this end's word is old.
-        told = internal & other_seen & (np.isin(self.peer, dead) | (self.other >= 0) | np.isin(self.peer, complete))
+        listed = self.of_family(self.peer, complete, "log")
+        told = internal & other_seen & (self.dead(self.peer, seen) | (self.other >= 0) | listed)
         returns = _taken(self.log["returns"].to_numpy("int64"), self.logged, 0)
         fresh = np.isin(self.node, young) | np.isin(self.peer, young)
         choice = [
@@ -352,8 +371,9 @@ class _Down:
         return own | other
 
     def causes(self) -> Codes:
-        own_dead, other_dead = self.among(self.seen.dead())
-        answers = np.isin(self.node, self.pairs.words.members(self._nodes("birdcl")))
+        six = self.pairs.six[self.rows]
+        own_dead, other_dead = (mask & ~six for mask in self.among(self.seen.dead()))
+        answers = np.isin(self.node, self.pairs.words.members(self._nodes("birdcl"))) & ~six
         silent = self.unanswered()
         hold = self.says("Hold timer expired")
         walled = self.either(self.seen.walled())
@@ -492,4 +512,3 @@ def _contains(texts: NDArray[Any], parts: tuple[str, ...]) -> Mask:
     """Which texts have one of these parts; each distinct text is looked at once."""
     codes, words = pd.factorize(texts)
     return np.array([any(p in w for p in parts) for w in words], dtype=bool)[codes] if len(words) else codes > 0
-

@@ -28,7 +28,9 @@ EXPECTED = Schema(
         Column("protocol", "category", "name that confd gives the session: Mesh_…, Global_…, Node_…, Local_Workload_…"),
         Column("kind", "category", "Mesh, Global, Node or Local_Workload"),
         Column("family", "int", "4 or 6"),
-        Column("peer", "category", "the node at the other end, the workload NS/POD, or the address of a router outside"),
+        Column(
+            "peer", "category", "the node at the other end, the workload NS/POD, or the address of a router outside"
+        ),
         Column("internal", "bool", "the other end is a node of this cluster"),
         Column("peer_address", "category", "address of the other end"),
         Column("peer_port", "int", "port of the other end; null: 179"),

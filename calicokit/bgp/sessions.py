@@ -25,7 +25,9 @@ SESSIONS = Schema(
         Column("family", "int", "4 or 6"),
         Column("peer_address", "category", "address of the other end"),
         Column("up", "bool", "the session is established"),
-        Column("bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"),
+        Column(
+            "bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"
+        ),
         Column("last_error", "category", "last error since it was last up"),
         Column("since", "time", "when its state last changed"),
         Column("peer_as", "int", "AS that the other end must have; null where not shown"),

@@ -9,7 +9,9 @@ from calicokit.words import natural
 Pair = tuple[str, str]
 
 
-def stars(pairs: Iterable[Pair], first: Iterable[str] = (), suspects: Iterable[str] = ()) -> list[tuple[str, list[str]]]:
+def stars(
+    pairs: Iterable[Pair], first: Iterable[str] = (), suspects: Iterable[str] = ()
+) -> list[tuple[str, list[str]]]:
     """Nodes that cover the pairs, each with the other ends; the fewest that a greedy choice finds.
 
     ``first`` are nodes known to be at fault, which take all their pairs; among nodes with equally many pairs left, a

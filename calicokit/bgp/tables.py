@@ -92,7 +92,9 @@ BGP_PEERS = Schema(
         Column("filters", "list", "BGPFilters, in their order"),
         Column("reachable_by", "str", "gateway of a static route to the peer"),
         Column("local_as", "int", "localASNumber: another own AS towards this peer"),
-        Column("next_hop", "str", "Keep or Self (nextHopMode, or keepOriginalNextHop: keep-external); null for neither"),
+        Column(
+            "next_hop", "str", "Keep or Self (nextHopMode, or keepOriginalNextHop: keep-external); null for neither"
+        ),
         Column("reverse", "bool", "nodes at the other end get the peering too (reversePeering)"),
         Column("restart_time", "int", "maxRestartTime", "s"),
         Column("keepalive_time", "int", "keepaliveTime", "s"),

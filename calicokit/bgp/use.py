@@ -105,9 +105,7 @@ def _needs(pool: Object, used: set[str] | None) -> bool:
     return lives and not pool["vxlan"] and bool(pool["workload"])
 
 
-def _backend(
-    install: pd.DataFrame | None, configmaps: Objects | None, installations: Objects | None
-) -> str | None:
+def _backend(install: pd.DataFrame | None, configmaps: Objects | None, installations: Objects | None) -> str | None:
     for row in records(install) if install is not None else ():
         if isinstance(row.backend, str):
             return row.backend

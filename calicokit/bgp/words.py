@@ -49,7 +49,9 @@ ERRORS: tuple[tuple[str, Meaning], ...] = (
     ),
     (
         "Bad BGP identifier",
-        Meaning("Both ends have the same router id.", "Look for a node address or CALICO_ROUTER_ID that is used twice."),
+        Meaning(
+            "Both ends have the same router id.", "Look for a node address or CALICO_ROUTER_ID that is used twice."
+        ),
     ),
     (
         "Hold timer expired",

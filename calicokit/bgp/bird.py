@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
@@ -225,8 +228,9 @@ NODE_STATUSES = Schema(
 @table(PROTOCOLS, any_of=("birdcl-protocols-all", "birdcl-protocols"))
 def protocols(details: Texts | None, brief: Texts | None) -> pd.DataFrame:
     """One row for each node and session; details where there are any. See :data:`PROTOCOLS`."""
-    found = {str(f["node"].iloc[0]): f for texts in (brief, details) for f in _printed(texts)}
-    return _together(PROTOCOLS, [_session_rows(f) for f in found.values()])
+    told = {str(f["node"].iloc[0]): _session_rows(f) for f in _printed(details)}
+    left = (_session_rows(f) for f in _printed(brief) if str(f["node"].iloc[0]) not in told)
+    return _together(PROTOCOLS, chain(told.values(), left))
 
 
 def _printed(texts: Texts | None) -> Iterator[pd.DataFrame]:
@@ -254,9 +258,30 @@ def _session_rows(printed: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _together(schema: Schema, frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All of them in one table; text is made a category once, as there may be 4,000,000 rows."""
-    return schema.take(pd.concat(frames, ignore_index=True)) if frames else schema.frame()
+def _together(schema: Schema, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All of them in one table. Text becomes categories frame by frame, as there may be 4,000,000 rows of it."""
+    known: dict[str, dict[Any, int]] = {c.name: {} for c in schema.columns if c.kind == "category"}
+    parts: dict[str, list[Any]] = {name: [] for name in schema.names}
+    for frame in frames:
+        for name in schema.names:
+            values = frame[name].reset_index(drop=True)
+            parts[name].append(_codes(values, known[name]) if name in known else values)
+    if not parts[schema.names[0]]:
+        return schema.frame()
+    made = {
+        name: pd.Categorical.from_codes(np.concatenate(found), pd.Index(list(known[name]), dtype="str"))
+        if name in known
+        else pd.concat(found, ignore_index=True)
+        for name, found in parts.items()
+    }
+    return schema.take(pd.DataFrame(made))
+
+
+def _codes(values: pd.Series[Any], known: dict[Any, int]) -> NDArray[np.int32]:
+    """Each value's place among those known, which grow by the new ones; -1 for null."""
+    codes, uniques = pd.factorize(values)
+    places = np.array([*(known.setdefault(str(u), len(known)) for u in uniques), -1], dtype="int32")
+    return places[codes]
 
 
 @table(STATUS, needs=("birdcl-status",))
@@ -300,7 +325,7 @@ def _node_status(item: Object) -> list[Object]:
 def configured(files: Texts) -> pd.DataFrame:
     """One row for each BGP session in a bird.cfg; see :data:`CONFIGURED`."""
     filters = {str(f["node"].iloc[0]): f for f in files.frames("bird-config:bird_filters") if len(f)}
-    return _together(CONFIGURED, [_configured(f, filters) for f in files.frames("bird-config") if len(f)])
+    return _together(CONFIGURED, (_configured(f, filters) for f in files.frames("bird-config") if len(f)))
 
 
 def _configured(file: pd.DataFrame, filters: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -6,7 +6,6 @@ tells. The joins are of arrays of numbers, as a mesh of 2,000 nodes has 4,000,00
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from calicokit.bgp.bird import SESSION_LOG
+from calicokit.bgp.joins import Codes, Mask, Words, lookup, picked, taken, times
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -57,9 +57,6 @@ CAUSES = (
     *("graceful-restart", "unknown"),
 )
 STATUSES = ("up", "down", "one-sided", "flapping", "starting", "unexpected", "unknown")
-
-Codes = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @table(
@@ -173,7 +170,7 @@ class _Pairs:
         self.expected, self.sessions, self.birds, self.nodes = expected, sessions, birds, nodes
         self.log = SESSION_LOG.frame() if log is None else log
         self.configured = configured
-        self.words = _Words()
+        self.words = Words()
         words = self.words
         self.node, self.peer = words.codes(expected["node"]), words.codes(expected["peer"])
         self.address, self.name = words.codes(expected["peer_address"]), words.codes(expected["protocol"])
@@ -182,18 +179,18 @@ class _Pairs:
         l_key = (words.codes(self.log["node"]), words.codes(self.log["protocol"]))
         self.own_address = self._own_addresses()
         size = len(words.known) + 1
-        by_name = _lookup(self.s_node * size + self.s_name, self.node * size + self.name, self.s_name > 0)
-        by_address = _lookup(self.s_node * size + self.s_address, self.node * size + self.address)
+        by_name = lookup(self.s_node * size + self.s_name, self.node * size + self.name, self.s_name > 0)
+        by_address = lookup(self.s_node * size + self.s_address, self.node * size + self.address)
         nameless = np.isin(self.node, self.s_node[self.s_name == 0])
         self.real = np.where((by_name < 0) & nameless, by_address, by_name)
-        self.logged = _lookup(l_key[0] * size + l_key[1], self.node * size + self.name)
+        self.logged = lookup(l_key[0] * size + l_key[1], self.node * size + self.name)
         # The same session, from the other end: there the peer's address is this node's.
         mine, theirs = self.node * size + self.address, self.peer * size + self.own_address
         internal = expected["internal"].to_numpy(dtype=bool)
         self.six = expected["family"].to_numpy("int64") == 6
-        self.reverse = np.where(internal, _lookup(mine, theirs), -1)
+        self.reverse = np.where(internal, lookup(mine, theirs), -1)
         reverse_real = np.where(self.reverse >= 0, self.real[self.reverse], -1)
-        stray = np.where(internal, _lookup(self.s_node * size + self.s_address, theirs), -1)
+        stray = np.where(internal, lookup(self.s_node * size + self.s_address, theirs), -1)
         self.other = np.where(reverse_real >= 0, reverse_real, stray)
         self.size = size
 
@@ -211,8 +208,8 @@ class _Pairs:
 
     def table(self, seen: _Seen) -> pd.DataFrame:
         expected, sessions = self.expected, self.sessions
-        up = _taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.real, False)
-        other_up = _taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.other, False)
+        up = taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.real, False)
+        other_up = taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.other, False)
         own_seen = self.of_family(self.node, self.heard(4)) | self.dead(self.node, seen)
         other_seen = self.of_family(self.peer, self.heard(4)) | self.dead(self.peer, seen)
         status = self.status(up, other_up, own_seen, other_seen, seen)
@@ -226,14 +223,14 @@ class _Pairs:
             "expected": pd.array(np.ones(len(expected), dtype=bool), dtype="boolean"),
             "status": pd.Categorical.from_codes(status, list(STATUSES)),
             "cause": pd.Categorical.from_codes(cause, list(CAUSES)),
-            "bgp_state": _picked(sessions["bgp_state"], self.real),
-            "last_error": _picked(sessions["last_error"], self.real),
-            "other_state": _picked(sessions["bgp_state"], self.other),
-            "other_error": _picked(sessions["last_error"], self.other),
+            "bgp_state": picked(sessions["bgp_state"], self.real),
+            "last_error": picked(sessions["last_error"], self.real),
+            "other_state": picked(sessions["bgp_state"], self.other),
+            "other_error": picked(sessions["last_error"], self.other),
             "other_seen": pd.array(other_seen, dtype="boolean"),
-            "since": _times(sessions["since"], self.real),
+            "since": times(sessions["since"], self.real),
             "wrong_as": pd.arrays.IntegerArray(wrong_as, wrong_as == 0),
-            "source": _picked(sessions["source"], self.real),
+            "source": picked(sessions["source"], self.real),
             "why": expected["why"],
         }
         return COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
@@ -267,7 +264,7 @@ class _Pairs:
         # Where the other end has no session at all, or says that it is not up, this end's word is old.
         listed = self.of_family(self.peer, complete, "log")
         told = internal & other_seen & (self.dead(self.peer, seen) | (self.other >= 0) | listed)
-        returns = _taken(self.log["returns"].to_numpy("int64"), self.logged, 0)
+        returns = taken(self.log["returns"].to_numpy("int64"), self.logged, 0)
         fresh = np.isin(self.node, young) | np.isin(self.peer, young)
         choice = [
             (unknown, "unknown"),
@@ -283,7 +280,7 @@ class _Pairs:
     def wrong_as(self) -> Codes:
         """The AS that was not expected, as this end's log or else the other's tells; 0 for none."""
         values = self.log["wrong_as"].fillna(0).to_numpy("int64")
-        own = _taken(values, self.logged, 0)
+        own = taken(values, self.logged, 0)
         other = np.where(self.reverse >= 0, own[self.reverse], 0) if len(own) else own
         return np.where(own > 0, own, other)
 
@@ -309,30 +306,6 @@ class _Pairs:
         )
 
 
-class _Words:
-    """One number for each text of the tables, 0 for none."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self.known.setdefault(text, len(self.known) + 1)
-
-    def codes(self, column: pd.Series[Any]) -> Codes:
-        own = column.astype("category")
-        numbers = np.array([self.number(str(t)) for t in own.cat.categories] + [0], dtype="int64")
-        return numbers[own.cat.codes.to_numpy()]
-
-    def translate(self, column: pd.Series[Any], to: dict[str, str]) -> Codes:
-        """The number of what each text stands for."""
-        own = column.astype("category")
-        numbers = [self.number(to[t]) if t in to else 0 for t in own.cat.categories]
-        return np.array([*numbers, 0], dtype="int64")[own.cat.codes.to_numpy()]
-
-    def members(self, texts: Iterable[str]) -> Codes:
-        return np.array(sorted(self.known[t] for t in texts if t in self.known), dtype="int64")
-
-
 class _Down:
     """Why the sessions at these places are down; the first cause that the evidence supports."""
 
@@ -346,13 +319,13 @@ class _Down:
         other_log = np.where(self.reverse >= 0, pairs.logged[self.reverse], -1)
         self.other_words = self._texts(self.other, other_log)
         states = pairs.sessions["bgp_state"].astype(object).to_numpy()
-        self.state, self.other_state = _taken(states, self.real, ""), _taken(states, self.other, "")
+        self.state, self.other_state = taken(states, self.real, ""), taken(states, self.other, "")
 
     def _texts(self, sessions: Codes, logged: Codes) -> NDArray[Any]:
         """Last error and last logged error of each, as one text."""
         errors = self.pairs.sessions["last_error"].astype(object).fillna("").to_numpy()
         logs = self.pairs.log["last_error"].astype(object).fillna("").to_numpy()
-        return _taken(errors, sessions, "") + " | " + _taken(logs, logged, "")
+        return taken(errors, sessions, "") + " | " + taken(logs, logged, "")
 
     def says(self, *parts: str) -> Mask:
         """Whether either end's errors say one of these."""
@@ -474,38 +447,7 @@ class _Down:
 
     def restarting(self) -> Mask:
         flags = self.pairs.sessions["restarting"].fillna(False).to_numpy(dtype=bool)
-        return _taken(flags, self.real, False) | _taken(flags, self.other, False) | self.own_says("Graceful restart")
-
-
-def _lookup(keys: Codes, wanted: Codes, usable: Mask | None = None) -> Codes:
-    """For each wanted key the place of its first row, -1 for none."""
-    places = np.arange(len(keys)) if usable is None else np.flatnonzero(usable)
-    index = pd.Index(keys[places])
-    if not index.is_unique:
-        first = ~index.duplicated()
-        places, index = places[first], index[first]
-    found = index.get_indexer(pd.Index(wanted))
-    return np.where(found >= 0, places[found] if len(places) else -1, -1)
-
-
-def _taken(values: NDArray[Any], places: Codes, spare: Any) -> NDArray[Any]:
-    """The values at these places, ``spare`` where the place is -1."""
-    if not len(values):
-        return np.full(len(places), spare, dtype=values.dtype if values.dtype != object else object)
-    found = values[places]
-    found[places < 0] = spare
-    return found
-
-
-def _picked(column: pd.Series[Any], places: Codes) -> pd.Categorical:
-    own = column.astype("category")
-    codes = _taken(own.cat.codes.to_numpy(), places, -1) if len(own) else np.full(len(places), -1, dtype="int8")
-    return pd.Categorical.from_codes(codes, categories=own.cat.categories)
-
-
-def _times(column: pd.Series[Any], places: Codes) -> Any:
-    values = column.to_numpy(dtype="datetime64[ns]") if len(column) else np.array([], dtype="datetime64[ns]")
-    return pd.Series(_taken(values, places, np.datetime64("NaT"))).dt.tz_localize("UTC")
+        return taken(flags, self.real, False) | taken(flags, self.other, False) | self.own_says("Graceful restart")
 
 
 def _contains(texts: NDArray[Any], parts: tuple[str, ...]) -> Mask:

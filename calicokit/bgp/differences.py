@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from calicokit.bgp.joins import Codes, Mask, Words, lookup, taken
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 
@@ -29,21 +31,10 @@ DIFFERENCES = Schema(
     key=("node", "protocol", "field", "where"),
 )
 
-FIELDS = {
-    "peer_address": "peer_address",
-    "peer_port": "peer_port",
-    "peer_as": "peer_as",
-    "local_as": "local_as",
-    "source_address": "source_address",
-    "passive": "passive",
-    "rr_client": "rr_client",
-    "cluster_id": "cluster_id",
-    "ttl": "ttl",
-    "next_hop": "next_hop",
-    "restart_time": "restart_time",
-    "keepalive_time": "keepalive_time",
-    "allow_local_as": "allow_local_as",
-}
+FIELDS = (
+    *("peer_address", "peer_port", "peer_as", "local_as", "source_address", "passive", "rr_client", "cluster_id"),
+    *("ttl", "next_hop", "restart_time", "keepalive_time", "allow_local_as"),
+)
 """Columns that both tables have."""
 
 YOUNG = pd.Timedelta(seconds=30)
@@ -91,41 +82,81 @@ def config_differences(
     return DIFFERENCES.frame(kept).sort_values(["node", "where"], kind="stable", ignore_index=True)
 
 
+class _Both:
+    """Expected sessions and what another table has of the same names; numbers, as there may be millions."""
+
+    def __init__(self, expected: pd.DataFrame, found: pd.DataFrame) -> None:
+        self.expected, self.found, words = expected, found, Words()
+        mine = words.codes(expected["node"]), words.codes(expected["protocol"])
+        theirs = words.codes(found["node"]), words.codes(found["protocol"])
+        size = len(words.known) + 1
+        self.at = lookup(theirs[0] * size + theirs[1], mine[0] * size + mine[1])
+        self.asked = lookup(mine[0] * size + mine[1], theirs[0] * size + theirs[1])
+
+    def missing(self) -> Iterator[Any]:
+        """Expected sessions that are not there."""
+        yield from records(_text_of(self.expected[self.at < 0]))
+
+    def extra(self) -> Iterator[Any]:
+        """Sessions of confd's that are there and not expected."""
+        rows = _text_of(self.found[self.asked < 0])
+        yield from (r for r in records(rows) if _NAMED.match(r.protocol))
+
+    def differ(self, field: str, told: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Sessions that are in both and have a field otherwise: both rows; ``told``: of values that are there only."""
+        there = np.flatnonzero(self.at >= 0)
+        want = self.expected[field].iloc[there].reset_index(drop=True)
+        have = self.found[field].iloc[self.at[there]].reset_index(drop=True)
+        odd = _unequal(want, have)
+        other = there[odd & (want.notna() & have.notna()).to_numpy(dtype=bool) if told else odd]
+        yield from self.rows(other)
+
+    def rows(self, places: Codes) -> Iterator[tuple[Any, Any]]:
+        mine = records(_text_of(self.expected.iloc[places]))
+        theirs = records(_text_of(self.found.iloc[self.at[places]]))
+        return zip(mine, theirs, strict=True)
+
+    def where(self, mask: Mask) -> Iterator[tuple[Any, Any]]:
+        """Sessions in both at which this holds (an array beside the expected ones)."""
+        return self.rows(np.flatnonzero((self.at >= 0) & mask))
+
+
+def _unequal(want: pd.Series[Any], have: pd.Series[Any]) -> Mask:
+    """Where two columns differ; two nulls are equal."""
+    if str(want.dtype) == "category":
+        words = Words()
+        return words.codes(want) != words.codes(have)
+    same = (want == have).fillna(False).to_numpy(dtype=bool)
+    return ~(same | (want.isna() & have.isna()).to_numpy(dtype=bool))
+
+
+def _text_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """With text instead of categories, whose rows read faster where there are few."""
+    return frame.astype({c: "str" for c in frame.columns if str(frame[c].dtype) == "category"})
+
+
 def _in_file(
     expected: pd.DataFrame, every: pd.DataFrame, configured: pd.DataFrame, settings: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
     """Sessions missing in the file or in it for no reason, and fields of the others."""
     files = dict(cells(settings.drop_duplicates("node"), "node", "evidence"))
-    mine = expected[expected["node"].isin(files)]
-    both = _plain(mine).merge(_plain(configured), on=["node", "protocol"], how="outer", suffixes=("", "_found"))
-    for row in records(both[both["peer_address_found"].isna()]):
+    both = _Both(expected[expected["node"].isin(files)], configured)
+    for row in both.missing():
         yield _difference(row, "session", row.protocol, None, evidence=files.get(row.node))
-    known = set(cells(_plain(every), "node", "protocol"))
-    for row in records(both[both["peer_address"].isna()]):
-        if (row.node, row.protocol) not in known and _NAMED.match(row.protocol):
-            yield _difference(row, "session", None, row.protocol, line=row.line, evidence=row.evidence)
-    pairs = both[both["peer_address"].notna() & both["peer_address_found"].notna()]
-    for field, other in FIELDS.items():
-        for row in records(pairs[_differ(pairs[field], pairs[f"{other}_found"])]):
-            want, have = getattr(row, field), getattr(row, f"{other}_found")
-            yield _difference(row, field, _text(want), _text(have), line=row.line, evidence=row.evidence)
-    wants, has = pairs["password"].notna(), pairs["password_found"].fillna(False).astype(bool)
-    for row in records(pairs[wants != has]):
+    for row in _Both(every, configured).extra():
+        yield _difference(row, "session", None, row.protocol, line=row.line, evidence=row.evidence)
+    for field in FIELDS:
+        for row, has in both.differ(field):
+            want, have = _text(getattr(row, field)), _text(getattr(has, field))
+            yield _difference(row, field, want, have, line=has.line, evidence=has.evidence)
+    secret = taken(configured["password"].fillna(False).to_numpy(dtype=bool), both.at, False)
+    for row, has in both.where(both.expected["password"].notna().to_numpy() != secret):
         want = row.password if isinstance(row.password, str) else None
-        have = "set" if row.password_found else None
-        yield _difference(row, "password", want, have, line=row.line, evidence=row.evidence)
-    for row in records(pairs[pairs["disabled"].fillna(False).astype(bool)]):
-        yield _difference(row, "disabled", "no", "yes", line=row.line, evidence=row.evidence)
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """With text instead of categories, which two tables do not share."""
-    return frame.astype({c: "str" for c in frame.columns if str(frame[c].dtype) == "category"})
-
-
-def _differ(want: pd.Series[Any], have: pd.Series[Any]) -> pd.Series[bool]:
-    same = (want == have).fillna(False).astype(bool)
-    return ~(same | (want.isna() & have.isna()))
+        have = "set" if has.password else None
+        yield _difference(row, "password", want, have, line=has.line, evidence=has.evidence)
+    off = taken(configured["disabled"].fillna(False).to_numpy(dtype=bool), both.at, False)
+    for row, has in both.where(off):
+        yield _difference(row, "disabled", "no", "yes", line=has.line, evidence=has.evidence)
 
 
 def _difference(
@@ -211,18 +242,12 @@ class _About:
 
 def _in_bird(expected: pd.DataFrame, every: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Sessions that BIRD does not run or runs for no reason, and the AS that it asks of the others."""
-    answered = set(protocols["node"].unique())
-    mine = expected[expected["node"].isin(answered)]
-    both = _plain(mine).merge(_plain(protocols), on=["node", "protocol"], how="outer", suffixes=("", "_found"))
-    for row in records(both[both["state"].isna()]):
+    both = _Both(expected[expected["node"].isin(protocols["node"].unique())], protocols)
+    for row in both.missing():
         yield _difference(row, "session", row.protocol, None, "bird")
-    known = set(cells(_plain(every), "node", "protocol"))
-    for row in records(both[both["peer_address"].isna() & both["kind_found"].notna()]):
-        if (row.node, row.protocol) not in known:
-            yield _difference(row, "session", None, row.protocol, "bird", evidence=row.evidence)
-    pairs = both[both["peer_address"].notna() & both["state"].notna()]
+    for row in _Both(every, protocols).extra():
+        yield _difference(row, "session", None, row.protocol, "bird", evidence=row.evidence)
     for field in ("peer_as", "source_address"):
-        told = pairs[pairs[f"{field}_found"].notna() & pairs[field].notna()]
-        for row in records(told[_differ(told[field], told[f"{field}_found"])]):
-            want, have = getattr(row, field), getattr(row, f"{field}_found")
-            yield _difference(row, field, _text(want), _text(have), "bird", evidence=row.evidence)
+        for row, has in both.differ(field, told=True):  # the short form of birdcl's answer does not print them
+            want, have = _text(getattr(row, field)), _text(getattr(has, field))
+            yield _difference(row, field, want, have, "bird", evidence=has.evidence)

@@ -98,7 +98,18 @@ class Cluster:
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
         coverage.add_missing(m for missing in self._missing.values() for m in missing)
         coverage.add_missing(self._problems)
+        spared = self._spared()
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
         return coverage
+
+    def _spared(self) -> set[tuple[str, str | None]]:
+        """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""
+        known = [
+            (tell, [self._built[n] for n in needs])
+            for needs, tell in registry.SPARES
+            if all(n in self._built and not self._built[n].unknown for n in needs)
+        ]
+        return {spared for tell, tables in known for spared in tell(*tables)}
 
     def table(self, name: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
@@ -184,6 +195,9 @@ class Cluster:
         try:
             with _collector_paused():
                 frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
+        except registry.UnseenError as error:
+            why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
+            return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             # An input of a shape nobody foresaw costs this table, not the whole answer.
             self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))

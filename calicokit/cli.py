@@ -90,6 +90,8 @@ def table(
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Of routes.path: the node that sends.")] = "",
+    target: Annotated[str, typer.Option("--to", help="Of routes.path: the address it sends to.")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
 ) -> None:
@@ -110,7 +112,10 @@ def table(
         _fail(f"No table is named {name}; {terminal.did_you_mean(name, list(tables), 'calicokit table --list')}")
     cluster = open_source(source)
     with progress.shown(f"building {name}") as cluster.progress:
-        frame = cluster.table(name)
+        try:
+            frame = cluster.table(name, **{k: v for k, v in (("from", start), ("to", target)) if v})
+        except ValueError as error:
+            _fail(f"{error}.")
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
     wanted = [c.strip() for c in columns.split(",") if c.strip()]

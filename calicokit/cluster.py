@@ -94,9 +94,12 @@ class Cluster:
 
     @property
     def coverage(self) -> Coverage:
-        """What has been seen and what could not be, of all that was asked for so far."""
+        """What has been seen and what could not be, of all that was asked for so far.
+
+        That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        """
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
-        coverage.add_missing(m for missing in self._missing.values() for m in missing)
+        coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         spared = self._spared()
         coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
@@ -111,16 +114,19 @@ class Cluster:
         ]
         return {spared for tell, tables in known for spared in tell(*tables)}
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
 
         It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
-        name that no table has.
+        name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
+        wanted = registry.TABLES[name].options
+        if set(options) != set(wanted):
+            raise ValueError(f"{name} takes {' and '.join(f'--{o}' for o in wanted) or 'no options'}")
         self.fetch([name])
-        return self._resolve(name)
+        return self._build(name, options) if options else self._resolve(name)
 
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
@@ -184,7 +190,7 @@ class Cluster:
         found: Table = self._built[name]
         return found
 
-    def _build(self, name: str) -> Table:
+    def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
         spec = registry.TABLES[name]
         inputs = {i: self._input(i) for i in spec.inputs}
         lost = [i for i in spec.needs if _is_unknown(inputs[i])]
@@ -194,11 +200,13 @@ class Cluster:
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
         try:
             with _collector_paused():
-                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
+                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs), **(options or {})))
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if options and isinstance(error, ValueError):
+                raise
             # An input of a shape nobody foresaw costs this table, not the whole answer.
             self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
             return Table(spec.schema.frame(), unknown=(hole,))
@@ -263,11 +271,12 @@ class Topic:
         prefix = f"{self._topic}."
         return [n.removeprefix(prefix) for n in registry.load() if n.startswith(prefix)]
 
-    def __getattr__(self, table: str) -> Callable[[], Table]:
+    def __getattr__(self, table: str) -> Callable[..., Table]:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        return lambda: self._cluster.table(name)
+        wanted = registry.TABLES[name].options
+        return lambda *given: self._cluster.table(name, **dict(zip(wanted, given, strict=True)))
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"

@@ -30,7 +30,8 @@ class TableSpec:
     """How a table is made.
 
     ``needs``: inputs without which it is unknown. ``any_of``: at least one of these must be known. ``wants``: inputs
-    that make it better. The builder gets them in this order, None for what is unknown.
+    that make it better. The builder gets them in this order, None for what is unknown. ``options`` are what whoever
+    asks for the table must say, as keywords of the builder, which raises ``ValueError`` for one that makes no sense.
     """
 
     schema: Schema
@@ -38,6 +39,7 @@ class TableSpec:
     needs: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -69,14 +71,18 @@ def spares(*needs: str) -> Callable[[Callable[..., Spared]], Callable[..., Spare
 
 
 def table(
-    schema: Schema, needs: tuple[str, ...] = (), any_of: tuple[str, ...] = (), wants: tuple[str, ...] = ()
+    schema: Schema,
+    needs: tuple[str, ...] = (),
+    any_of: tuple[str, ...] = (),
+    wants: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Callable[[Build], Build]:
     """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged."""
 
     def register(build: Build) -> Build:
         if schema.name in TABLES:
             raise ValueError(f"table {schema.name} is declared twice")
-        TABLES[schema.name] = TableSpec(schema, build, needs, any_of, wants)
+        TABLES[schema.name] = TableSpec(schema, build, needs, any_of, wants, options)
         return build
 
     return register

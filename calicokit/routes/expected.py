@@ -1,8 +1,8 @@
 """What each node should have in its kernel for every block, and what it has.
 
 Who programs what differs by version: BIRD the routes of pools without encapsulation, and of IPIP until v3.32; Felix
-those of VXLAN, and of IPIP since v3.33 (source: felix/dataplane/linux, confd's templates). Which of them did is therefore
-shown and not demanded. IPv4 only: nothing in the catalog prints IPv6 routes.
+those of VXLAN, and of IPIP since v3.33 (source: felix/dataplane/linux, confd's templates). Which of them did is shown,
+not demanded. IPv4 only: nothing in the catalog prints IPv6 routes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _numbers(nodes: pd.DataFrame) -> tuple[Any, Any, Any]:
         addresses.append(own)
         networks.append(own & mask)
         masks.append(mask)
-    return tuple(np.array(v, dtype=np.int64) for v in (addresses, networks, masks))
+    return np.array(addresses, np.int64), np.array(networks, np.int64), np.array(masks, np.int64)
 
 
 def _goes(mode: Any, near: Any) -> Any:
@@ -128,7 +128,7 @@ def _categories(codes: Any, names: list[Any]) -> Any:
     unique = sorted({n for n in names if isinstance(n, str)})
     place = {n: i for i, n in enumerate(unique)}
     table = np.array([place.get(n, -1) if isinstance(n, str) else -1 for n in names] + [-1], dtype=np.int64)
-    return pd.Categorical.from_codes(table[codes], categories=unique)
+    return pd.Categorical.from_codes(table[codes], categories=pd.Index(unique))
 
 
 def _with_kernel(wanted: pd.DataFrame, kernel: pd.DataFrame | None) -> pd.DataFrame:

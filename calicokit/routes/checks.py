@@ -17,7 +17,7 @@ MOST = 50
 YOUNG = 10
 """Seconds in which a pod's route may still be missing."""
 
-FRESH = 60
+FRESH = 20
 """Seconds in which a new block may not have reached all nodes."""
 
 ENOUGH = 10
@@ -92,9 +92,8 @@ def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
             subject={"node": row.node, "cidr": row.cidr},
             cause=f"On {row.node} the route {kind}{row.cidr} {way}{proto}, which Calico did not program, overrides "
             f"Calico's {row.overrides}{whose}.{learnt}",
-            remedy=f"Find who set it (`ip route show {row.cidr}`, NetworkManager, netplan, another CNI), remove it: "
-            f"`ip route del {kind}{row.cidr} {way}`".rstrip()
-            + ", and keep it from coming back.",
+            remedy=f"Find who set it (`ip route show {row.cidr}`, NetworkManager, netplan, another CNI), remove it "
+            f"(`{' '.join(f'ip route del {kind}{row.cidr} {way}'.split())}`), and keep it from coming back.",
             evidence=[
                 Rows.of(
                     "ip-route-all",
@@ -171,7 +170,8 @@ def route_missing(
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
         if row.mode == "vxlan" or {node, owner} - alive or (owner, cidr) not in confirmed or young:
             continue
-        if (row.mode == "ipip" and row.in_bird is True) or not up(node, owner) or found >= MOST:
+        by_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
+        if by_felix or not up(node, owner) or found >= MOST:
             continue
         found += 1
         yield finding(
@@ -206,11 +206,13 @@ def _ways(compared: pd.DataFrame) -> Any:
 
 def _where_lost(row: Any, blocks: pd.DataFrame) -> str:
     own = blocks[(blocks["kind"] == "own") & (blocks["cidr"] == row.cidr)]
-    if row.in_bird is True:
+    if pd.isna(row.in_bird):
+        return ""
+    if row.in_bird:
         return "; its BIRD has it and did not put it into the kernel"
-    if len(own) and own["in_bird"].iloc[0] is False:
+    if len(own) and own["in_bird"].eq(False).iloc[0]:
         return f"; {row.owner}'s own BIRD does not have it either"
-    return "; its BIRD did not get it, or filtered it" if row.in_bird is False else ""
+    return "; its BIRD did not get it, or filtered it"
 
 
 @check("bgp-block-conflict", needs=("routes.claims",))
@@ -237,7 +239,7 @@ def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
         & ~(pods["age"] < YOUNG)
     ]
     for row in list(records(lost))[:MOST]:
-        if row.has_route is False:
+        if pd.notna(row.has_route) and not row.has_route:
             instead = f"; what is there leads elsewhere: {row.elsewhere}" if isinstance(row.elsewhere, str) else ""
             what = f"{row.node} has no route to {row.address}{instead}"
         else:

@@ -142,6 +142,7 @@ def _with_kernel(wanted: pd.DataFrame, kernel: pd.DataFrame | None) -> pd.DataFr
     best["rank"] = np.where(best["owner"].isin(["bird", "felix"]), 0, 1)
     best["cost"] = best["metric"].fillna(0)
     best = best.sort_values(["rank", "cost"], kind="stable").drop_duplicates(["node", "cidr"])
+    best = best[best["node"].isin(wanted["node"].cat.categories)]
     for name in ("node", "cidr"):
         best[name] = pd.Categorical(best[name], categories=wanted[name].cat.categories)
     best = best[["node", "cidr", "type", "via", "interface", "tunnel", "owner"]].rename(
@@ -176,8 +177,9 @@ def _with_bird(found: pd.DataFrame, routes: pd.DataFrame | None) -> pd.DataFrame
     heard = set(routes["node"])
     bad = routes.groupby(["node", "prefix"], observed=True)["sync_error"].max().reset_index()
     for name, other in (("node", "node"), ("cidr", "prefix")):
-        bad[name] = pd.Categorical(bad[other], categories=found[name].cat.categories)
-    bad = bad[["node", "cidr", "sync_error"]].dropna(subset=["node", "cidr"])
+        bad = bad[bad[other].isin(found[name].cat.categories)]
+        bad = bad.assign(**{name: pd.Categorical(bad[other], categories=found[name].cat.categories)})
+    bad = bad[["node", "cidr", "sync_error"]]
     merged = found.merge(bad, on=["node", "cidr"], how="left")
     asked = merged["node"].astype("str").isin(heard)
     merged["in_bird"] = merged["sync_error"].notna().astype("boolean").where(asked)

@@ -9,7 +9,6 @@ sessions of one node are down. Times and the peak of memory are of a process of 
 from __future__ import annotations
 
 import argparse
-import json as _json
 import subprocess
 import sys
 import time
@@ -106,7 +105,6 @@ def measure(size: int) -> None:
 
 def draw(size: int) -> None:
     """The graph of a mesh of this size: time to draw it, and the size of its HTML."""
-    from calicokit.bgp import figures
     from calicokit.report.html import MIME_BUNDLE  # noqa: F401
 
 

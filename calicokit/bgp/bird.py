@@ -20,7 +20,7 @@ from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.net import canonical_address
-from calicokit.registry import table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells, records
 
 NODE = Column("node", "category", "node on which it was seen")
@@ -436,9 +436,13 @@ _STRANGER = re.compile(r"Unexpected connect from unknown address (\S+?)(?:%\S+)?
 _ABOUT = re.compile(r"(?:Adding|Removing|Restarting) ")
 
 
-@table(SESSION_LOG, needs=("bird-log",))
-def session_log(logs: Texts) -> pd.DataFrame:
-    """One row for each node and session in the logs; see :data:`SESSION_LOG`."""
+@table(SESSION_LOG, needs=("bgp.use",), wants=("bird-log",))
+def session_log(use: pd.DataFrame, logs: Texts | None = None) -> pd.DataFrame:
+    """One row for each node and session in the logs; see :data:`SESSION_LOG`. None where BGP is not in use."""
+    if logs is None:
+        if use["in_use"].eq(False).fillna(False).iloc[0]:
+            return SESSION_LOG.frame()
+        raise UnseenError("no log of BIRD was seen")
     rows = [row for log in logs.frames("bird-log") for row in _sessions_in(log)]
     return SESSION_LOG.frame(rows)
 

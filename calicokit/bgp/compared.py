@@ -26,7 +26,7 @@ STARTING = pd.Timedelta(seconds=30)
 
 COMPARED = Schema(
     "bgp.compared",
-    "Each direction of each session: how it should be, how it is, and why it is not.",
+    "Each direction of each session: how it should be, how it is, and why it is not. Those that are not up come first.",
     (
         Column("node", "category", "node whose side this is"),
         Column("protocol", "category", "name of the session"),
@@ -233,7 +233,9 @@ class _Pairs:
             "source": picked(sessions["source"], self.real),
             "why": expected["why"],
         }
-        return COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
+        made = COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
+        fine = status == STATUSES.index("up")
+        return made if fine.all() else made.take(np.argsort(fine, kind="stable")).reset_index(drop=True)
 
     def heard(self, family: int, *but: str) -> set[str]:
         """Nodes whose sessions of a family some source shows, other than these."""

@@ -56,7 +56,7 @@ EXPECTED = Schema(
 
 KINDS = ("Mesh", "Global", "Node", "Local_Workload")
 MESH, GLOBAL, NODE, WORKLOAD = range(4)
-MESH_WHY = "BGPConfiguration default: node-to-node mesh"
+MESH_WHY = "BGPConfiguration default: mesh"
 FIRST_IN_GO = (3, 32)
 """Since this version the sessions are computed in Go, where a mesh peer without an AS of its own is given ours."""
 

@@ -53,7 +53,7 @@ ENDS = Schema(
     key=("end",),
 )
 
-ORDER = ("down", "missing", "one-sided", "flapping", "starting", "unexpected", "unknown", "up")
+ORDER = ("missing", "down", "one-sided", "flapping", "starting", "unexpected", "unknown", "up")
 """Statuses of a link, the worst first."""
 
 

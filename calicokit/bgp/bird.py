@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from calicokit.bgp.joins import category
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
@@ -269,7 +270,7 @@ def _together(schema: Schema, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     if not parts[schema.names[0]]:
         return schema.frame()
     made = {
-        name: pd.Categorical.from_codes(np.concatenate(found), pd.Index(list(known[name]), dtype="str"))
+        name: category(np.concatenate(found), list(known[name]))
         if name in known
         else pd.concat(found, ignore_index=True)
         for name, found in parts.items()
@@ -336,7 +337,9 @@ def _configured(file: pd.DataFrame, filters: dict[str, pd.DataFrame]) -> pd.Data
     names |= {"rr_cluster_id": "cluster_id", "password_set": "password", "graceful_restart_time": "restart_time"}
     keep, self_ = own["next_hop_keep"].fillna(False), own["next_hop_self"].fillna(False)
     own = own.assign(
-        next_hop=["Keep" if k else "Self" if s else None for k, s in zip(keep, self_, strict=True)],
+        next_hop=pd.array(
+            ["Keep" if k else "Self" if s else None for k, s in zip(keep, self_, strict=True)], dtype="str"
+        ),
         ttl=own["multihop_ttl"].where(own["ttl_security"].fillna(False).astype(bool)),
         import_filter=[bodies.get((p, "import"), f) for p, f in cells(own, "protocol", "import_filter")],
         export_filter=[bodies.get((p, "export"), f) for p, f in cells(own, "protocol", "export_filter")],

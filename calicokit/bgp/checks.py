@@ -1,7 +1,7 @@
 """Checks of BGP's sessions. What each finding is called and how loud it is stands in diagnosis/findings.toml.
 
-They are registered from cause to effect: a dead BIRD, a configuration that asks for nothing, one that is stale; then what
-the ends disagree on; then the sessions.
+They are registered from cause to effect: a dead BIRD, a configuration that asks for nothing, one that is stale; then
+what the ends disagree on; then the sessions.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
             subject={"node": row.node},
             cause=f"BIRD on {row.node} is dead: {row.why}. BGP is in use ({reason}).",
             remedy=f"Look at calico-node on {row.node}: its log (bird: …), `sv status bird`, and whether "
-            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Its routes in the kernel stay meanwhile "
-            "and grow old; other nodes drop theirs to it.",
+            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Its routes in the kernel stay and grow "
+            "old meanwhile; other nodes drop theirs to it.",
             evidence=[Rows.of(row.evidence_id, "bgp.birds", [{"node": row.node}], row.node)],
         )
 
@@ -127,7 +127,8 @@ def _said(row: Any) -> str:
     asks = f" (asked for by {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":
         lacks = isinstance(row.expected, str)
-        return f"{place} {'lacks' if lacks else 'has'} the session {row.protocol}{asks if lacks else ', which nothing asks for'}"
+        about = asks if lacks else ", which nothing asks for"
+        return f"{place} {'lacks' if lacks else 'has'} the session {row.protocol}{about}"
     about = f" of {row.protocol}" if isinstance(row.protocol, str) else ""
     wants = row.expected if isinstance(row.expected, str) else "nothing"
     has = row.found if isinstance(row.found, str) else "nothing"
@@ -140,8 +141,8 @@ def _dead_confd(node: str, log: Any) -> Finding:
         "bgp-config-stale",
         severity="warning",
         subject={"node": node},
-        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); bird.cfg is still as "
-        "it should be, but no change reaches it.",
+        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); bird.cfg is still "
+        "as it should be, but no change reaches it.",
         remedy=f"Restart calico-node on {node}, and read confd's log.",
         evidence=[Rows.of("confd-log", "bgp.confd", [{"node": node}], node)],
     )
@@ -163,9 +164,12 @@ def as_mismatch(
     for peer, group in outside.groupby("peer", observed=True):
         yield _as_finding(str(peer), sorted(group["node"].astype("str")), group, log)
     inside = rows[rows["internal"].astype(bool)]
-    edited = [] if differences is None else differences[differences["field"].isin(["local_as", "peer_as"])]["node"]
-    own = [] if nodes is None else nodes[nodes["own_as"].notna()]["node"]
-    for node, others in stars(_pairs(inside), suspects=[*edited, *edited, *own])[:MOST]:
+    suspects: list[str] = []
+    if differences is not None:
+        suspects += [*differences[differences["field"].isin(["local_as", "peer_as"])]["node"]] * 2
+    if nodes is not None:
+        suspects += [*nodes[nodes["own_as"].notna()]["node"]]
+    for node, others in stars(_pairs(inside), suspects=suspects)[:MOST]:
         yield _as_finding(node, others, _between(inside, node, others), log)
 
 
@@ -180,8 +184,8 @@ def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFra
         "bgp-as-mismatch",
         subject={"peer": peer, "nodes": nodes},
         cause=f"{peer} and {listed(nodes)} disagree on AS numbers: {_worst(rows)}.{seen}",
-        remedy="Make both ends agree: asNumber of the BGPPeer (with a router outside), of BGPConfiguration default, or of "
-        "the node (annotation projectcalico.org/ASNumber).",
+        remedy="Make both ends agree: asNumber of the BGPPeer (with a router outside), of BGPConfiguration default, or "
+        "of the node (annotation projectcalico.org/ASNumber).",
         evidence=[*_evidence(rows), *_logged(rows, log)],
         about={peer, *nodes},
     )
@@ -207,8 +211,8 @@ def password_mismatch(
             subject={"node": node, "peer": peer},
             cause=f"{node} and {peer} disagree on the TCP MD5 password: no connection gets through ({_worst(mine)})"
             f"{counts}.",
-            remedy="Compare the Secret that password.secretKeyRef (BGPPeer) or nodeMeshPassword (BGPConfiguration) names "
-            "with the other end's password, and see in confd's log that it could be read.",
+            remedy="Compare the Secret that password.secretKeyRef (BGPPeer) or nodeMeshPassword (BGPConfiguration) "
+            "names with the other end's password, and see in confd's log that it could be read.",
             evidence=[*_evidence(mine), *([] if md5 is None else [_counters(md5, node, peer)])],
             about={node, peer},
         )
@@ -247,13 +251,13 @@ REMEDIES = {
     "peer-dead": "See bird-dead: the sessions come back with BIRD.",
     "port-in-use": "Find what else has BIRD's port (`ss -tlnp 'sport = :179'`), stop it, and restart BIRD there.",
     "md5": "See bgp-password-mismatch.",
-    "tcp-179-blocked": "Open TCP 179 between all nodes, towards the listening node and from it: `iptables-save | grep 179`, "
+    "tcp-179-blocked": "Open TCP 179 between all nodes, towards the listening node and from it: `iptables-save`, "
     "`nft list ruleset`, security groups and network policies on hosts.",
-    "connection-refused": "See on which port and address the other end's BIRD listens (listenPort, bindMode), and look for "
-    "a rule that rejects.",
+    "connection-refused": "See on which port and address the other end's BIRD listens (listenPort, bindMode), and "
+    "look for a rule that rejects.",
     "no-route": "`ip route get` and `ip neigh` of the other end's address; see that both nodes' addresses are right.",
-    "hold-timer-expired": "Look for loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, counters "
-    "of the interfaces.",
+    "hold-timer-expired": "Look for loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, "
+    "counters of the interfaces.",
     UNKNOWN: "Read both ends' BIRD logs around the time of the change, and `birdcl show protocols all`.",
 }
 
@@ -279,7 +283,7 @@ def session_down(
     if not len(rows):
         return
     dead = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
-    taken = {n for n in _no_port(rows, log)}
+    taken = set(_no_port(rows, log))
     walled = [] if firewall is None else list(firewall["node"])
     asked = rows[rows["bgp_state"] == "Connect"]["peer"].astype("str").tolist()
     missing = rows[rows["cause"] == "config-stale"]["node"].astype("str").tolist()
@@ -435,8 +439,8 @@ def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Fi
     yield finding(
         "rr-not-redundant",
         subject={"nodes": reflectors},
-        cause=f"{reflector} is the only route reflector of {plural(len(served), 'node')} ({listed(served)}): without it "
-        "they lose the routes to each other.",
+        cause=f"{reflector} is the only route reflector of {plural(len(served), 'node')} ({listed(served)}): without "
+        "it they lose the routes to each other.",
         remedy="Make a second node a route reflector: the same cluster id (annotation "
         "projectcalico.org/RouteReflectorClusterID), and the label that the BGPPeer's peerSelector asks for.",
         evidence=[Rows.of("nodes", "bgp.nodes", [{"node": reflector}])],

@@ -125,9 +125,9 @@ def _unequal(want: pd.Series[Any], have: pd.Series[Any]) -> Mask:
     """Where two columns differ; two nulls are equal."""
     if str(want.dtype) == "category":
         words = Words()
-        return words.codes(want) != words.codes(have)
+        return np.asarray(words.codes(want) != words.codes(have), dtype=bool)
     same = (want == have).fillna(False).to_numpy(dtype=bool)
-    return ~(same | (want.isna() & have.isna()).to_numpy(dtype=bool))
+    return np.asarray(~(same | (want.isna() & have.isna()).to_numpy(dtype=bool)), dtype=bool)
 
 
 def _text_of(frame: pd.DataFrame) -> pd.DataFrame:

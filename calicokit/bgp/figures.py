@@ -28,7 +28,7 @@ from calicokit.figures import (
     of_tables,
     safe,
 )
-from calicokit.schema import records
+from calicokit.schema import cells, records
 from calicokit.words import listed, natural, plural
 
 MOST_ALONE = 60
@@ -41,6 +41,7 @@ CROWD = 12
 """More ends than these get small marks and slanted names; more lines than ten times as many get thin."""
 
 MOST_SPANS = 40
+BAND = "#c9cdd2"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def _ring(names: list[str], radius: float, turn: float) -> dict[str, Place]:
     import networkx as nx
 
     cos, sin = math.cos(turn) * radius, math.sin(turn) * radius
-    ring = {n: (float(p[0]), float(p[1])) for n, p in nx.circular_layout(names).items()} if names else {}
+    graph: nx.Graph[str] = nx.empty_graph(names)
+    ring = {n: (float(p[0]), float(p[1])) for n, p in nx.circular_layout(graph).items()}
     if len(names) == 1:  # networkx puts a single one in the middle
         ring = {names[0]: (1.0, 0.0)}
     return {n: (x * cos - y * sin, x * sin + y * cos) for n, (x, y) in ring.items()}
@@ -210,32 +212,25 @@ def _bundles(links: pd.DataFrame, ends: pd.DataFrame, places: dict[str, Place]) 
     """What is up, as bands between groups, as wide as there are many; within a group, as a ring around it."""
     group = dict(zip(ends["end"], ends["group"].astype("str"), strict=True))
     a, b = (links[c].astype("str").map(group).fillna("outside") for c in ("a", "b"))
-    pairs = pd.DataFrame({"a": a.where(a <= b, b), "b": b.where(a <= b, a)}).value_counts()
+    both = pd.DataFrame({"a": a.where(a <= b, b), "b": b.where(a <= b, a)})
+    pairs = both.groupby(["a", "b"]).size().reset_index(name="pairs")
     traces = []
-    most = int(pairs.max()) if len(pairs) else 1
+    most = int(pairs["pairs"].max()) if len(pairs) else 1
     centre = _centres(ends, places)
-    for (one, other), count in pairs.items():
+    for one, other, count in cells(pairs[pairs["a"] != pairs["b"]], "a", "b", "pairs"):
         (x0, y0), (x1, y1) = centre[one], centre[other]
-        text = f"{safe(one)} – {safe(other)}<br>{count:,} pairs are up" if one != other else ""
-        if one == other:
-            continue
-        line = {"color": "#c9cdd2", "width": 1 + 9 * count / most}
         traces.append(
             go.Scatter(
                 x=[_short(x0), _short((x0 + x1) / 2), _short(x1)],
                 y=[_short(y0), _short((y0 + y1) / 2), _short(y1)],
                 mode="lines",
-                line=line,
-                hovertext=text,
+                line={"color": BAND, "width": 1 + 9 * count / most},
+                hovertext=f"{safe(one)} – {safe(other)}<br>{count:,} pairs are up",
                 hovertemplate="%{hovertext}<extra></extra>",
                 showlegend=False,
             )
         )
-    inside = {str(k[0]): int(n) for k, n in pairs.items() if k[0] == k[1]}
-    if traces or inside:
-        total = f"{int(pairs.sum()):,}"
-        traces.append(_legend_line(f"up ({total})", "#c9cdd2", 6))
-    return traces
+    return [*traces, _legend_line(f"up ({pairs['pairs'].sum():,})", BAND, 6)] if len(pairs) else []
 
 
 def _legend_line(name: str, colour: str, width: float) -> Any:
@@ -299,7 +294,7 @@ def _dots(ends: pd.DataFrame, places: dict[str, Place]) -> list[Any]:
 
 
 def _sick(row: Any) -> bool:
-    return row.bird == "dead" or bool(row.sessions) and 2 * row.down >= row.sessions
+    return bool(row.bird == "dead" or (row.sessions and 2 * row.down >= row.sessions))
 
 
 def _names(ends: pd.DataFrame, places: dict[str, Place], grouped: bool) -> list[dict[str, Any]]:
@@ -352,7 +347,7 @@ def timeline(timeline: pd.DataFrame) -> Figure:
     """Spans of each session's states, the youngest change first (``bgp.timeline``)."""
     if not len(timeline):
         return message("Of no session it is known since when it is in its state.")
-    rows = timeline.astype({c: "str" for c in ("node", "peer", "state", "source", "protocol")})
+    rows = timeline.astype(dict.fromkeys(("node", "peer", "state", "source", "protocol"), "str"))
     last = rows.groupby(["node", "protocol"])["start"].max().sort_values(ascending=False)
     chosen = list(last.index[:MOST_SPANS])
     labels = {key: safe(f"{key[0]} → {_peer(rows, key)}") for key in chosen}
@@ -415,11 +410,14 @@ def _when(rows: pd.DataFrame, chosen: list[Any]) -> str:
         first = current["start"].max()
         return f"All sessions are up, the youngest since {first:%H:%M:%S} UTC"
     first = down["start"].min()
-    return f"{plural(len(down), 'end is', 'ends are')} down, the first since {first:%H:%M:%S} UTC ({listed(set(down['node']))})"
+    count = plural(len(down), "end is", "ends are")
+    return f"{count} down, the first since {first:%H:%M:%S} UTC ({listed(set(down['node']))})"
 
 
 def _time_note(last: pd.Series[Any], rows: pd.DataFrame) -> str:
     note = f"The {MOST_SPANS} with the youngest change of {len(last):,} are drawn. " if len(last) > MOST_SPANS else ""
     if not (rows["source"] == "log").any():
-        note += "Only the present state is drawn: no log of BIRD with times was seen; bgp.session_log counts what was before."
+        note += (
+            "Only the present state is drawn, as no log of BIRD with times was seen; bgp.session_log counts what was."
+        )
     return note

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from calicokit.bgp.joins import category
 from calicokit.bgp.words import meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
@@ -202,16 +203,12 @@ def _sources(
     shown = [f for f in (calicoctl.frames("calicoctl-node-status") if calicoctl else ()) if len(f)]
     if shown:
         rows = pd.concat(shown, ignore_index=True).rename(columns={"bgp": "family", "address": "peer_address"})
-        state = [i.split()[0] if isinstance(i, str) and i.strip() else None for i in rows["info"]]
-        yield _blank(rows.assign(bgp_state=state, last_error=_error_in(rows["info"])), "calicoctl")
+        words = [i.split(None, 1) if isinstance(i, str) else [] for i in rows["info"]]  # state and error in one column
+        rows["bgp_state"] = pd.Series([w[0] if w else None for w in words], dtype="str")
+        rows["last_error"] = pd.Series([w[1].strip() if len(w) > 1 else None for w in words], dtype="str")
+        yield _blank(rows, "calicoctl")
     if log is not None and len(log):
         yield _blank(_of_log(log), "log")
-
-
-def _error_in(info: pd.Series[str]) -> list[str | None]:
-    """calicoctl prints state and error in one column."""
-    parts = [i.split(None, 1) if isinstance(i, str) else [] for i in info]
-    return [p[1].strip() if len(p) > 1 else None for p in parts]
 
 
 def _of_log(log: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +217,8 @@ def _of_log(log: pd.DataFrame) -> pd.DataFrame:
     names = told["protocol"].astype("str")
     address = {n: peer_of(n)[1] for n in names.unique()}
     peer = names.map(address)
-    state = np.where(told["state"].isin(["up", "feed"]), "Established", None)
+    up = told["state"].isin(["up", "feed"])
+    state = pd.Series("Established", index=told.index).where(up)
     family = [6 if isinstance(a, str) and ":" in a else 4 for a in peer]
     return told.assign(peer_address=peer, bgp_state=state, family=family, since=None)
 
@@ -230,7 +228,7 @@ def _blank(rows: pd.DataFrame, source: str) -> pd.DataFrame:
     names = [n for n in SESSIONS.names if n not in ("means", "next", "up")]
     made = {n: rows[n] if n in rows else pd.Series([None] * len(rows), index=rows.index, dtype="object") for n in names}
     up = rows["bgp_state"].eq("Established").fillna(False)
-    return pd.DataFrame({**made, "up": up, "source": pd.Categorical.from_codes([0] * len(rows), [source])})
+    return pd.DataFrame({**made, "up": up, "source": category(np.zeros(len(rows)), [source])})
 
 
 def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None) -> pd.Series[Any]:
@@ -247,7 +245,8 @@ def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None)
         clock = clocks.get(names[code // size])
         known = clock if clock is not None and pd.notna(clock) else now
         found[code] = since(str(texts[which]), known) if which >= 0 else pd.NaT
-    made = pd.Series(pd.to_datetime(list(found.values()), utc=True), index=list(found)).astype("datetime64[ns, UTC]")
+    made = pd.Series(pd.to_datetime(pd.Series(list(found.values())), utc=True).to_list(), index=list(found))
+    made = made.astype("datetime64[ns, UTC]")
     return pd.Series(made.reindex(codes.to_numpy()).array, index=rows.index)
 
 

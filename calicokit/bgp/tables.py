@@ -1,7 +1,7 @@
 """What the resources say of BGP: nodes, BGPConfiguration and BGPPeers.
 
-Sources: libcalico-go/lib/backend/k8s/resources/node.go (with the Kubernetes datastore a node's BGP fields are annotations),
-syncersv1/updateprocessors/bgpnodeprocessor.go (what of them reaches confd), confd/pkg/backends/calico/client.go.
+Sources: libcalico-go/lib/backend/k8s/resources/node.go (with the Kubernetes datastore a node's BGP fields are
+annotations), syncersv1/updateprocessors/bgpnodeprocessor.go (what of them reaches confd), confd's client.go.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def timeline(
             state=["up" if u else "down" for u in known["up"]],
             what=known["last_error"].astype("str").where(known["last_error"].notna(), known["bgp_state"].astype("str")),
             start=known["since"],
-            end=pd.NaT if now is None else now,
+            end=pd.Series(now, index=known.index, dtype="datetime64[ns, UTC]"),
             source="since",
         )
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.bgp.joins import Codes, Words
+from calicokit.bgp.joins import Codes, Words, category
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -80,11 +80,11 @@ def links(compared: pd.DataFrame) -> pd.DataFrame:
     np.maximum.at(since, pair, compared["since"].dt.tz_localize(None).to_numpy("datetime64[ns]").view("int64"))
     names = pd.Index(["", *words.known], dtype="str")
     columns = {
-        "a": pd.Categorical.from_codes(keys // size, names),
-        "b": pd.Categorical.from_codes(keys % size, names),
+        "a": category(keys // size, names),
+        "b": category(keys % size, names),
         "internal": pd.array(internal[first], dtype="boolean"),
         "kind": compared["kind"].take(first).reset_index(drop=True),
-        "status": pd.Categorical.from_codes(worst, pd.Index(ORDER, dtype="str")),
+        "status": category(worst, ORDER),
         "cause": _with_none(causes, compared["cause"].cat.categories),
         "sessions": pd.array(np.bincount(pair, minlength=len(keys)), dtype="Int64"),
         "up": pd.array(np.bincount(pair, rank == ORDER.index("up"), len(keys)).astype("int64"), dtype="Int64"),
@@ -104,7 +104,7 @@ def _ranks(compared: pd.DataFrame) -> Codes:
     return np.where(gone, place["missing"], rank)
 
 
-def _said(compared: pd.DataFrame) -> pd.Categorical:
+def _said(compared: pd.DataFrame) -> pd.Categorical[Any]:
     """State and error in a few words; each pair of them is put together once."""
     state, error = compared["bgp_state"].astype("category"), compared["last_error"].astype("category")
     size = len(error.cat.categories) + 1
@@ -113,18 +113,18 @@ def _said(compared: pd.DataFrame) -> pd.Categorical:
     states, errors = ["", *state.cat.categories], ["", *error.cat.categories]
     texts = [", ".join(filter(None, (states[c // size], errors[c % size]))) for c in used.tolist()]
     every = list(dict.fromkeys(texts))
-    return pd.Categorical.from_codes(np.array([every.index(t) for t in texts])[places], pd.Index(every, dtype="str"))
+    return category(np.array([every.index(t) for t in texts])[places], every)
 
 
-def _of_end(said: pd.Categorical, pair: Codes, mine: Any, count: int) -> pd.Categorical:
+def _of_end(said: pd.Categorical[Any], pair: Codes, mine: Any, count: int) -> pd.Categorical[Any]:
     """What one end of each pair says; null where it has no row."""
     codes = np.full(count, -1, dtype="int64")
     codes[pair[mine]] = said.codes[mine]
-    return pd.Categorical.from_codes(codes, said.categories)
+    return category(codes, said.categories)
 
 
-def _with_none(codes: Codes, categories: pd.Index[Any]) -> pd.Categorical:
-    return pd.Categorical.from_codes(np.where(codes < len(categories), codes, -1), categories)
+def _with_none(codes: Codes, categories: pd.Index[Any]) -> pd.Categorical[Any]:
+    return category(np.where(codes < len(categories), codes, -1), categories)
 
 
 @table(ENDS, needs=("bgp.compared", "bgp.nodes"), wants=("bgp.birds", "bgp.expected"))

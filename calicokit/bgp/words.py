@@ -25,7 +25,7 @@ STATES = {
     "Established": Meaning("The session is up."),
     "Passive": Meaning(
         "This end waits for the other to connect, and nobody connects.",
-        "Look at the other end: does its BIRD run, does it have a session to this address, is TCP 179 open towards here?",
+        "Look at the other end: does its BIRD run, has it a session to this address, is TCP 179 open towards here?",
     ),
     "Connect": Meaning(
         "A connection was asked for and nothing answers: the packets are dropped, or the address is nobody's.",
@@ -141,7 +141,7 @@ def use(use: pd.DataFrame) -> str:
     if pd.isna(row["in_use"]):
         return f"Whether BGP is in use is not known: {row['why']}."
     if not row["in_use"]:
-        return f"BGP is not in use: {row['why']}.{ran} The rest of this page has nothing to show, and that is as it should be."
+        return f"BGP is not in use: {row['why']}.{ran} There is nothing else to see here."
     if pd.notna(row["needed"]) and bool(row["needed"]):
         return f"BGP is in use, and needed: {row['why']}.{ran}"
     return f"BGP runs although nothing needs it ({row['why']}).{ran}"
@@ -175,10 +175,11 @@ def expected(expected: pd.DataFrame) -> str:
     by_why = "; ".join(f"{number(n)} by {w}" for w, n in whys.head(3).items() if n)
     outside = int((~expected["internal"].astype(bool)).sum())
     waits = int(expected["passive"].sum())
+    ends = plural(len(expected), "end of a session is", "ends of sessions are")
+    waiting = first_upper(plural(waits, "end waits", "ends wait"))
     return (
-        f"{plural(len(expected), 'end of a session', 'ends of sessions')} on {plural(expected['node'].nunique(), 'node')} "
-        f"are asked for ({by_why}); {number(outside) if outside else 'none'} of them lead out of the cluster. {first_upper(plural(waits, 'end waits', 'ends wait'))} for the "
-        "other to connect."
+        f"{ends} asked for on {plural(expected['node'].nunique(), 'node')} ({by_why}); "
+        f"{number(outside) if outside else 'none'} of them lead out of the cluster. {waiting} for the other to connect."
     )
 
 
@@ -223,8 +224,8 @@ def differences(differences: pd.DataFrame, birds: pd.DataFrame) -> str:
     line = f" line {row['line']}" if pd.notna(row["line"]) else ""
     wants, has = (row[c] if isinstance(row[c], str) else "nothing" for c in ("expected", "found"))
     return (
-        f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} says {row['field']} "
-        f"{has}, the resources say {wants}."
+        f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} says "
+        f"{row['field']} {has}, the resources say {wants}."
     )
 
 

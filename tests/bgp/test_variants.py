@@ -27,7 +27,7 @@ def reflectors(*names: str, size: int = 4) -> Lab:
     return Lab(
         size=size,
         nodes=dict.fromkeys(names, RR),
-        labels=dict.fromkeys(names, {"rr": "true"}),
+        labels={n: {"rr": "true"} for n in names},
         config={"nodeToNodeMeshEnabled": False},
         peers=[bgp_peer("rr", nodeSelector="all()", peerSelector="rr == 'true'")],
     )
@@ -86,14 +86,14 @@ def test_a_dead_bird_is_named_and_its_sessions_hang_under_it(how: str) -> None:
         lab.kill("n3")
     elif how in ("refused", "no answer"):
         said = "Unable to connect to server control socket (/var/run/calico/bird.ctl): Connection refused"
-        lab.failed |= {w: (1, said) if how == "refused" else (124, "timed out after 120 s") for w in asked}
+        lab.failed |= dict.fromkeys(asked, (1, said) if how == "refused" else (124, "timed out after 120 s"))
     elif how == "log":
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
         lab.say("bird-log", "n3", "bird: device1: Initializing\nbird: Shutting down\nbird: Shutdown completed\n")
     else:
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
-        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to connect to "
-                "BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
+        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to connect "
+                "to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
     for other in ("n1", "n2"):
         lab.down(other, "n3", "Passive", "Received: Administrative shutdown")
     lab.down("n4", "n3", "Active", "Socket: Connection refused")
@@ -165,7 +165,7 @@ def test_confd_that_came_back_is_fine() -> None:
 
 
 def test_bird_refuses_what_confd_writes() -> None:
-    line = '2026-03-01 11:00:00.000 [ERROR][9] confd/resource.go 321: Error from checkcmd "bird -p -c /x/.bird.cfg1": "x"\n'
+    line = '2026-03-01 11:00:00.000 [ERROR][9] confd/resource.go 321: Error from checkcmd "bird -p -c /x": "no"\n'
     first = only(Lab().say("confd-log", "n2", line))
     assert (first.id, first.severity) == ("bgp-config-stale", "warning")
 

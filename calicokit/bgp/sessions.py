@@ -245,7 +245,7 @@ def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None)
         clock = clocks.get(names[code // size])
         known = clock if clock is not None and pd.notna(clock) else now
         found[code] = since(str(texts[which]), known) if which >= 0 else pd.NaT
-    made = pd.Series(pd.to_datetime(pd.Series(list(found.values())), utc=True).to_list(), index=list(found))
+    made = pd.to_datetime(pd.Series(list(found.values()), index=list(found), dtype="object"), utc=True)
     made = made.astype("datetime64[ns, UTC]")
     return pd.Series(made.reindex(codes.to_numpy()).array, index=rows.index)
 

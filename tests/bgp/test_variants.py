@@ -92,8 +92,8 @@ def test_a_dead_bird_is_named_and_its_sessions_hang_under_it(how: str) -> None:
         lab.say("bird-log", "n3", "bird: device1: Initializing\nbird: Shutting down\nbird: Shutdown completed\n")
     else:
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
-        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to connect "
-                "to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
+        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to "
+                "connect to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
     for other in ("n1", "n2"):
         lab.down(other, "n3", "Passive", "Received: Administrative shutdown")
     lab.down("n4", "n3", "Active", "Socket: Connection refused")

@@ -451,9 +451,14 @@ def session_log(use: pd.DataFrame, logs: Texts | None = None) -> pd.DataFrame:
 
 
 def _sessions_in(log: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    said = log[log["protocol"].notna() & log["peer"].notna() & (log["event"] != "route")]
+    begins = (log["protocol"] == "device1") & (log["message"] == "Initializing")
+    said = log[begins | (log["protocol"].notna() & log["peer"].notna() & (log["event"] != "route"))]
     found: dict[str, _Session] = {}
     for protocol, message, state, time, line in cells(said, "protocol", "message", "state", "time", "line"):
+        if protocol == "device1":  # another BIRD begins: what was up before went with the old one
+            for session in found.values():
+                session.is_up, session.state, session.on_purpose = False, None, True
+            continue
         known = state if isinstance(state, str) else None
         found.setdefault(protocol, _Session()).read(message, known, time, line)
     for name, session in found.items():

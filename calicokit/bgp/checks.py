@@ -34,7 +34,7 @@ SOURCES = {
 def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
-    reason = str(first["why"]) if bool(first["needed"]) else "BIRD ran on it before"
+    reason = str(first["why"]) if pd.notna(first["needed"]) and first["needed"] else "BIRD ran before"
     for row in records(birds[birds["state"] == "dead"]):
         yield finding(
             "bird-dead",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Want
-from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, nstat, status, syn_sent
+from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, bird_cfg, nstat, status, syn_sent
 from tests.fakes import NOW, pool
 
 RR = {"RouteReflectorClusterID": "224.0.0.1"}
@@ -68,8 +69,6 @@ def test_a_vxlan_cluster_without_bird_needs_none() -> None:
         b"BIRDv4 socket: dial unix /var/run/bird/bird.ctl: connect: no such file or directory\n"
         for n in lab.names
     }
-    from calicokit.cluster import Cluster
-
     findings = Cluster(source).check()
     assert [f.id for f in findings if f.severity != "info"] == []
     assert not {"bird-dead", "bgp-session-down", "bgp-config-stale"} & set(findings.blocked)
@@ -93,7 +92,7 @@ def test_a_dead_bird_is_named_and_its_sessions_hang_under_it(how: str) -> None:
     else:
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
         lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to "
-                "connect to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
+                "connect to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connection refused")  # fmt: skip
     for other in ("n1", "n2"):
         lab.down(other, "n3", "Passive", "Received: Administrative shutdown")
     lab.down("n4", "n3", "Active", "Socket: Connection refused")
@@ -175,8 +174,6 @@ def test_a_session_that_bird_does_not_have_is_a_stale_configuration() -> None:
     lab = Lab()
     own = lab.expected()
     short = own[(own["node"] == "n2") & (own["peer"] != "n4")]
-    from tests.bgp.made import bird_cfg
-
     lab.say("bird.cfg", "n2", bird_cfg(short, own)).state("n2", "n4", "").down("n4", "n2", "Connect")
     first = only(lab)
     assert (first.id, first.severity, first.subject) == ("bgp-config-stale", "critical", {"node": "n2"})
@@ -187,8 +184,6 @@ def test_a_session_that_bird_does_not_have_is_a_stale_configuration() -> None:
 def test_a_filter_written_by_hand_is_told() -> None:
     lab = Lab()
     own = lab.expected()
-    from tests.bgp.made import bird_cfg
-
     text = bird_cfg(own[own["node"] == "n3"], own).replace("import all;", "import none;", 1)
     first = only(lab.say("bird.cfg", "n3", text))
     assert (first.id, first.subject) == ("bgp-config-stale", {"node": "n3"})
@@ -366,6 +361,11 @@ def test_two_returns_collisions_and_refeeds_are_no_flapping() -> None:
     assert heads(Lab().say("bird-log", "n2", text)) == []
 
 
+def test_a_bird_that_was_started_anew_has_sessions_that_begin_not_flap() -> None:
+    text = ("bird: device1: Initializing\n" + CAME_UP.format(p="Mesh_10_0_0_1")) * 5
+    assert heads(Lab().say("bird-log", "n2", text)) == []
+
+
 def test_retries_of_a_session_that_never_came_up_are_no_flapping() -> None:
     lab = Lab().down("n2", "n1", "Idle", "BGP Error: Bad peer AS").down("n1", "n2", "Active", "Received: Bad peer AS")
     retry = "bird: {p}: Error: Bad peer AS: 64999\nbird: {p}: State changed to stop\nbird: {p}: State changed to down\n"
@@ -441,3 +441,14 @@ def test_a_log_that_has_no_word_of_a_session_leaves_it_unknown() -> None:
         lab.say("bird-log", name, "bird: Mesh_10_0_0_9 > added [best] 10.48.0.0/26 via 10.0.0.9 on eth0\n")
     assert heads(lab) == []
     assert set(lab.cluster().table("bgp.compared")["status"].astype("str")) == {"unknown"}
+
+
+def test_a_dead_bird_is_told_though_the_resources_are_not_known() -> None:
+    lab = Lab().say("bird-log", "n2", "bird: device1: Initializing\nbird: Shutdown completed\n")
+    lab.lose("n2", "birdcl-protocols", "birdcl-status", "ss-bgp")
+    source = lab.source()
+    for id_ in ("ippools", "bgppeers", "bgpconfigurations"):
+        del source.answers[Want(id_)]
+    findings = Cluster(source).check()
+    assert [f.id for f in findings if f.severity != "info"] == ["bird-dead"]
+    assert "bgp-session-down" in findings.blocked

@@ -77,10 +77,14 @@ def no_peers(
 @check(
     "bgp-config-stale",
     needs=("bgp.config_differences", "bgp.use"),
-    wants=("bgp.confd", "bgp.birds"),
+    wants=("bgp.confd", "bgp.birds", "bgp.compared"),
 )
 def config_stale(
-    differences: pd.DataFrame, use: pd.DataFrame, confd: pd.DataFrame | None = None, birds: pd.DataFrame | None = None
+    differences: pd.DataFrame,
+    use: pd.DataFrame,
+    confd: pd.DataFrame | None = None,
+    birds: pd.DataFrame | None = None,
+    compared: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
     """bird.cfg, or what BIRD runs, is not what the resources ask for; or confd is dead and it will not be for long."""
     if use["in_use"].eq(False).iloc[0]:
@@ -91,10 +95,11 @@ def config_stale(
     told = differences[~secret]
     for node, group in told.groupby("node"):
         yield _stale(str(node), group, logs.get(str(node)))
+    unsigned = set() if compared is None else _ends(compared[compared["cause"] == "md5"])
     runs = set() if birds is None else set(birds[birds["state"].isin(["answers", "dead"])]["node"])
     for node, log in logs.items():
         if log.state in ("ended", "failing") and node in runs and node not in set(told["node"]):
-            yield _dead_confd(node, log)
+            yield _dead_confd(node, log, node in unsigned)
 
 
 def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
@@ -135,14 +140,17 @@ def _said(row: Any) -> str:
     return f"{place} says {row.field}{about} {has}, the resources say {wants}{asks}"
 
 
-def _dead_confd(node: str, log: Any) -> Finding:
+def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
+    """Without a difference that can be seen; a password is never read, but its sessions tell that it differs."""
     ended = log.state == "ended"
+    rest = "bird.cfg is still as it should be, but no change reaches it"
+    if unsigned:
+        rest = "its sessions fail for their password, which is all of bird.cfg that cannot be compared"
     return finding(
         "bgp-config-stale",
-        severity="warning",
+        severity="" if unsigned else "warning",
         subject={"node": node},
-        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); bird.cfg is still "
-        "as it should be, but no change reaches it.",
+        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); {rest}.",
         remedy=f"Restart calico-node on {node}, and read confd's log.",
         evidence=[Rows.of("confd-log", "bgp.confd", [{"node": node}], node)],
     )
@@ -325,7 +333,7 @@ REASONS = {
     "config-stale": "its BIRD does not have these sessions; ",
     "peer-unknown": "the other end does not have these sessions; ",
     "disabled": "they are switched off in BIRD; ",
-    "wrong-address": "an address that Calico uses for a node is on none of its interfaces; ",
+    "wrong-address": "the address that Calico uses for a node is not one that its peers reach it at; ",
     "no-answer": "connections get no answer, and what the other end sees is not known; ",
     "graceful-restart": "a graceful restart is under way; ",
 }
@@ -454,6 +462,12 @@ def _pairs(rows: pd.DataFrame) -> Iterable[tuple[str, str]]:
     """Each pair of nodes once."""
     ends = rows[["node", "peer"]].astype("str").drop_duplicates()
     return sorted({(min(p), max(p)) for p in cells(ends, "node", "peer")})
+
+
+def _ends(rows: pd.DataFrame) -> set[str]:
+    """Nodes at either end."""
+    inside = rows[rows["internal"].astype(bool)]
+    return {*rows["node"].astype("str"), *inside["peer"].astype("str")}
 
 
 def _between(rows: pd.DataFrame, node: str, others: list[str]) -> pd.DataFrame:

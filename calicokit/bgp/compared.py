@@ -157,6 +157,13 @@ class _Seen:
         return {n for n, a in cells(known, "node", "address") if n in own and a not in own[n]}
 
 
+def elsewhere(nodes: pd.DataFrame) -> set[str]:
+    """Nodes whose BGP address is not one that Kubernetes reaches them at, where most nodes' addresses are."""
+    known = nodes[nodes["address"].notna() & nodes["kubernetes_addresses"].str.len().gt(0)]
+    odd = {n for n, a, own in cells(known, "node", "address", "kubernetes_addresses") if a not in own}
+    return odd if 2 * len(odd) < len(known) else set()
+
+
 class _Pairs:
     """The joins: each expected session with its real one, and with the same session seen from the other end."""
 
@@ -358,6 +365,7 @@ class _Down:
             ("md5", self.md5() & ~hold),
             ("wrong-address", self.own_says("Cannot assign requested") | self.homeless()),
             ("tcp-179-blocked", silent & walled | rejected & self.says("Connection refused", "No route to host")),
+            ("wrong-address", silent & self.either(elsewhere(self.pairs.nodes))),
             ("hold-timer-expired", hold),
             ("connection-refused", self.says("Connection refused")),
             ("no-route", self.says("No route to host", "unreachable") | self.unreachable()),

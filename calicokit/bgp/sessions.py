@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from calicokit.bgp.joins import category
-from calicokit.bgp.words import meaning
+from calicokit.bgp.words import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.parsers.bird import peer_of
@@ -218,7 +218,7 @@ def _of_log(log: pd.DataFrame) -> pd.DataFrame:
     address = {n: peer_of(n)[1] for n in names.unique()}
     peer = names.map(address)
     up = told["state"].isin(["up", "feed"])
-    state = pd.Series("Established", index=told.index).where(up)
+    state = pd.Series(NOT_UP, index=told.index).mask(up, "Established")
     family = [6 if isinstance(a, str) and ":" in a else 4 for a in peer]
     return told.assign(peer_address=peer, bgp_state=state, family=family, since=None)
 

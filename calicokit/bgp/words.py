@@ -21,6 +21,9 @@ class Meaning:
     next: str = ""
 
 
+NOT_UP = "not up"
+"""State of a session that only a log tells of, which does not say more."""
+
 STATES = {
     "Established": Meaning("The session is up."),
     "Passive": Meaning(
@@ -38,6 +41,9 @@ STATES = {
         "The other BIRD hangs, does not know this end, or packets of full size are lost (MTU).",
     ),
     "OpenConfirm": Meaning("OPENs were exchanged, the first KEEPALIVE is missing.", "Look at the other end's log."),
+    NOT_UP: Meaning(
+        "The session is not up; a log alone tells no more.", "Read the last error, and birdcl show protocols."
+    ),
     "Close": Meaning("The session is being closed."),
     "Down": Meaning("The session is switched off.", "birdcl enable NAME; read the last error, if there is one."),
 }

@@ -293,7 +293,34 @@ def test_an_address_that_is_on_no_interface_is_told() -> None:
             "    inet 192.168.9.3/24 scope global eth0\n       valid_lft forever preferred_lft forever\n")  # fmt: skip
     first = only(lab)
     assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
-    assert "on none of its interfaces" in first.cause
+    assert "not one that its peers reach it at" in first.cause
+
+
+def test_an_address_of_another_network_than_the_node_s_is_told() -> None:
+    """Autodetection took a second interface: the address is the node's, but nobody gets there."""
+    lab = Lab(nodes={"n3": {"IPv4Address": "192.168.9.3/24"}})
+    for other in ("n1", "n2", "n4"):
+        lab.down("n3", other, "Connect").down(other, "n3", "Passive")
+    first = only(lab)
+    assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
+    assert "not one that its peers reach it at" in first.cause
+
+
+def test_another_network_for_bgp_than_kubernetes_is_no_fault_by_itself() -> None:
+    lab = Lab(nodes={f"n{i}": {"IPv4Address": f"192.168.9.{i}/24"} for i in range(1, 5)})
+    assert heads(lab) == []
+    lab = Lab(nodes={"n3": {"IPv4Address": "192.168.9.3/24"}})
+    assert heads(lab) == []
+
+
+def test_a_password_edited_by_hand_hangs_under_the_confd_that_was_stopped() -> None:
+    lab = Lab(config={"nodeMeshPassword": {"secretKeyRef": {"name": "bgp", "key": "mesh"}}})
+    for other in ("n1", "n2", "n4"):
+        lab.down("n3", other, "Connect").down(other, "n3", "Passive").say("nstat", other, nstat(wrong=40))
+    lab.say("confd-log", "n3", "2026-03-01 11:00:00.000 [INFO][9] confd/run.go 112: Context cancelled, shutting down\n")
+    first = only(lab)
+    assert (first.id, first.severity, first.subject) == ("bgp-config-stale", "critical", {"node": "n3"})
+    assert {f.id for f in lab.loud() if f.explained_by} == {"bgp-password-mismatch", "bgp-session-down"}
 
 
 def test_a_node_that_did_not_answer_is_not_called_dead() -> None:

@@ -127,7 +127,7 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
 
 def _said(row: Any) -> str:
     """One difference in words."""
-    line = "" if pd.isna(row.line) else f" line {row.line}"
+    line = "" if pd.isna(row.line) else f" (the block from line {row.line})"
     place = f"bird.cfg{line}" if row.where == "bird.cfg" else "the running BIRD"
     asks = f" (asked for by {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":

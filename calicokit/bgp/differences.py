@@ -23,7 +23,7 @@ DIFFERENCES = Schema(
         Column("expected", "str", "what the resources ask for; null for nothing"),
         Column("found", "str", "what is there; null for nothing"),
         Column("where", "str", "bird.cfg, or bird: what BIRD runs"),
-        Column("line", "int", "line in bird.cfg"),
+        Column("line", "int", "line in bird.cfg at which its block begins"),
         Column("peer", "str", "the other end of the session"),
         Column("why", "str", "the resource that asks for it"),
         Column("evidence", "str", "where this was read"),

@@ -18,8 +18,7 @@ from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
     "bgp.sessions",
-    "BGP sessions as they are, and what their state means. Of each node the best source there is: birdcl, else its "
-    "CalicoNodeStatus, else calicoctl node status, else BIRD's log.",
+    "BGP sessions as they are, and what their state means.",
     (
         Column("node", "category", "node"),
         Column("protocol", "category", "name of the session; null where the source does not tell"),
@@ -38,7 +37,9 @@ SESSIONS = Schema(
         Column("restarting", "bool", "the other end is in a graceful restart"),
         Column("means", "category", "what its state and error mean"),
         Column("next", "category", "what to try next"),
-        Column("source", "category", "birdcl, CalicoNodeStatus, calicoctl or log"),
+        Column(
+            "source", "category", "the best that the node has: birdcl, else CalicoNodeStatus, else calicoctl, else log"
+        ),
         Column("evidence", "category", "where this was read"),
     ),
     key=("node", "protocol", "family", "peer_address"),

@@ -227,7 +227,7 @@ def differences(differences: pd.DataFrame, birds: pd.DataFrame) -> str:
         return "bird.cfg and what BIRD runs are what the resources ask for, on every node that was seen."
     nodes = differences["node"].unique()
     row = differences.iloc[0]
-    line = f" line {row['line']}" if pd.notna(row["line"]) else ""
+    line = f" (the block from line {row['line']})" if pd.notna(row["line"]) else ""
     wants, has = (row[c] if isinstance(row[c], str) else "nothing" for c in ("expected", "found"))
     return (
         f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} says "

@@ -407,8 +407,8 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
             )
 
 
-@check("bgp-external-peer-down", needs=("bgp.compared",), wants=("bgp.config_differences",))
-def external_peer_down(compared: pd.DataFrame, _differences: pd.DataFrame | None = None) -> Iterator[Finding]:
+@check("bgp-external-peer-down", needs=("bgp.compared",))
+def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
     """A router outside the cluster that nodes should peer with and do not."""
     rows = compared[
         ~compared["internal"].astype(bool)
@@ -528,7 +528,7 @@ def _no_bird(cause: Finding, effect: Finding) -> bool:
 @explains("bgp-config-stale", "bgp-as-mismatch")
 def _edited_as(cause: Finding, effect: Finding) -> bool:
     """The stale node is the one that the others disagree with, or the only one that disagrees."""
-    return cause.severity == "critical" and _concerns(cause, effect, {effect.subject["peer"]}, effect.subject["nodes"])
+    return cause.severity == "critical" and _concerns(cause, effect.subject["peer"], effect.subject["nodes"])
 
 
 @explains("bgp-config-stale", "bgp-password-mismatch")
@@ -540,11 +540,7 @@ def _edited_password(cause: Finding, effect: Finding) -> bool:
 def _edited_session(cause: Finding, effect: Finding) -> bool:
     """What the stale node does not have, or has otherwise; a dead BIRD or a closed port is no matter of the file."""
     known = effect.subject["why"] in (UNKNOWN, "md5", "connection-refused")
-    return (
-        cause.severity == "critical"
-        and known
-        and _concerns(cause, effect, {effect.subject["node"]}, effect.subject["peers"])
-    )
+    return cause.severity == "critical" and known and _concerns(cause, effect.subject["node"], effect.subject["peers"])
 
 
 @explains("bgp-config-stale", "bgp-external-peer-down")
@@ -552,9 +548,9 @@ def _edited_external(cause: Finding, effect: Finding) -> bool:
     return cause.severity == "critical" and list(effect.subject["nodes"]) == [cause.subject["node"]]
 
 
-def _concerns(cause: Finding, _effect: Finding, center: set[str], others: list[str]) -> bool:
+def _concerns(cause: Finding, center: str, others: list[str]) -> bool:
     node = cause.subject["node"]
-    return node in center or list(others) == [node]
+    return bool(node == center or list(others) == [node])
 
 
 @explains("bgp-password-mismatch", "bgp-session-down")

@@ -52,7 +52,7 @@ _NAMED = re.compile(r"(?:Mesh|Node|Global|Local_Workload)_")
 @table(
     DIFFERENCES,
     needs=("bgp.expected", "bgp.nodes", "bgp.configuration"),
-    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "bgpfilters", "@now"),
+    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "@now"),
 )
 def config_differences(
     expected: pd.DataFrame,
@@ -61,7 +61,6 @@ def config_differences(
     configured: pd.DataFrame | None = None,
     settings: pd.DataFrame | None = None,
     protocols: pd.DataFrame | None = None,
-    filters: Any = None,
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row for each difference; see :data:`DIFFERENCES`. Sessions with nodes of the last seconds do not count."""

@@ -39,7 +39,7 @@ Step = tuple[str, str, str, str]
 @table(
     STEPS,
     needs=("bgp.links", "bgp.compared", "bgp.configuration", "bgp.birds"),
-    wants=("bgp.sessions", "bgp.sockets", "bgp.firewall", "bgp.session_log", "bgp.expected"),
+    wants=("bgp.sessions", "bgp.sockets", "bgp.firewall", "bgp.session_log"),
 )
 def steps(
     links: pd.DataFrame,
@@ -50,12 +50,11 @@ def steps(
     sockets: pd.DataFrame | None = None,
     firewall: pd.DataFrame | None = None,
     log: pd.DataFrame | None = None,
-    expected: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Six rows for each pair; see :data:`STEPS`."""
     odd = links[~links["status"].isin(SURE)]
     chosen = (odd if len(odd) else links.head(1)).head(MOST_PAIRS)
-    path = _Path(compared, configuration, birds, sessions, sockets, firewall, log, expected)
+    path = _Path(compared, configuration, birds, sessions, sockets, firewall, log)
     return STEPS.frame([row for link in records(chosen) for row in path.walk(link)])
 
 
@@ -69,12 +68,10 @@ class _Path:
         sockets: pd.DataFrame | None,
         firewall: pd.DataFrame | None,
         log: pd.DataFrame | None,
-        expected: pd.DataFrame | None,
     ) -> None:
         self.compared, self.mesh = compared, bool(configuration["mesh"].iloc[0])
         self.birds = {} if birds is None else {r.node: r for r in records(birds)}
         self.sessions, self.sockets, self.firewall, self.log = sessions, sockets, firewall, log
-        self.expected = expected
 
     def walk(self, link: Any) -> Iterator[dict[str, Any]]:
         """The steps in the guide's order; what each found is carried on to the next."""

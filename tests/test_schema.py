@@ -44,6 +44,8 @@ def test_every_table_of_an_empty_cluster_fits_its_schema() -> None:
             "health.install",
             "ipam.config",
             "ipam.check_report",
+            "bgp.configuration",
+            "bgp.use",
         )
 
 
@@ -66,7 +68,8 @@ def test_the_same_name_is_the_same_kind_everywhere() -> None:
         if name.startswith("output.nft"):
             continue  # a handle is a number in nftables' own words
         for column in spec.schema.columns:
-            kinds_of.setdefault(column.name, set()).add(column.kind)
+            kind = "str" if column.kind == "category" else column.kind  # the same text, and it joins as such
+            kinds_of.setdefault(column.name, set()).add(kind)
     joined = ("node", "namespace", "pod", "pool", "block", "address", "handle", "owner", "version")
     assert {n: k for n, k in kinds_of.items() if n in joined and len(k) > 1 and n != "version"} == {}
 

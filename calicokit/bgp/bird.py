@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from calicokit.bgp.joins import category
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.net import canonical_address
-from calicokit.registry import table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells, records
 
 NODE = Column("node", "category", "node on which it was seen")
@@ -269,7 +270,7 @@ def _together(schema: Schema, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     if not parts[schema.names[0]]:
         return schema.frame()
     made = {
-        name: pd.Categorical.from_codes(np.concatenate(found), pd.Index(list(known[name]), dtype="str"))
+        name: category(np.concatenate(found), list(known[name]))
         if name in known
         else pd.concat(found, ignore_index=True)
         for name, found in parts.items()
@@ -336,7 +337,9 @@ def _configured(file: pd.DataFrame, filters: dict[str, pd.DataFrame]) -> pd.Data
     names |= {"rr_cluster_id": "cluster_id", "password_set": "password", "graceful_restart_time": "restart_time"}
     keep, self_ = own["next_hop_keep"].fillna(False), own["next_hop_self"].fillna(False)
     own = own.assign(
-        next_hop=["Keep" if k else "Self" if s else None for k, s in zip(keep, self_, strict=True)],
+        next_hop=pd.array(
+            ["Keep" if k else "Self" if s else None for k, s in zip(keep, self_, strict=True)], dtype="str"
+        ),
         ttl=own["multihop_ttl"].where(own["ttl_security"].fillna(False).astype(bool)),
         import_filter=[bodies.get((p, "import"), f) for p, f in cells(own, "protocol", "import_filter")],
         export_filter=[bodies.get((p, "export"), f) for p, f in cells(own, "protocol", "export_filter")],
@@ -436,17 +439,26 @@ _STRANGER = re.compile(r"Unexpected connect from unknown address (\S+?)(?:%\S+)?
 _ABOUT = re.compile(r"(?:Adding|Removing|Restarting) ")
 
 
-@table(SESSION_LOG, needs=("bird-log",))
-def session_log(logs: Texts) -> pd.DataFrame:
-    """One row for each node and session in the logs; see :data:`SESSION_LOG`."""
+@table(SESSION_LOG, needs=("bgp.use",), wants=("bird-log",))
+def session_log(use: pd.DataFrame, logs: Texts | None = None) -> pd.DataFrame:
+    """One row for each node and session in the logs; see :data:`SESSION_LOG`. None where BGP is not in use."""
+    if logs is None:
+        if use["in_use"].eq(False).fillna(False).iloc[0]:
+            return SESSION_LOG.frame()
+        raise UnseenError("no log of BIRD was seen")
     rows = [row for log in logs.frames("bird-log") for row in _sessions_in(log)]
     return SESSION_LOG.frame(rows)
 
 
 def _sessions_in(log: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    said = log[log["protocol"].notna() & log["peer"].notna() & (log["event"] != "route")]
+    begins = (log["protocol"] == "device1") & (log["message"] == "Initializing")
+    said = log[begins | (log["protocol"].notna() & log["peer"].notna() & (log["event"] != "route"))]
     found: dict[str, _Session] = {}
     for protocol, message, state, time, line in cells(said, "protocol", "message", "state", "time", "line"):
+        if protocol == "device1":  # another BIRD begins: what was up before went with the old one
+            for session in found.values():
+                session.is_up, session.state, session.on_purpose = False, None, True
+            continue
         known = state if isinstance(state, str) else None
         found.setdefault(protocol, _Session()).read(message, known, time, line)
     for name, session in found.items():

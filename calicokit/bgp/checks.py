@@ -1,7 +1,7 @@
 """Checks of BGP's sessions. What each finding is called and how loud it is stands in diagnosis/findings.toml.
 
-They are registered from cause to effect: a dead BIRD, a configuration that asks for nothing, one that is stale; then what
-the ends disagree on; then the sessions.
+They are registered from cause to effect: a dead BIRD, a configuration that asks for nothing, one that is stale; then
+what the ends disagree on; then the sessions.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ SOURCES = {
 def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
-    reason = str(first["why"]) if bool(first["needed"]) else "BIRD ran on it before"
+    reason = str(first["why"]) if pd.notna(first["needed"]) and first["needed"] else "BIRD ran before"
     for row in records(birds[birds["state"] == "dead"]):
         yield finding(
             "bird-dead",
             subject={"node": row.node},
             cause=f"BIRD on {row.node} is dead: {row.why}. BGP is in use ({reason}).",
             remedy=f"Look at calico-node on {row.node}: its log (bird: …), `sv status bird`, and whether "
-            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Its routes in the kernel stay meanwhile "
-            "and grow old; other nodes drop theirs to it.",
+            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Its routes in the kernel stay and grow "
+            "old meanwhile; other nodes drop theirs to it.",
             evidence=[Rows.of(row.evidence_id, "bgp.birds", [{"node": row.node}], row.node)],
         )
 
@@ -77,10 +77,14 @@ def no_peers(
 @check(
     "bgp-config-stale",
     needs=("bgp.config_differences", "bgp.use"),
-    wants=("bgp.confd", "bgp.birds"),
+    wants=("bgp.confd", "bgp.birds", "bgp.compared"),
 )
 def config_stale(
-    differences: pd.DataFrame, use: pd.DataFrame, confd: pd.DataFrame | None = None, birds: pd.DataFrame | None = None
+    differences: pd.DataFrame,
+    use: pd.DataFrame,
+    confd: pd.DataFrame | None = None,
+    birds: pd.DataFrame | None = None,
+    compared: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
     """bird.cfg, or what BIRD runs, is not what the resources ask for; or confd is dead and it will not be for long."""
     if use["in_use"].eq(False).iloc[0]:
@@ -91,10 +95,11 @@ def config_stale(
     told = differences[~secret]
     for node, group in told.groupby("node"):
         yield _stale(str(node), group, logs.get(str(node)))
+    unsigned = set() if compared is None else _ends(compared[compared["cause"] == "md5"])
     runs = set() if birds is None else set(birds[birds["state"].isin(["answers", "dead"])]["node"])
     for node, log in logs.items():
         if log.state in ("ended", "failing") and node in runs and node not in set(told["node"]):
-            yield _dead_confd(node, log)
+            yield _dead_confd(node, log, node in unsigned)
 
 
 def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
@@ -122,26 +127,30 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
 
 def _said(row: Any) -> str:
     """One difference in words."""
-    line = "" if pd.isna(row.line) else f" line {row.line}"
+    line = "" if pd.isna(row.line) else f" (the block from line {row.line})"
     place = f"bird.cfg{line}" if row.where == "bird.cfg" else "the running BIRD"
     asks = f" (asked for by {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":
         lacks = isinstance(row.expected, str)
-        return f"{place} {'lacks' if lacks else 'has'} the session {row.protocol}{asks if lacks else ', which nothing asks for'}"
+        about = asks if lacks else ", which nothing asks for"
+        return f"{place} {'lacks' if lacks else 'has'} the session {row.protocol}{about}"
     about = f" of {row.protocol}" if isinstance(row.protocol, str) else ""
     wants = row.expected if isinstance(row.expected, str) else "nothing"
     has = row.found if isinstance(row.found, str) else "nothing"
     return f"{place} says {row.field}{about} {has}, the resources say {wants}{asks}"
 
 
-def _dead_confd(node: str, log: Any) -> Finding:
+def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
+    """Without a difference that can be seen; a password is never read, but its sessions tell that it differs."""
     ended = log.state == "ended"
+    rest = "bird.cfg is still as it should be, but no change reaches it"
+    if unsigned:
+        rest = "its sessions fail for their password, which is all of bird.cfg that cannot be compared"
     return finding(
         "bgp-config-stale",
-        severity="warning",
+        severity="" if unsigned else "warning",
         subject={"node": node},
-        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); bird.cfg is still as "
-        "it should be, but no change reaches it.",
+        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); {rest}.",
         remedy=f"Restart calico-node on {node}, and read confd's log.",
         evidence=[Rows.of("confd-log", "bgp.confd", [{"node": node}], node)],
     )
@@ -163,9 +172,12 @@ def as_mismatch(
     for peer, group in outside.groupby("peer", observed=True):
         yield _as_finding(str(peer), sorted(group["node"].astype("str")), group, log)
     inside = rows[rows["internal"].astype(bool)]
-    edited = [] if differences is None else differences[differences["field"].isin(["local_as", "peer_as"])]["node"]
-    own = [] if nodes is None else nodes[nodes["own_as"].notna()]["node"]
-    for node, others in stars(_pairs(inside), suspects=[*edited, *edited, *own])[:MOST]:
+    suspects: list[str] = []
+    if differences is not None:
+        suspects += [*differences[differences["field"].isin(["local_as", "peer_as"])]["node"]] * 2
+    if nodes is not None:
+        suspects += [*nodes[nodes["own_as"].notna()]["node"]]
+    for node, others in stars(_pairs(inside), suspects=suspects)[:MOST]:
         yield _as_finding(node, others, _between(inside, node, others), log)
 
 
@@ -180,8 +192,8 @@ def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFra
         "bgp-as-mismatch",
         subject={"peer": peer, "nodes": nodes},
         cause=f"{peer} and {listed(nodes)} disagree on AS numbers: {_worst(rows)}.{seen}",
-        remedy="Make both ends agree: asNumber of the BGPPeer (with a router outside), of BGPConfiguration default, or of "
-        "the node (annotation projectcalico.org/ASNumber).",
+        remedy="Make both ends agree: asNumber of the BGPPeer (with a router outside), of BGPConfiguration default, or "
+        "of the node (annotation projectcalico.org/ASNumber).",
         evidence=[*_evidence(rows), *_logged(rows, log)],
         about={peer, *nodes},
     )
@@ -207,8 +219,8 @@ def password_mismatch(
             subject={"node": node, "peer": peer},
             cause=f"{node} and {peer} disagree on the TCP MD5 password: no connection gets through ({_worst(mine)})"
             f"{counts}.",
-            remedy="Compare the Secret that password.secretKeyRef (BGPPeer) or nodeMeshPassword (BGPConfiguration) names "
-            "with the other end's password, and see in confd's log that it could be read.",
+            remedy="Compare the Secret that password.secretKeyRef (BGPPeer) or nodeMeshPassword (BGPConfiguration) "
+            "names with the other end's password, and see in confd's log that it could be read.",
             evidence=[*_evidence(mine), *([] if md5 is None else [_counters(md5, node, peer)])],
             about={node, peer},
         )
@@ -247,13 +259,13 @@ REMEDIES = {
     "peer-dead": "See bird-dead: the sessions come back with BIRD.",
     "port-in-use": "Find what else has BIRD's port (`ss -tlnp 'sport = :179'`), stop it, and restart BIRD there.",
     "md5": "See bgp-password-mismatch.",
-    "tcp-179-blocked": "Open TCP 179 between all nodes, towards the listening node and from it: `iptables-save | grep 179`, "
+    "tcp-179-blocked": "Open TCP 179 between all nodes, towards the listening node and from it: `iptables-save`, "
     "`nft list ruleset`, security groups and network policies on hosts.",
-    "connection-refused": "See on which port and address the other end's BIRD listens (listenPort, bindMode), and look for "
-    "a rule that rejects.",
+    "connection-refused": "See on which port and address the other end's BIRD listens (listenPort, bindMode), and "
+    "look for a rule that rejects.",
     "no-route": "`ip route get` and `ip neigh` of the other end's address; see that both nodes' addresses are right.",
-    "hold-timer-expired": "Look for loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, counters "
-    "of the interfaces.",
+    "hold-timer-expired": "Look for loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, "
+    "counters of the interfaces.",
     UNKNOWN: "Read both ends' BIRD logs around the time of the change, and `birdcl show protocols all`.",
 }
 
@@ -279,7 +291,7 @@ def session_down(
     if not len(rows):
         return
     dead = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
-    taken = {n for n in _no_port(rows, log)}
+    taken = set(_no_port(rows, log))
     walled = [] if firewall is None else list(firewall["node"])
     asked = rows[rows["bgp_state"] == "Connect"]["peer"].astype("str").tolist()
     missing = rows[rows["cause"] == "config-stale"]["node"].astype("str").tolist()
@@ -321,7 +333,7 @@ REASONS = {
     "config-stale": "its BIRD does not have these sessions; ",
     "peer-unknown": "the other end does not have these sessions; ",
     "disabled": "they are switched off in BIRD; ",
-    "wrong-address": "an address that Calico uses for a node is on none of its interfaces; ",
+    "wrong-address": "the address that Calico uses for a node is not one that its peers reach it at; ",
     "no-answer": "connections get no answer, and what the other end sees is not known; ",
     "graceful-restart": "a graceful restart is under way; ",
 }
@@ -395,8 +407,8 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
             )
 
 
-@check("bgp-external-peer-down", needs=("bgp.compared",), wants=("bgp.config_differences",))
-def external_peer_down(compared: pd.DataFrame, _differences: pd.DataFrame | None = None) -> Iterator[Finding]:
+@check("bgp-external-peer-down", needs=("bgp.compared",))
+def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
     """A router outside the cluster that nodes should peer with and do not."""
     rows = compared[
         ~compared["internal"].astype(bool)
@@ -435,8 +447,8 @@ def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Fi
     yield finding(
         "rr-not-redundant",
         subject={"nodes": reflectors},
-        cause=f"{reflector} is the only route reflector of {plural(len(served), 'node')} ({listed(served)}): without it "
-        "they lose the routes to each other.",
+        cause=f"{reflector} is the only route reflector of {plural(len(served), 'node')} ({listed(served)}): without "
+        "it they lose the routes to each other.",
         remedy="Make a second node a route reflector: the same cluster id (annotation "
         "projectcalico.org/RouteReflectorClusterID), and the label that the BGPPeer's peerSelector asks for.",
         evidence=[Rows.of("nodes", "bgp.nodes", [{"node": reflector}])],
@@ -450,6 +462,12 @@ def _pairs(rows: pd.DataFrame) -> Iterable[tuple[str, str]]:
     """Each pair of nodes once."""
     ends = rows[["node", "peer"]].astype("str").drop_duplicates()
     return sorted({(min(p), max(p)) for p in cells(ends, "node", "peer")})
+
+
+def _ends(rows: pd.DataFrame) -> set[str]:
+    """Nodes at either end."""
+    inside = rows[rows["internal"].astype(bool)]
+    return {*rows["node"].astype("str"), *inside["peer"].astype("str")}
 
 
 def _between(rows: pd.DataFrame, node: str, others: list[str]) -> pd.DataFrame:
@@ -510,7 +528,7 @@ def _no_bird(cause: Finding, effect: Finding) -> bool:
 @explains("bgp-config-stale", "bgp-as-mismatch")
 def _edited_as(cause: Finding, effect: Finding) -> bool:
     """The stale node is the one that the others disagree with, or the only one that disagrees."""
-    return cause.severity == "critical" and _concerns(cause, effect, {effect.subject["peer"]}, effect.subject["nodes"])
+    return cause.severity == "critical" and _concerns(cause, effect.subject["peer"], effect.subject["nodes"])
 
 
 @explains("bgp-config-stale", "bgp-password-mismatch")
@@ -522,11 +540,7 @@ def _edited_password(cause: Finding, effect: Finding) -> bool:
 def _edited_session(cause: Finding, effect: Finding) -> bool:
     """What the stale node does not have, or has otherwise; a dead BIRD or a closed port is no matter of the file."""
     known = effect.subject["why"] in (UNKNOWN, "md5", "connection-refused")
-    return (
-        cause.severity == "critical"
-        and known
-        and _concerns(cause, effect, {effect.subject["node"]}, effect.subject["peers"])
-    )
+    return cause.severity == "critical" and known and _concerns(cause, effect.subject["node"], effect.subject["peers"])
 
 
 @explains("bgp-config-stale", "bgp-external-peer-down")
@@ -534,9 +548,9 @@ def _edited_external(cause: Finding, effect: Finding) -> bool:
     return cause.severity == "critical" and list(effect.subject["nodes"]) == [cause.subject["node"]]
 
 
-def _concerns(cause: Finding, _effect: Finding, center: set[str], others: list[str]) -> bool:
+def _concerns(cause: Finding, center: str, others: list[str]) -> bool:
     node = cause.subject["node"]
-    return node in center or list(others) == [node]
+    return bool(node == center or list(others) == [node])
 
 
 @explains("bgp-password-mismatch", "bgp-session-down")

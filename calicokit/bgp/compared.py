@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from calicokit.bgp.bird import SESSION_LOG
-from calicokit.bgp.joins import Codes, Mask, Words, lookup, picked, taken, times
+from calicokit.bgp.joins import Codes, Mask, Words, category, lookup, picked, taken, times
+from calicokit.parsers.bird import peer_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -26,7 +27,7 @@ STARTING = pd.Timedelta(seconds=30)
 
 COMPARED = Schema(
     "bgp.compared",
-    "Each direction of each session: how it should be, how it is, and why it is not.",
+    "Each direction of each session: how it should be, how it is, and why it is not. Those that are not up come first.",
     (
         Column("node", "category", "node whose side this is"),
         Column("protocol", "category", "name of the session"),
@@ -116,7 +117,8 @@ class _Seen:
         """Nodes whose BIRD cannot listen: its log says so since its start, or another process has the port."""
         taken = self.birds["listening"].eq(True) & self.birds["listener"].notna()
         other = self.birds[taken.fillna(False) & ~self.birds["listener"].fillna("").str.startswith("bird")]
-        logged = [] if self.daemon_log is None else self.daemon_log[self.daemon_log["no_socket"].notna()]["node"]
+        log = self.daemon_log
+        logged = set() if log is None else set(log[log["no_socket"].notna()]["node"])
         return {*other["node"], *logged}
 
     def unsigned(self) -> set[str]:
@@ -153,6 +155,13 @@ class _Seen:
         own = {n: set(g) for n, g in self.addresses.groupby("node")["address"]}
         known = nodes[nodes["address"].notna()]
         return {n for n, a in cells(known, "node", "address") if n in own and a not in own[n]}
+
+
+def elsewhere(nodes: pd.DataFrame) -> set[str]:
+    """Nodes whose BGP address is not one that Kubernetes reaches them at, where most nodes' addresses are."""
+    known = nodes[nodes["address"].notna() & nodes["kubernetes_addresses"].str.len().gt(0)]
+    odd = {n for n, a, own in cells(known, "node", "address", "kubernetes_addresses") if a not in own}
+    return odd if 2 * len(odd) < len(known) else set()
 
 
 class _Pairs:
@@ -210,8 +219,8 @@ class _Pairs:
         expected, sessions = self.expected, self.sessions
         up = taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.real, False)
         other_up = taken(sessions["up"].fillna(False).to_numpy(dtype=bool), self.other, False)
-        own_seen = self.of_family(self.node, self.heard(4)) | self.dead(self.node, seen)
-        other_seen = self.of_family(self.peer, self.heard(4)) | self.dead(self.peer, seen)
+        own_seen = self.shown(self.node) | self.dead(self.node, seen)
+        other_seen = self.shown(self.peer) | self.dead(self.peer, seen)
         status = self.status(up, other_up, own_seen, other_seen, seen)
         wrong_as = self.wrong_as()
         cause = np.full(len(expected), -1, dtype="int64")
@@ -221,8 +230,8 @@ class _Pairs:
         columns = {
             **{c: expected[c] for c in ("node", "protocol", "kind", "family", "peer", "internal", "peer_address")},
             "expected": pd.array(np.ones(len(expected), dtype=bool), dtype="boolean"),
-            "status": pd.Categorical.from_codes(status, list(STATUSES)),
-            "cause": pd.Categorical.from_codes(cause, list(CAUSES)),
+            "status": category(status, STATUSES),
+            "cause": category(cause, CAUSES),
             "bgp_state": picked(sessions["bgp_state"], self.real),
             "last_error": picked(sessions["last_error"], self.real),
             "other_state": picked(sessions["bgp_state"], self.other),
@@ -233,36 +242,30 @@ class _Pairs:
             "source": picked(sessions["source"], self.real),
             "why": expected["why"],
         }
-        return COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
+        made = COMPARED.check(pd.DataFrame(columns, columns=pd.Index(COMPARED.names)))
+        fine = status == STATUSES.index("up")
+        return made if fine.all() else made.take(np.argsort(fine, kind="stable")).reset_index(drop=True)
 
-    def heard(self, family: int, *but: str) -> set[str]:
-        """Nodes whose sessions of a family some source shows, other than these."""
+    def shown(self, ends: Codes, *but: str) -> Mask:
+        """Which ends' sessions some source shows, other than these; IPv6 ones are another daemon's than birdcl's."""
         rows = self.sessions[~self.sessions["source"].isin(but)] if but else self.sessions
-        return (
-            set(rows[rows["family"] == family]["node"].unique().tolist()) if family == 6 else set(rows["node"].unique())
-        )
-
-    def of_family(self, ends: Codes, four: set[str], *but: str) -> Mask:
-        """Which ends are among these nodes; IPv6 sessions are another daemon's, of which birdcl says nothing."""
-        found = np.isin(ends, self.words.members(four))
-        return (
-            np.where(self.six, np.isin(ends, self.words.members(self.heard(6, *but))), found)
-            if self.six.any()
-            else found
-        )
+        found = np.isin(ends, self.words.members(set(rows["node"].unique().tolist())))
+        if self.six.any():
+            six = self.words.members(set(rows[rows["family"] == 6]["node"].unique().tolist()))
+            found = np.where(self.six, np.isin(ends, six), found)
+        return np.asarray(found, dtype=bool)
 
     def dead(self, ends: Codes, seen: _Seen) -> Mask:
-        return np.isin(ends, self.words.members(seen.dead())) & ~self.six
+        return np.asarray(np.isin(ends, self.words.members(seen.dead())) & ~self.six, dtype=bool)
 
     def status(self, up: Mask, other_up: Mask, own_seen: Mask, other_seen: Mask, seen: _Seen) -> Codes:
         young = self.words.members(seen.young())
-        complete = self.heard(4, "log")
-        missing = (self.real < 0) & ~self.of_family(self.node, complete, "log")
+        missing = (self.real < 0) & ~self.shown(self.node, "log")  # a log need not speak of every session
         own_dead = self.dead(self.node, seen)
         unknown = (~own_seen | missing) & ~own_dead
         internal = self.expected["internal"].to_numpy(dtype=bool)
         # Where the other end has no session at all, or says that it is not up, this end's word is old.
-        listed = self.of_family(self.peer, complete, "log")
+        listed = self.shown(self.peer, "log")
         told = internal & other_seen & (self.dead(self.peer, seen) | (self.other >= 0) | listed)
         returns = taken(self.log["returns"].to_numpy("int64"), self.logged, 0)
         fresh = np.isin(self.node, young) | np.isin(self.peer, young)
@@ -292,11 +295,11 @@ class _Pairs:
         rows = rows[rows["source"] != "log"]  # a log also tells of sessions that were taken out
         where = {a: n for column in ("address", "address6") for a, n in cells(self.nodes, column, "node")}
         peers = [where.get(a, a) for a in rows["peer_address"]]
-        kinds = [str(p).rsplit("_", 4)[0] if isinstance(p, str) else None for p in rows["protocol"]]
+        kinds = [peer_of(p)[0] if isinstance(p, str) else None for p in rows["protocol"]]
         return COMPARED.take(
             rows.assign(
                 peer=peers,
-                kind=[k if k in ("Mesh", "Global", "Node", "Local_Workload") else None for k in kinds],
+                kind=pd.array(kinds, dtype="str"),
                 internal=[a in where for a in rows["peer_address"]],
                 expected=False,
                 status="unexpected",
@@ -325,7 +328,7 @@ class _Down:
         """Last error and last logged error of each, as one text."""
         errors = self.pairs.sessions["last_error"].astype(object).fillna("").to_numpy()
         logs = self.pairs.log["last_error"].astype(object).fillna("").to_numpy()
-        return taken(errors, sessions, "") + " | " + taken(logs, logged, "")
+        return np.asarray(taken(errors, sessions, "") + " | " + taken(logs, logged, ""), dtype=object)
 
     def says(self, *parts: str) -> Mask:
         """Whether either end's errors say one of these."""
@@ -362,6 +365,7 @@ class _Down:
             ("md5", self.md5() & ~hold),
             ("wrong-address", self.own_says("Cannot assign requested") | self.homeless()),
             ("tcp-179-blocked", silent & walled | rejected & self.says("Connection refused", "No route to host")),
+            ("wrong-address", silent & self.either(elsewhere(self.pairs.nodes))),
             ("hold-timer-expired", hold),
             ("connection-refused", self.says("Connection refused")),
             ("no-route", self.says("No route to host", "unreachable") | self.unreachable()),
@@ -389,13 +393,13 @@ class _Down:
         want, have = pairs.expected["peer_as"].to_numpy("int64"), pairs.expected["local_as"].to_numpy("int64")
         known = self.reverse >= 0
         local = np.where(known, have[self.reverse], 0)
-        return known & (want[self.rows] != local)
+        return np.asarray(known & (want[self.rows] != local), dtype=bool)
 
     def disabled(self) -> Mask:
         """Switched off by hand: Down without an error."""
         off, error = (self.state == "Down"), self.own_words == " | "
         other = (self.other_state == "Down") & (self.other_words == " | ")
-        return off & error | other
+        return np.asarray((off & error) | other, dtype=bool)
 
     def md5(self) -> Mask:
         """One end asks in vain, and the kernel of an end has dropped segments for their signature.
@@ -430,7 +434,7 @@ class _Down:
         keys = np.array([n * size + a for n, a in asked if n and a], dtype="int64")
         back = self.peer * size + self.pairs.own_address[self.rows]
         sockets = np.isin(self.node * size + self.address, keys) | self.internal & np.isin(back, keys)
-        return sockets | (self.state == "Connect") | (self.other_state == "Connect")
+        return np.asarray(sockets | (self.state == "Connect") | (self.other_state == "Connect"), dtype=bool)
 
     def unreachable(self) -> Mask:
         words, size = self.pairs.words, self.pairs.size
@@ -447,7 +451,8 @@ class _Down:
 
     def restarting(self) -> Mask:
         flags = self.pairs.sessions["restarting"].fillna(False).to_numpy(dtype=bool)
-        return taken(flags, self.real, False) | taken(flags, self.other, False) | self.own_says("Graceful restart")
+        told = taken(flags, self.real, False) | taken(flags, self.other, False)
+        return np.asarray(told | self.own_says("Graceful restart"), dtype=bool)
 
 
 def _contains(texts: NDArray[Any], parts: tuple[str, ...]) -> Mask:

@@ -23,7 +23,7 @@ DIFFERENCES = Schema(
         Column("expected", "str", "what the resources ask for; null for nothing"),
         Column("found", "str", "what is there; null for nothing"),
         Column("where", "str", "bird.cfg, or bird: what BIRD runs"),
-        Column("line", "int", "line in bird.cfg"),
+        Column("line", "int", "line in bird.cfg at which its block begins"),
         Column("peer", "str", "the other end of the session"),
         Column("why", "str", "the resource that asks for it"),
         Column("evidence", "str", "where this was read"),
@@ -52,7 +52,7 @@ _NAMED = re.compile(r"(?:Mesh|Node|Global|Local_Workload)_")
 @table(
     DIFFERENCES,
     needs=("bgp.expected", "bgp.nodes", "bgp.configuration"),
-    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "bgpfilters", "@now"),
+    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "@now"),
 )
 def config_differences(
     expected: pd.DataFrame,
@@ -61,7 +61,6 @@ def config_differences(
     configured: pd.DataFrame | None = None,
     settings: pd.DataFrame | None = None,
     protocols: pd.DataFrame | None = None,
-    filters: Any = None,
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row for each difference; see :data:`DIFFERENCES`. Sessions with nodes of the last seconds do not count."""
@@ -125,9 +124,9 @@ def _unequal(want: pd.Series[Any], have: pd.Series[Any]) -> Mask:
     """Where two columns differ; two nulls are equal."""
     if str(want.dtype) == "category":
         words = Words()
-        return words.codes(want) != words.codes(have)
+        return np.asarray(words.codes(want) != words.codes(have), dtype=bool)
     same = (want == have).fillna(False).to_numpy(dtype=bool)
-    return ~(same | (want.isna() & have.isna()).to_numpy(dtype=bool))
+    return np.asarray(~(same | (want.isna() & have.isna()).to_numpy(dtype=bool)), dtype=bool)
 
 
 def _text_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Which sessions each node should have, from the resources alone: what confd would write into bird.cfg.
 
-Source: confd/pkg/backends/calico/client.go (updatePeersV1) and bgp_processor.go (processMeshPeers, buildPeerFromData); up
-to v3.31 the second part is the template bird.cfg.template, which says the same but where a comment here tells otherwise.
+Source: confd/pkg/backends/calico/client.go (updatePeersV1) and bgp_processor.go (processMeshPeers, buildPeerFromData);
+up to v3.31 the second part is bird.cfg.template, which says the same but where a comment here tells otherwise.
 A mesh of 2,000 nodes has 4,000,000 rows: they are made as arrays of numbers, and text is put to them as categories.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from calicokit.bgp.joins import category
 from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, records
 from calicokit.selectors import SelectorError, parse
@@ -56,7 +57,7 @@ EXPECTED = Schema(
 
 KINDS = ("Mesh", "Global", "Node", "Local_Workload")
 MESH, GLOBAL, NODE, WORKLOAD = range(4)
-MESH_WHY = "BGPConfiguration default: node-to-node mesh"
+MESH_WHY = "BGPConfiguration default: mesh"
 FIRST_IN_GO = (3, 32)
 """Since this version the sessions are computed in Go, where a mesh peer without an AS of its own is given ours."""
 
@@ -336,20 +337,20 @@ class _Family:
         source = np.where(ours & (kind != WORKLOAD) | (kind == MESH), self.address[local], 0)
         plain = kind != WORKLOAD  # for local workloads confd takes only filters and AS from the BGPPeer
         columns = {
-            "node": _category(local, world.nodes["node"].tolist()),
+            "node": category(local, world.nodes["node"].tolist()),
             "protocol": self.names(kind, codes["address"], port),
-            "kind": _category(kind, KINDS),
+            "kind": category(kind, KINDS),
             "family": _constant(self.version, len(local)),
             "peer": self.ends(codes),
             "internal": pd.array(codes["remote"] >= 0, dtype="boolean"),
-            "peer_address": _category(codes["address"], self.texts),
+            "peer_address": category(codes["address"], self.texts),
             "peer_port": _numbers(port),
             "local_as": _numbers(local_as),
             "peer_as": pd.array(codes["peer_as"], dtype="Int64"),
-            "source_address": _category(np.where(source > 0, source, -1), self.texts),
+            "source_address": category(np.where(source > 0, source, -1), self.texts),
             "passive": pd.array(passive, dtype="boolean"),
             "rr_client": pd.array(client, dtype="boolean"),
-            "cluster_id": _category(np.where(client, own_cluster, -1), world.clusters),
+            "cluster_id": category(np.where(client, own_cluster, -1), world.clusters),
             "password": self.from_peer("password", resource, plain, self.world.configuration.mesh_password),
             "ttl": _numbers(np.where(plain, self.numbers("ttl")[resource], 0)),
             "next_hop": self.next_hop(resource, codes["peer_as"] != local_as, plain),
@@ -358,17 +359,21 @@ class _Family:
             "keepalive_time": _numbers(np.where(plain, self.numbers("keepalive_time")[resource], 0)),
             "allow_local_as": _numbers(np.where(by_address, self.numbers("allow_local_as")[resource], 0)),
             "reachable_by": self.from_peer("reachable_by", resource, plain),
-            "why": _category(resource, [f"BGPPeer {p.peer}" for p in world.peers], MESH_WHY),
+            "why": category(np.where(resource < 0, len(world.peers), resource), self.reasons()),
             "contested": pd.array(codes["contested"] == 1, dtype="boolean"),
         }
         return EXPECTED.check(pd.DataFrame(columns, columns=pd.Index(EXPECTED.names)))
 
+    def reasons(self) -> list[str]:
+        """The resources that ask, the mesh's in the last place."""
+        return [*(f"BGPPeer {p.peer}" for p in self.world.peers), MESH_WHY]
+
     def by_address(self, codes: dict[str, Ints]) -> NDArray[np.bool_]:
         """Forward peerings to a BGPPeer's peerIP."""
         selects = self.texts_of("peer_selector")[codes["resource"]] != ""
-        return ~selects & (codes["order"] < 2) & np.isin(codes["kind"], (GLOBAL, NODE))
+        return np.asarray(~selects & (codes["order"] < 2) & np.isin(codes["kind"], (GLOBAL, NODE)), dtype=bool)
 
-    def names(self, kind: Ints, address: Ints, port: Ints) -> pd.Categorical:
+    def names(self, kind: Ints, address: Ints, port: Ints) -> pd.Categorical[Any]:
         """confd's names of the sessions: KIND_ADDRESS, and _port_PORT for BGPPeers where one is known."""
         shown = np.where(kind == MESH, 0, port)
         ports = np.unique(shown)
@@ -377,13 +382,13 @@ class _Family:
         used, codes = _few(combined, len(self.texts) * width)
         parts = [(c // width, c // len(ports) % len(KINDS), int(ports[c % len(ports)])) for c in used.tolist()]
         texts = [self.name(KINDS[k], self.texts[a], p) for a, k, p in parts]
-        return _category(codes, texts)
+        return category(codes, texts)
 
     @staticmethod
     def name(kind: str, address: str, port: int) -> str:
         return f"{kind}_{address.replace('.', '_').replace(':', '_')}" + (f"_port_{port}" if port else "")
 
-    def ends(self, codes: dict[str, Ints]) -> pd.Categorical:
+    def ends(self, codes: dict[str, Ints]) -> pd.Categorical[Any]:
         """The other end's name: node, workload, or address."""
         names = self.world.nodes["node"].tolist()
         texts = [self.workloads.get(i, t) for i, t in enumerate(self.texts)]
@@ -392,7 +397,7 @@ class _Family:
         firsts = {t: i for i, t in reversed(list(enumerate(every)))}
         same = np.array([firsts[t] for t in every], dtype="int64")  # a node may be called by an address
         used, found = _few(same[places], len(every))
-        return _category(found, [every[i] for i in used.tolist()])
+        return category(found, [every[i] for i in used.tolist()])
 
     def numbers(self, field: str) -> Ints:
         """A field of the BGPPeers as numbers, 0 for none; the last place is the mesh's."""
@@ -403,7 +408,7 @@ class _Family:
         values = [getattr(p, field) for p in self.world.peers]
         return np.array([*(v if isinstance(v, str) else "" for v in values), ""], dtype=object)
 
-    def from_peer(self, field: str, resource: Ints, where: NDArray[np.bool_], mesh: Any = None) -> pd.Categorical:
+    def from_peer(self, field: str, resource: Ints, where: NDArray[np.bool_], mesh: Any = None) -> pd.Categorical[Any]:
         """A field of the BGPPeers as text; of the mesh what is given."""
         values = [getattr(p, field) for p in self.world.peers]
         texts = [", ".join(v) if isinstance(v, list) else v if isinstance(v, str) else "" for v in values]
@@ -411,13 +416,13 @@ class _Family:
         place = np.array([every.index(t) for t in texts] + [every.index(mesh if isinstance(mesh, str) else "")])
         none = np.array([t == "" for t in every])
         codes = place[resource]
-        return _category(np.where(none[codes] | ~where, -1, codes), every)
+        return category(np.where(none[codes] | ~where, -1, codes), every)
 
-    def next_hop(self, resource: Ints, other_as: NDArray[np.bool_], where: NDArray[np.bool_]) -> pd.Categorical:
+    def next_hop(self, resource: Ints, other_as: NDArray[np.bool_], where: NDArray[np.bool_]) -> pd.Categorical[Any]:
         """nextHopMode, or keepOriginalNextHop, which counts for another AS only."""
         asked = self.texts_of("next_hop")[resource]
         keep = (asked == "Keep") | (asked == "keep-external") & other_as
-        return _category(np.where(where & keep, 0, np.where(where & (asked == "Self"), 1, -1)), ("Keep", "Self"))
+        return category(np.where(where & keep, 0, np.where(where & (asked == "Self"), 1, -1)), ("Keep", "Self"))
 
     def restart_times(self, resource: Ints, where: NDArray[np.bool_]) -> Ints:
         mesh = self.world.configuration.mesh_restart_time
@@ -430,15 +435,6 @@ def _few(values: Ints, size: int) -> tuple[Ints, Ints]:
     there = np.zeros(size, dtype=bool)
     there[values] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[values]
-
-
-def _category(codes: Ints, texts: Sequence[str], last: str | None = None) -> pd.Categorical:
-    """Texts by their place, -1 for none (or for ``last``)."""
-    if last is not None:
-        texts = [*texts, last]
-        codes = np.where(codes < 0, len(texts) - 1, codes)
-    narrow = codes.astype("int16" if len(texts) < 1 << 15 else "int32")
-    return pd.Categorical.from_codes(narrow, categories=pd.Index(texts, dtype="str"))  # type: ignore[arg-type]
 
 
 def _numbers(values: Ints) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,12 +57,18 @@ def taken(values: NDArray[Any], places: Codes, spare: Any) -> NDArray[Any]:
     return found
 
 
-def picked(column: pd.Series[Any], places: Codes) -> pd.Categorical:
+def picked(column: pd.Series[Any], places: Codes) -> pd.Categorical[Any]:
     own = column.astype("category")
     codes = taken(own.cat.codes.to_numpy(), places, -1) if len(own) else np.full(len(places), -1, dtype="int8")
-    return pd.Categorical.from_codes(codes, categories=own.cat.categories)
+    return category(codes, own.cat.categories)
 
 
 def times(column: pd.Series[Any], places: Codes) -> Any:
     values = column.to_numpy(dtype="datetime64[ns]") if len(column) else np.array([], dtype="datetime64[ns]")
     return pd.Series(taken(values, places, np.datetime64("NaT"))).dt.tz_localize("UTC")
+
+
+def category(codes: NDArray[Any], texts: Sequence[str] | pd.Index[Any]) -> pd.Categorical[Any]:
+    """Texts by their place, -1 for none."""
+    narrow = np.asarray(codes).astype("int16" if len(texts) < 1 << 15 else "int32")
+    return pd.Categorical.from_codes(narrow, categories=pd.Index(list(texts), dtype="str"))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.bgp.words import meaning
+from calicokit.bgp.joins import category
+from calicokit.bgp.words import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.parsers.bird import peer_of
@@ -17,8 +18,7 @@ from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
     "bgp.sessions",
-    "BGP sessions as they are, and what their state means. Of each node the best source there is: birdcl, else its "
-    "CalicoNodeStatus, else calicoctl node status, else BIRD's log.",
+    "BGP sessions as they are, and what their state means.",
     (
         Column("node", "category", "node"),
         Column("protocol", "category", "name of the session; null where the source does not tell"),
@@ -37,7 +37,9 @@ SESSIONS = Schema(
         Column("restarting", "bool", "the other end is in a graceful restart"),
         Column("means", "category", "what its state and error mean"),
         Column("next", "category", "what to try next"),
-        Column("source", "category", "birdcl, CalicoNodeStatus, calicoctl or log"),
+        Column(
+            "source", "category", "the best that the node has: birdcl, else CalicoNodeStatus, else calicoctl, else log"
+        ),
         Column("evidence", "category", "where this was read"),
     ),
     key=("node", "protocol", "family", "peer_address"),
@@ -202,16 +204,12 @@ def _sources(
     shown = [f for f in (calicoctl.frames("calicoctl-node-status") if calicoctl else ()) if len(f)]
     if shown:
         rows = pd.concat(shown, ignore_index=True).rename(columns={"bgp": "family", "address": "peer_address"})
-        state = [i.split()[0] if isinstance(i, str) and i.strip() else None for i in rows["info"]]
-        yield _blank(rows.assign(bgp_state=state, last_error=_error_in(rows["info"])), "calicoctl")
+        words = [i.split(None, 1) if isinstance(i, str) else [] for i in rows["info"]]  # state and error in one column
+        rows["bgp_state"] = pd.Series([w[0] if w else None for w in words], dtype="str")
+        rows["last_error"] = pd.Series([w[1].strip() if len(w) > 1 else None for w in words], dtype="str")
+        yield _blank(rows, "calicoctl")
     if log is not None and len(log):
         yield _blank(_of_log(log), "log")
-
-
-def _error_in(info: pd.Series[str]) -> list[str | None]:
-    """calicoctl prints state and error in one column."""
-    parts = [i.split(None, 1) if isinstance(i, str) else [] for i in info]
-    return [p[1].strip() if len(p) > 1 else None for p in parts]
 
 
 def _of_log(log: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +218,8 @@ def _of_log(log: pd.DataFrame) -> pd.DataFrame:
     names = told["protocol"].astype("str")
     address = {n: peer_of(n)[1] for n in names.unique()}
     peer = names.map(address)
-    state = np.where(told["state"].isin(["up", "feed"]), "Established", None)
+    up = told["state"].isin(["up", "feed"])
+    state = pd.Series(NOT_UP, index=told.index).mask(up, "Established")
     family = [6 if isinstance(a, str) and ":" in a else 4 for a in peer]
     return told.assign(peer_address=peer, bgp_state=state, family=family, since=None)
 
@@ -230,7 +229,7 @@ def _blank(rows: pd.DataFrame, source: str) -> pd.DataFrame:
     names = [n for n in SESSIONS.names if n not in ("means", "next", "up")]
     made = {n: rows[n] if n in rows else pd.Series([None] * len(rows), index=rows.index, dtype="object") for n in names}
     up = rows["bgp_state"].eq("Established").fillna(False)
-    return pd.DataFrame({**made, "up": up, "source": pd.Categorical.from_codes([0] * len(rows), [source])})
+    return pd.DataFrame({**made, "up": up, "source": category(np.zeros(len(rows)), [source])})
 
 
 def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None) -> pd.Series[Any]:
@@ -247,7 +246,8 @@ def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None)
         clock = clocks.get(names[code // size])
         known = clock if clock is not None and pd.notna(clock) else now
         found[code] = since(str(texts[which]), known) if which >= 0 else pd.NaT
-    made = pd.Series(pd.to_datetime(list(found.values()), utc=True), index=list(found)).astype("datetime64[ns, UTC]")
+    made = pd.to_datetime(pd.Series(list(found.values()), index=list(found), dtype="object"), utc=True)
+    made = made.astype("datetime64[ns, UTC]")
     return pd.Series(made.reindex(codes.to_numpy()).array, index=rows.index)
 
 

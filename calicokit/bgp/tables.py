@@ -1,7 +1,7 @@
 """What the resources say of BGP: nodes, BGPConfiguration and BGPPeers.
 
-Sources: libcalico-go/lib/backend/k8s/resources/node.go (with the Kubernetes datastore a node's BGP fields are annotations),
-syncersv1/updateprocessors/bgpnodeprocessor.go (what of them reaches confd), confd/pkg/backends/calico/client.go.
+Sources: libcalico-go/lib/backend/k8s/resources/node.go (with the Kubernetes datastore a node's BGP fields are
+annotations), syncersv1/updateprocessors/bgpnodeprocessor.go (what of them reaches confd), confd's client.go.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ NODES = Schema(
         Column("address", "str", "its IPv4 address for BGP; null: no IPv4 session"),
         Column("address6", "str", "its IPv6 address for BGP; null: no IPv6 session"),
         Column("network", "str", "address and length of its IPv4 network, as Calico chose it"),
+        Column("kubernetes_addresses", "list", "Kubernetes' InternalIP addresses of it"),
         Column("own_as", "int", "AS number of the node itself; null: that of the cluster"),
         Column("as_number", "int", "AS number that it uses"),
         Column("cluster_id", "str", "cluster id, where it is a route reflector"),
@@ -245,6 +246,11 @@ def _node(item: Object) -> Object:
         "address": _address(notes.get(f"{CALICO}IPv4Address"), 4),
         "address6": _address(notes.get(f"{CALICO}IPv6Address"), 6),
         "network": notes.get(f"{CALICO}IPv4Address") or None,
+        "kubernetes_addresses": [
+            canonical_address(a["address"])
+            for a in (item.get("status") or {}).get("addresses") or []
+            if a["type"] == "InternalIP"
+        ],
         "own_as": as_number(notes.get(f"{CALICO}ASNumber")),
         "cluster_id": _address(cluster, 4),
         "group": next((own[k] for k in RACKS if own.get(k)), None),

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
+from calicokit.words import first_upper, listed, number, plural, says
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -17,11 +21,14 @@ class Meaning:
     next: str = ""
 
 
+NOT_UP = "not up"
+"""State of a session that only a log tells of, which does not say more."""
+
 STATES = {
     "Established": Meaning("The session is up."),
     "Passive": Meaning(
         "This end waits for the other to connect, and nobody connects.",
-        "Look at the other end: does its BIRD run, does it have a session to this address, is TCP 179 open towards here?",
+        "Look at the other end: does its BIRD run, has it a session to this address, is TCP 179 open towards here?",
     ),
     "Connect": Meaning(
         "A connection was asked for and nothing answers: the packets are dropped, or the address is nobody's.",
@@ -34,6 +41,9 @@ STATES = {
         "The other BIRD hangs, does not know this end, or packets of full size are lost (MTU).",
     ),
     "OpenConfirm": Meaning("OPENs were exchanged, the first KEEPALIVE is missing.", "Look at the other end's log."),
+    NOT_UP: Meaning(
+        "The session is not up; a log alone tells no more.", "Read the last error, and birdcl show protocols."
+    ),
     "Close": Meaning("The session is being closed."),
     "Down": Meaning("The session is switched off.", "birdcl enable NAME; read the last error, if there is one."),
 }
@@ -124,3 +134,144 @@ def meaning(state: str | None, error: str | None = None) -> Meaning:
             if part in error:
                 return told
     return STATES.get(state or "", Meaning(""))
+
+
+# ---- sentences
+
+
+@says
+def use(use: pd.DataFrame) -> str:
+    """Whether BGP carries routes here, and why (``bgp.use``)."""
+    row = use.iloc[0]
+    ran = f" BIRD ran on {plural(len(row['ran']), 'node')}." if row["ran"] else " No node was seen to run BIRD."
+    if pd.isna(row["in_use"]):
+        return f"Whether BGP is in use is not known: {row['why']}."
+    if not row["in_use"]:
+        return f"BGP is not in use: {row['why']}.{ran} There is nothing else to see here."
+    if pd.notna(row["needed"]) and bool(row["needed"]):
+        return f"BGP is in use, and needed: {row['why']}.{ran}"
+    return f"BGP runs although nothing needs it ({row['why']}).{ran}"
+
+
+@says
+def configuration(configuration: pd.DataFrame, peers: pd.DataFrame, nodes: pd.DataFrame) -> str:
+    """What kind of topology is configured (``bgp.configuration``, ``bgp.peers``, ``bgp.nodes``)."""
+    row = configuration.iloc[0]
+    mesh = "Every node is to peer with every other (the mesh is on)" if row["mesh"] else "The mesh is off"
+    reflectors = list(nodes[nodes["cluster_id"].notna()]["node"])
+    own = nodes[nodes["own_as"].notna()]
+    parts = [
+        f"{mesh}; {plural(len(peers), 'BGPPeer adds', 'BGPPeers add')} to it.",
+        f"The cluster's AS is {row['as_number']}"
+        + (f"; {plural(len(own), 'node has', 'nodes have')} one of their own." if len(own) else "."),
+        f"Route reflectors: {listed(reflectors)}." if reflectors else "There is no route reflector.",
+    ]
+    bare = list(nodes[nodes["address"].isna() & nodes["address6"].isna()]["node"])
+    if bare:
+        parts.append(f"Without an address for BGP, so that nobody peers with them: {listed(bare)}.")
+    return " ".join(parts)
+
+
+@says
+def expected(expected: pd.DataFrame) -> str:
+    """How many sessions the resources ask for (``bgp.expected``)."""
+    if not len(expected):
+        return "The resources ask for no session."
+    whys = expected["why"].value_counts()
+    by_why = "; ".join(f"{number(n)} by {w}" for w, n in whys.head(3).items() if n)
+    outside = int((~expected["internal"].astype(bool)).sum())
+    waits = int(expected["passive"].sum())
+    ends = plural(len(expected), "end of a session is", "ends of sessions are")
+    waiting = first_upper(plural(waits, "end waits", "ends wait"))
+    return (
+        f"{ends} asked for on {plural(expected['node'].nunique(), 'node')} ({by_why}); "
+        f"{number(outside) if outside else 'none'} of them lead out of the cluster. {waiting} for the other to connect."
+    )
+
+
+@says
+def compared(compared: pd.DataFrame) -> str:
+    """How expected and real sessions compare (``bgp.compared``)."""
+    if not len(compared):
+        return "There is no session to compare."
+    counts = compared["status"].astype("str").value_counts()
+    total = plural(len(compared), "end", "ends")
+    odd = compared[~compared["status"].isin(["up"])]
+    if not len(odd):
+        return f"All {total} of sessions are up, as the resources ask."
+    causes = odd["cause"].dropna().astype("str").value_counts()
+    why = f" Causes: {', '.join(f'{c} ({n})' for c, n in causes.items())}." if len(causes) else ""
+    said = ", ".join(f"{n} {s}" for s, n in counts.items())
+    return f"Of {total} of sessions: {said}.{why} Concerned: {listed(odd['node'].astype('str').unique())}."
+
+
+@says
+def birds(birds: pd.DataFrame) -> str:
+    """On which nodes BIRD lives (``bgp.birds``)."""
+    dead = birds[birds["state"] == "dead"]
+    if len(dead):
+        return f"BIRD is dead on {listed(dead['node'])}: {dead['why'].iloc[0]}."
+    if (birds["state"] == "none").all():
+        return "No node runs BIRD, and none needs it."
+    unknown = birds[birds["state"] == "unknown"]
+    said = f"BIRD answers on {plural(int((birds['state'] == 'answers').sum()), 'node')}."
+    return said + (f" Of {listed(unknown['node'])} it is not known." if len(unknown) else "")
+
+
+@says
+def differences(differences: pd.DataFrame, birds: pd.DataFrame) -> str:
+    """Whether bird.cfg and BIRD are what the resources ask for (``bgp.config_differences``, ``bgp.birds``)."""
+    if (birds["state"] == "none").all():
+        return "No node runs BIRD, so that there is no configuration of it to compare."
+    if not len(differences):
+        return "bird.cfg and what BIRD runs are what the resources ask for, on every node that was seen."
+    nodes = differences["node"].unique()
+    row = differences.iloc[0]
+    line = f" (the block from line {row['line']})" if pd.notna(row["line"]) else ""
+    wants, has = (row[c] if isinstance(row[c], str) else "nothing" for c in ("expected", "found"))
+    return (
+        f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} says "
+        f"{row['field']} {has}, the resources say {wants}."
+    )
+
+
+@says
+def reflectors(expected: pd.DataFrame) -> str:
+    """Who reflects routes to whom (``bgp.expected``)."""
+    clients = expected[expected["rr_client"].astype(bool) & expected["internal"].astype(bool)]
+    if not len(clients):
+        return "No node reflects routes to others."
+    by_node = clients.groupby("node", observed=True)["peer"].nunique()
+    served = ", ".join(f"{n} serves {c}" for n, c in by_node.items())
+    lone = " That is a single point of failure." if len(by_node) == 1 else ""
+    return f"{plural(len(by_node), 'route reflector')}: {served}.{lone}"
+
+
+@says
+def log(log: pd.DataFrame) -> str:
+    """What the sessions went through (``bgp.session_log``)."""
+    if not len(log):
+        return "BIRD's log says nothing of any session."
+    drops, returns = int(log["drops"].sum()), int(log["returns"].max())
+    if not drops:
+        return f"None of the {plural(len(log), 'session')} in the logs went down after it had been up."
+    worst = log.sort_values("drops").iloc[-1]
+    return (
+        f"Sessions went down {plural(drops, 'time')} after they had been up, most often {worst['protocol']} on "
+        f"{worst['node']} ({worst['drops']}); none came back more than {plural(returns, 'time')}."
+    )
+
+
+@says
+def path(steps: pd.DataFrame) -> str:
+    """Where the guide's steps lead for the first pair (``bgp.steps``)."""
+    if not len(steps):
+        return "There is no session to walk through."
+    first = steps[(steps["node"] == steps["node"].iloc[0]) & (steps["peer"] == steps["peer"].iloc[0])]
+    wrong = first[first["verdict"] == "wrong"]
+    pair = f"{first['node'].iloc[0]} and {first['peer'].iloc[0]}"
+    pairs = steps[["node", "peer"]].drop_duplicates()
+    if not len(wrong):
+        return f"Between {pair} every step that could be answered is fine."
+    more = f" {first_upper(plural(len(pairs) - 1, 'more pair'))} in the table." if len(pairs) > 1 else ""
+    return f"Between {pair}: {first['known'].iloc[-1]}.{more}"

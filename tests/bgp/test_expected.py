@@ -1,4 +1,4 @@
-"""What the resources ask for: equal to what confd wrote in every recording, and as its source says for what they lack."""
+"""What the resources ask for: what confd wrote in every recording, and what its source says where they lack it."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Want
-from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, nstat, status, syn_sent
+from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, bird_cfg, nstat, status, syn_sent
 from tests.fakes import NOW, pool
 
 RR = {"RouteReflectorClusterID": "224.0.0.1"}
@@ -27,7 +28,7 @@ def reflectors(*names: str, size: int = 4) -> Lab:
     return Lab(
         size=size,
         nodes=dict.fromkeys(names, RR),
-        labels=dict.fromkeys(names, {"rr": "true"}),
+        labels={n: {"rr": "true"} for n in names},
         config={"nodeToNodeMeshEnabled": False},
         peers=[bgp_peer("rr", nodeSelector="all()", peerSelector="rr == 'true'")],
     )
@@ -68,8 +69,6 @@ def test_a_vxlan_cluster_without_bird_needs_none() -> None:
         b"BIRDv4 socket: dial unix /var/run/bird/bird.ctl: connect: no such file or directory\n"
         for n in lab.names
     }
-    from calicokit.cluster import Cluster
-
     findings = Cluster(source).check()
     assert [f.id for f in findings if f.severity != "info"] == []
     assert not {"bird-dead", "bgp-session-down", "bgp-config-stale"} & set(findings.blocked)
@@ -86,14 +85,14 @@ def test_a_dead_bird_is_named_and_its_sessions_hang_under_it(how: str) -> None:
         lab.kill("n3")
     elif how in ("refused", "no answer"):
         said = "Unable to connect to server control socket (/var/run/calico/bird.ctl): Connection refused"
-        lab.failed |= {w: (1, said) if how == "refused" else (124, "timed out after 120 s") for w in asked}
+        lab.failed |= dict.fromkeys(asked, (1, said) if how == "refused" else (124, "timed out after 120 s"))
     elif how == "log":
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
         lab.say("bird-log", "n3", "bird: device1: Initializing\nbird: Shutting down\nbird: Shutdown completed\n")
     else:
         lab.lose("n3", "birdcl-protocols", "birdcl-status", "ss-bgp")
-        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to connect to "
-                "BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connect: connection refused")  # fmt: skip
+        lab.say("bird-ready", "n3", "calico/node is not ready: BIRD is not ready: Error querying BIRD: unable to "
+                "connect to BIRDv4 socket: dial unix /var/run/calico/bird.ctl: connection refused")  # fmt: skip
     for other in ("n1", "n2"):
         lab.down(other, "n3", "Passive", "Received: Administrative shutdown")
     lab.down("n4", "n3", "Active", "Socket: Connection refused")
@@ -165,7 +164,7 @@ def test_confd_that_came_back_is_fine() -> None:
 
 
 def test_bird_refuses_what_confd_writes() -> None:
-    line = '2026-03-01 11:00:00.000 [ERROR][9] confd/resource.go 321: Error from checkcmd "bird -p -c /x/.bird.cfg1": "x"\n'
+    line = '2026-03-01 11:00:00.000 [ERROR][9] confd/resource.go 321: Error from checkcmd "bird -p -c /x": "no"\n'
     first = only(Lab().say("confd-log", "n2", line))
     assert (first.id, first.severity) == ("bgp-config-stale", "warning")
 
@@ -175,8 +174,6 @@ def test_a_session_that_bird_does_not_have_is_a_stale_configuration() -> None:
     lab = Lab()
     own = lab.expected()
     short = own[(own["node"] == "n2") & (own["peer"] != "n4")]
-    from tests.bgp.made import bird_cfg
-
     lab.say("bird.cfg", "n2", bird_cfg(short, own)).state("n2", "n4", "").down("n4", "n2", "Connect")
     first = only(lab)
     assert (first.id, first.severity, first.subject) == ("bgp-config-stale", "critical", {"node": "n2"})
@@ -187,8 +184,6 @@ def test_a_session_that_bird_does_not_have_is_a_stale_configuration() -> None:
 def test_a_filter_written_by_hand_is_told() -> None:
     lab = Lab()
     own = lab.expected()
-    from tests.bgp.made import bird_cfg
-
     text = bird_cfg(own[own["node"] == "n3"], own).replace("import all;", "import none;", 1)
     first = only(lab.say("bird.cfg", "n3", text))
     assert (first.id, first.subject) == ("bgp-config-stale", {"node": "n3"})
@@ -298,7 +293,34 @@ def test_an_address_that_is_on_no_interface_is_told() -> None:
             "    inet 192.168.9.3/24 scope global eth0\n       valid_lft forever preferred_lft forever\n")  # fmt: skip
     first = only(lab)
     assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
-    assert "on none of its interfaces" in first.cause
+    assert "not one that its peers reach it at" in first.cause
+
+
+def test_an_address_of_another_network_than_the_node_s_is_told() -> None:
+    """Autodetection took a second interface: the address is the node's, but nobody gets there."""
+    lab = Lab(nodes={"n3": {"IPv4Address": "192.168.9.3/24"}})
+    for other in ("n1", "n2", "n4"):
+        lab.down("n3", other, "Connect").down(other, "n3", "Passive")
+    first = only(lab)
+    assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
+    assert "not one that its peers reach it at" in first.cause
+
+
+def test_another_network_for_bgp_than_kubernetes_is_no_fault_by_itself() -> None:
+    lab = Lab(nodes={f"n{i}": {"IPv4Address": f"192.168.9.{i}/24"} for i in range(1, 5)})
+    assert heads(lab) == []
+    lab = Lab(nodes={"n3": {"IPv4Address": "192.168.9.3/24"}})
+    assert heads(lab) == []
+
+
+def test_a_password_edited_by_hand_hangs_under_the_confd_that_was_stopped() -> None:
+    lab = Lab(config={"nodeMeshPassword": {"secretKeyRef": {"name": "bgp", "key": "mesh"}}})
+    for other in ("n1", "n2", "n4"):
+        lab.down("n3", other, "Connect").down(other, "n3", "Passive").say("nstat", other, nstat(wrong=40))
+    lab.say("confd-log", "n3", "2026-03-01 11:00:00.000 [INFO][9] confd/run.go 112: Context cancelled, shutting down\n")
+    first = only(lab)
+    assert (first.id, first.severity, first.subject) == ("bgp-config-stale", "critical", {"node": "n3"})
+    assert {f.id for f in lab.loud() if f.explained_by} == {"bgp-password-mismatch", "bgp-session-down"}
 
 
 def test_a_node_that_did_not_answer_is_not_called_dead() -> None:
@@ -363,6 +385,11 @@ def test_two_returns_collisions_and_refeeds_are_no_flapping() -> None:
     )
     refeed += "changed to up\n"
     text = (CAME_UP + FLAP * 2 + refeed * 9).format(p="Mesh_10_0_0_1")
+    assert heads(Lab().say("bird-log", "n2", text)) == []
+
+
+def test_a_bird_that_was_started_anew_has_sessions_that_begin_not_flap() -> None:
+    text = ("bird: device1: Initializing\n" + CAME_UP.format(p="Mesh_10_0_0_1")) * 5
     assert heads(Lab().say("bird-log", "n2", text)) == []
 
 
@@ -441,3 +468,14 @@ def test_a_log_that_has_no_word_of_a_session_leaves_it_unknown() -> None:
         lab.say("bird-log", name, "bird: Mesh_10_0_0_9 > added [best] 10.48.0.0/26 via 10.0.0.9 on eth0\n")
     assert heads(lab) == []
     assert set(lab.cluster().table("bgp.compared")["status"].astype("str")) == {"unknown"}
+
+
+def test_a_dead_bird_is_told_though_the_resources_are_not_known() -> None:
+    lab = Lab().say("bird-log", "n2", "bird: device1: Initializing\nbird: Shutdown completed\n")
+    lab.lose("n2", "birdcl-protocols", "birdcl-status", "ss-bgp")
+    source = lab.source()
+    for id_ in ("ippools", "bgppeers", "bgpconfigurations"):
+        del source.answers[Want(id_)]
+    findings = Cluster(source).check()
+    assert [f.id for f in findings if f.severity != "info"] == ["bird-dead"]
+    assert "bgp-session-down" in findings.blocked

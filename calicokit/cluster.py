@@ -25,6 +25,7 @@ from calicokit.schema import Table
 
 if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
+    from calicokit.policy.explain import Explanation
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
@@ -110,6 +111,20 @@ class Cluster:
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
         self.fetch([name])
         return self._resolve(name)
+
+    def explain(self, src: str, dst: str, port: int | str | None = None, proto: str = "tcp") -> Explanation:
+        """Whether policy lets a flow through, and which rule decides.
+
+        ``src`` and ``dst`` are NS/POD, an IP, and for ``dst`` svc/NS/SERVICE. What makes no sense is answered
+        ``unknown`` with the reason.
+
+        >>> open("policy-drop").explain("shop/nobody", "10.48.0.1", 80).verdict
+        'unknown'
+        """
+        from calicokit.policy.explain import explain
+
+        self.fetch(["policy.model"])
+        return explain(self.given("policy.model"), src, dst, port, proto)
 
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
@@ -199,8 +214,17 @@ class Cluster:
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:
-            self._built[name] = self._evidence_input(name)
+            self._built[name] = self._model(name) if name in registry.MODELS else self._evidence_input(name)
         return self._built[name]
+
+    def _model(self, name: str) -> Any:
+        spec = registry.MODELS[name]
+        inputs = [self.given(i) for i in spec.inputs]
+        try:
+            with _collector_paused():
+                return spec.build(*inputs)
+        finally:
+            self._note_problems(inputs)
 
     def _evidence_input(self, name: str) -> Any:
         plain = name.removesuffix("+series")

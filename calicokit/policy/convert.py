@@ -151,12 +151,12 @@ def _rule(index: int, rule: Object, namespace: str) -> Rule:
     )
 
 
-def _types(body: Object, new: bool) -> frozenset[Direction]:
-    """The policy's types; where an object that is stored has none, Felix takes both."""
+def _types(body: Object, filled_in: bool) -> frozenset[Direction]:
+    """The policy's types. Calico's API fills them in; where a stored object has none, Felix takes both."""
     given = {str(t).lower() for t in body.get("types") or ()}
     if given:
         return frozenset(d for d in (INGRESS, EGRESS) if d in given)
-    if not new:
+    if not filled_in:
         return frozenset((INGRESS, EGRESS))
     if not body.get("egress"):
         return frozenset((INGRESS,))
@@ -190,7 +190,7 @@ def _calico(item: Object, group: str, new: bool, kind: str) -> Policy:
         tier=tier,
         order=math.inf if order is None else float(order),
         selector=_applied_to(body, namespace),
-        types=_types(body, new),
+        types=_types(body, new and not group.startswith("crd.")),
         ingress=_rules(body.get("ingress"), namespace),
         egress=_rules(body.get("egress"), namespace),
         staged=kind.startswith("Staged"),

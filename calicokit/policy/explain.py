@@ -7,7 +7,6 @@ true source, and on the next node it does not. Facts: reference/policy.md, secti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +16,7 @@ from calicokit.net import canonical_address, prefix
 from calicokit.policy.convert import WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
 from calicokit.policy.hosts import Hosts, Link, in_order
+from calicokit.policy.read import Inputs, New
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Parts, Pool, Service, ServicePort
 
 SERVICE = "svc/"
@@ -142,7 +142,8 @@ class Target:
 class Explainer:
     """Answers questions about flows in one world."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, inputs: Inputs | None = None) -> None:
+        self._inputs = inputs
         self.world = World(parts)
         self.parts = parts
         self.hosts = Hosts(self.world)
@@ -150,6 +151,12 @@ class Explainer:
         self._node_of = {a: n.name for n in parts.nodes for a in (*n.addresses, *n.tunnels.values())}
         self._services = {s.ref: s for s in parts.services}
         self._service_of = {a: s for s in parts.services for a in (*s.addresses, *s.outside)}
+
+    def changed(self, new: New) -> Explainer:
+        """The same cluster as it would be with these objects added or changed."""
+        if self._inputs is None:
+            raise ValueError("it was not read from lists")
+        return Explainer(self._inputs.parts(new), self._inputs)
 
     # ---- the question
 
@@ -160,6 +167,17 @@ class Explainer:
             return self._answer(*self._asked(src, dst, port, proto))
         except SenselessError as error:
             return Explanation(*shown, UNKNOWN, unknown=(str(error),))
+
+    def explain_batch(self, questions: Iterable[object]) -> list[Explanation]:
+        """The answers to many questions, each ``{"src", "dst", "proto", "port"}``, in their order."""
+        return [self._one_of_batch(q) for q in questions]
+
+    def _one_of_batch(self, question: object) -> Explanation:
+        if not isinstance(question, dict):
+            why = f"not an object with src, dst, proto and port: {str(question)[:80]}"
+            return Explanation("", "", None, "", UNKNOWN, unknown=(why,))
+        src, dst, port = (question.get(k) for k in ("src", "dst", "port"))
+        return self.explain(src, dst, port, question.get("proto", "tcp"))
 
     @staticmethod
     def _asked(src: object, dst: object, port: object, proto: object) -> tuple[str, str, int | None, str]:
@@ -231,8 +249,8 @@ class Explainer:
             if not own:
                 raise SenselessError(f"the address of {text}, which uses its node's network, is not known")
             return End(text, _of_version(own, other, text), node=node)
-        if text in self.parts.idle_pods:
-            raise SenselessError(f"{text} is no endpoint: {self.parts.idle_pods[text]}")
+        if text in self.parts.idle:
+            raise SenselessError(f"{text} is no endpoint: {self.parts.idle[text].why}")
         if "pods" in self.parts.missing:
             raise SenselessError("pods are not known")
         mine = sorted(e.ref for e in self.world.by_ref.values() if e.workload == text)
@@ -527,24 +545,3 @@ def _verdict(flows: tuple[Flow, ...]) -> str:
 def _doubts(flows: tuple[Flow, ...]) -> tuple[str, ...]:
     unknown = [o for f in flows if f.action == UNKNOWN for o in (f.egress, f.ingress) if o.action == UNKNOWN]
     return tuple(dict.fromkeys(d for o in unknown for d in o.doubts))
-
-
-def explain(explainer: Explainer, src: object, dst: object, port: object = None, proto: object = "tcp") -> Explanation:
-    """The answer to one question; see :meth:`Explainer.explain`."""
-    return explainer.explain(src, dst, port, proto)
-
-
-def explain_batch(explainer: Explainer, questions: object) -> list[Explanation]:
-    """The answers to a list of ``{"src", "dst", "proto", "port"}``, in its order."""
-    if not isinstance(questions, list):
-        raise SenselessError("the batch is not a list")
-    return [_one_of_batch(explainer, q) for q in questions]
-
-
-def _one_of_batch(explainer: Explainer, question: object) -> Explanation:
-    if not isinstance(question, dict):
-        why = f"not an object with src, dst, proto and port: {json.dumps(question)[:80]}"
-        return Explanation("", "", None, "", UNKNOWN, unknown=(why,))
-    asked = {k: question.get(k) for k in ("src", "dst", "port")}
-    return explainer.explain(*asked.values(), question.get("proto", "tcp"))
-

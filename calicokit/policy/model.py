@@ -158,11 +158,19 @@ class Endpoint:
     host: bool = False
     interface: str = ""
     workload: str = ""
-    evidence: str = ""
+    cluster_dns: bool = False
 
     @property
     def ref(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A pod that is no endpoint now (ended, without an address, not scheduled): what it would be, and why."""
+
+    endpoint: Endpoint
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +271,8 @@ class Parts:
     hosts: Mapping[str, HostRules] = field(default_factory=dict)
     host_pods: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     """Pods of the host's network, NS/POD: their node and its addresses."""
-    idle_pods: Mapping[str, str] = field(default_factory=dict)
-    """Pods that are no endpoint, NS/POD: why (ended, no address, not scheduled)."""
+    idle: Mapping[str, Idle] = field(default_factory=dict)
+    """Pods that are no endpoint now, by NS/POD."""
     old_names: bool | None = None
     """Whether policies of one order are sorted by the stored names of Calico up to v3.31; None where unknown."""
     missing: frozenset[str] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
 from calicokit.kube.tables import CALICO, FINISHED, TUNNELS, interface_name, pod_addresses, pod_has_ended
 from calicokit.net import Prefix, canonical_address, prefix
-from calicokit.policy.convert import POLICY_KINDS, policy_of, protocol
+from calicokit.policy.convert import POLICY_KINDS, names_of, policy_of, protocol
 from calicokit.policy.model import (
     ACCOUNT_PREFIX,
     ACCOUNT_PROFILE,
@@ -26,6 +26,7 @@ from calicokit.policy.model import (
     Endpoint,
     Failsafe,
     HostRules,
+    Idle,
     NamedPort,
     NetworkSet,
     Node,
@@ -60,6 +61,20 @@ FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667))
 
 HOST_ACTION = "FELIX_DEFAULTENDPOINTTOHOSTACTION"
 Lists = Mapping[str, Objects | None]
+New = Mapping[str, list[Object]]
+"""Id of a list → objects that do not exist yet, or not so."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The lists, and Calico's version where it is known."""
+
+    lists: Lists
+    version: str | None = None
+
+    def parts(self, new: New | None = None) -> Parts:
+        """Everything that policy rests on, as it is, or as it would be with the new objects."""
+        return _parts_of(Reader(self.lists, new or {}), self.version)
 
 
 @dataclass
@@ -67,7 +82,7 @@ class Reader:
     """Reads the lists. ``new`` are objects that do not exist yet (what if): they replace or join those that do."""
 
     lists: Lists
-    new: Mapping[str, list[Object]] = field(default_factory=dict)
+    new: New = field(default_factory=dict)
 
     def objects(self, id: str) -> Iterator[tuple[Object, str, str, bool]]:  # noqa: A002
         """Object, its API group, where it was read, and whether it is new."""
@@ -75,7 +90,7 @@ class Reader:
         listed = self.lists.get(id)
         if listed is not None:
             for item in listed.rows(lambda item: item):
-                if _key(item) not in fresh:
+                if _key(item) not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
             yield item, str(item.get("apiVersion") or ""), "given", True
@@ -99,9 +114,15 @@ def _key(item: Object) -> tuple[str, str]:
     return str(meta.get("namespace") or ""), str(meta.get("name") or "")
 
 
-def parts_of(lists: Lists, version: str | None, new: Mapping[str, list[Object]] | None = None) -> Parts:
-    """Everything that policy rests on, from the lists (None for one that is not known) and Calico's version."""
-    reader = Reader(lists, new or {})
+def _shown_key(id: str, item: Object, group: str) -> tuple[str, str]:  # noqa: A002
+    """Namespace and name as the API v3 shows them."""
+    namespace, name = _key(item)
+    if id not in POLICY_KINDS:
+        return namespace, name
+    return namespace, names_of(item, group, str(spec(item).get("tier") or DEFAULT_TIER))[0]
+
+
+def _parts_of(reader: Reader, version: str | None) -> Parts:
     policies = tuple(
         policy_of(id_, item, group, ref, fresh)
         for id_ in POLICY_KINDS
@@ -129,7 +150,7 @@ def parts_of(lists: Lists, version: str | None, new: Mapping[str, list[Object]] 
         pools=tuple(reader.read("ippools", _pool)),
         hosts=_hosts(dict(felix), [n.name for n in nodes], reader),
         host_pods={p.ref: (p.node, p.addresses) for p in pods if isinstance(p, _HostPod)},
-        idle_pods={p.ref: p.why for p in pods if isinstance(p, _IdlePod)},
+        idle={p.endpoint.ref: p for p in pods if isinstance(p, Idle)},
         old_names=_old_names(version, reader),
         missing=reader.missing(),
         exclude_hosts=general.get("natOutgoingExclusions") == "IPPoolsAndHostIPs",
@@ -209,23 +230,23 @@ class _HostPod:
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _IdlePod:
-    ref: str
-    why: str
+def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | None:
+    """A pod's endpoint; None for one of the host's network that has ended."""
+    meta, status = item["metadata"], item.get("status") or {}
+    if (item.get("spec") or {}).get("hostNetwork"):
+        ref = f"{meta['namespace']}/{meta['name']}"
+        node = item["spec"].get("nodeName") or ""
+        return None if status.get("phase") in FINISHED else _HostPod(ref, node, tuple(pod_addresses(item)))
+    endpoint, ended = _pod_endpoint(item, inherited), pod_has_ended(item)
+    if ended or not endpoint.node or not endpoint.addresses:
+        why = "it has ended" if ended else "it has no address yet" if endpoint.node else "it is not scheduled"
+        return Idle(replace(endpoint, addresses=()), why)
+    return endpoint
 
 
-def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | _IdlePod:
-    meta, body, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
-    namespace, name, node = meta["namespace"], meta["name"], body.get("nodeName") or ""
-    ref = f"{namespace}/{name}"
-    addresses = tuple(pod_addresses(item))
-    ended = pod_has_ended(item)
-    if body.get("hostNetwork"):
-        gone = status.get("phase") in FINISHED
-        return _IdlePod(ref, "it has ended") if gone else _HostPod(ref, node, addresses)
-    if ended or not node or not addresses:
-        return _IdlePod(ref, "it has ended" if ended else "it has no address yet" if node else "it is not scheduled")
+def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
+    meta, body = item["metadata"], item.get("spec") or {}
+    namespace, name = meta["namespace"], meta["name"]
     account = body.get("serviceAccountName") or ""
     profiles = (NAMESPACE_PROFILE + namespace, *([f"{ACCOUNT_PROFILE}{namespace}.{account}"] if account else ()))
     own = {
@@ -237,13 +258,14 @@ def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | _IdlePod:
     return Endpoint(
         name=name,
         namespace=namespace,
-        node=node,
-        addresses=addresses,
+        node=body.get("nodeName") or "",
+        addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,
         ports=tuple(_named_ports(body)),
         interface=interface_name(namespace, name),
         workload=f"{namespace}/{workload_of(meta)}",
+        cluster_dns=(body.get("dnsPolicy") or "ClusterFirst").startswith("ClusterFirst"),
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from calicokit.policy.explain import Explainer
-from calicokit.policy.read import LISTS, parts_of
+from calicokit.policy.read import LISTS, Inputs
 from calicokit.registry import model
 
 @model("policy.model", wants=(*LISTS, "health.install"))
@@ -13,4 +13,5 @@ def policy_model(*given: Any) -> Explainer:
     if install is not None and len(install):
         row = install.iloc[0]
         version = next((v for v in (row["version"], row["cluster_version"]) if isinstance(v, str)), None)
-    return Explainer(parts_of(dict(zip(LISTS, lists, strict=True)), version))
+    inputs = Inputs(dict(zip(LISTS, lists, strict=True)), version)
+    return Explainer(inputs.parts(), inputs)

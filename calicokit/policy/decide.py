@@ -245,7 +245,7 @@ class World:
                     by_tier.setdefault(policy.tier, []).append(Applied(policy, answer is True))
         for tier in self.parts.tiers:
             if tier.name in by_tier:
-                yield Stage(tier, sorted(by_tier[tier.name], key=lambda a: _place(a.policy, old)))
+                yield Stage(tier, sorted(by_tier[tier.name], key=lambda a: place_of(a.policy, old)))
 
     def _applies(self, policy: Policy, endpoint: Endpoint) -> bool | None:
         if policy.problem:
@@ -296,7 +296,7 @@ def _chains(policy: Policy, endpoint: Endpoint) -> tuple[Chain, ...]:
     return ("normal", "forward") if policy.apply_on_forward else ("normal",)
 
 
-def _place(policy: Policy, old: bool) -> tuple[float, str]:
+def place_of(policy: Policy, old: bool) -> tuple[float, str]:
     """``PolKVLess``: by order, then by the stored name (up to v3.31) or by name, namespace and kind."""
     return policy.order, policy.stored if old else f"{policy.name}/{policy.namespace}/{policy.kind}"
 

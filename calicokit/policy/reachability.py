@@ -1,0 +1,138 @@
+"""Who reaches whom, and what a staged policy would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calicokit.policy.explain import Explainer
+from calicokit.policy.model import Policy
+from calicokit.policy.reach import Reach
+from calicokit.policy.tables import KIND, POLICY, POLICY_NAMESPACE, of_policy
+from calicokit.registry import model, table
+from calicokit.schema import Column, Schema
+
+SOURCE = Column("source", "str", "class that connects (policy.classes)")
+TARGET = Column("target", "str", "class that is connected to")
+
+NEEDED = (
+    *("pods", "namespaces", "serviceaccounts", "globalnetworksets", "networksets"),
+    *("globalnetworkpolicies", "networkpolicies", "kubernetes-networkpolicies", "tiers", "endpointslices"),
+    *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
+)
+"""Without one of these, who reaches whom is not known."""
+
+CLASSES = Schema(
+    "policy.classes",
+    "Pods that policy cannot tell apart, as classes: they reach, and are reached by, the same.",
+    (
+        Column("class", "str", "its name: the first of its workloads, and how many more it has"),
+        Column("workloads", "list", "its workloads, NAMESPACE/NAME"),
+        Column("pods", "int", "pods in it", "pods"),
+        Column("example", "str", "one of its pods, NAMESPACE/POD"),
+    ),
+    key=("class",),
+)
+
+REACHABILITY = Schema(
+    "policy.reachability",
+    "Which classes of pods reach which, by which ports, as the pods' policies on both sides have it (policies on what "
+    "hosts forward aside). A pair that is not here reaches nothing.",
+    (
+        SOURCE,
+        TARGET,
+        Column("ports", "str", "ports that are let through: all, or by protocol; a ping stands for ICMP"),
+        Column("everything", "bool", "all ports of all protocols are"),
+    ),
+    key=("source", "target"),
+)
+
+STAGED_EFFECTS = Schema(
+    "policy.staged_effects",
+    "What each staged policy would change between pods, if it were enforced.",
+    (
+        KIND,
+        POLICY_NAMESPACE,
+        POLICY,
+        SOURCE,
+        TARGET,
+        Column("lost", "str", "ports that flow now and would be dropped; null for none"),
+        Column("gained", "str", "ports that are dropped now and would flow; null for none"),
+        Column("pods", "int", "pods of the target", "pods"),
+    ),
+    key=("kind", "policy_namespace", "policy", "source", "target"),
+)
+
+
+@model("policy.reach", wants=("policy.model",))
+def reach(explainer: Explainer | None) -> Reach | None:
+    """Reachability under the policies that are enforced."""
+    return None if explainer is None else Reach(explainer.world)
+
+
+@table(CLASSES, needs=("policy.reach", *NEEDED))
+def classes(reach: Reach, *_: object) -> pd.DataFrame:
+    """One row a class; see :data:`CLASSES`."""
+    return CLASSES.frame(
+        {
+            "class": name,
+            "workloads": sorted({m.workload for m in members}),
+            "pods": len(members),
+            "example": members[0].ref,
+        }
+        for name, members in zip(reach.check().names, reach.classes.members, strict=True)
+    )
+
+
+@table(REACHABILITY, needs=("policy.reach", *NEEDED))
+def reachability(reach: Reach, *_: object) -> pd.DataFrame:
+    """One row for each pair of which something is let through; see :data:`REACHABILITY`."""
+    sources, targets, ports = list[str](), list[str](), list[str]()
+    names = reach.check().names
+    for place, source in enumerate(names):
+        rows = reach.from_class(place)
+        for other in np.flatnonzero(rows.any(axis=1)).tolist():
+            sources.append(source)
+            targets.append(names[other])
+            ports.append(reach.text(rows[other]))
+    found = {"source": sources, "target": targets, "ports": ports, "everything": [p == "all" for p in ports]}
+    return REACHABILITY.frame(found)
+
+
+@table(
+    STAGED_EFFECTS,
+    needs=(
+        *("policy.model", "stagedglobalnetworkpolicies", "stagednetworkpolicies", "stagedkubernetesnetworkpolicies"),
+        *NEEDED,
+    ),
+)
+def staged_effects(explainer: Explainer, *_: object) -> pd.DataFrame:
+    """One row for each staged policy and pair that it would change; see :data:`STAGED_EFFECTS`."""
+    staged = [p for p in explainer.parts.policies if p.staged and not p.problem and p.staged_action == "Set"]
+    return STAGED_EFFECTS.frame([row for p in staged for row in _effects(explainer, p)])
+
+
+def _effects(explainer: Explainer, policy: Policy) -> Iterator[dict[str, Any]]:
+    """Both states are computed on the classes that the policy, were it enforced, would make."""
+    enforced = list(explainer.parts.enforced())
+    trial = replace(policy, staged=False, kind=policy.kind.removeprefix("Staged"))
+    replaced = [p for p in enforced if (p.kind, p.namespace, p.name) != trial.key]
+    after = Reach(explainer.world, [*replaced, trial]).check()
+    before = Reach(explainer.world, enforced, after.classes)
+    for place, source in enumerate(after.names):
+        was, would = before.from_class(place), after.from_class(place)
+        for other in np.flatnonzero((was != would).any(axis=1)).tolist():
+            lost, gained = was[other] & ~would[other], would[other] & ~was[other]
+            yield {
+                **of_policy(policy),
+                "source": source,
+                "target": after.names[other],
+                "lost": after.text(lost) if lost.any() else None,
+                "gained": after.text(gained) if gained.any() else None,
+                "pods": len(after.classes.members[other]),
+            }
+

@@ -13,7 +13,7 @@ Every fact here is from Calico's source, ``libcalico-go/lib/selector`` (``tokeni
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -139,19 +139,44 @@ def from_kubernetes(label_selector: Mapping[str, Any] | None) -> Selector:
     return parse(" && ".join(terms) or "all()")
 
 
-def leaves(selector: Selector) -> list[tuple[str, str, frozenset[str]]]:
-    """The tests of a selector from left to right: label, operator (``has``, ``==``, ``in``, …) and values."""
-    tokens = _tokenize(str(selector))
-    found: list[tuple[str, str, frozenset[str]]] = []
-    for at, token in enumerate(tokens):
-        if token.kind == "has":
-            found.append((token.text, "has", frozenset()))
-        elif token.kind == "label":
-            rest = tokens[at + 2 :]
-            end = next((i for i, t in enumerate(rest) if t.kind not in ("string", ",", "{")), 0)
-            values = rest[:end] if rest[0].kind == "{" else rest[:1]
-            found.append((token.text, tokens[at + 1].kind, frozenset(t.text for t in values if t.kind == "string")))
-    return found
+def one_edit_away(
+    selector: Selector, keys: Iterable[str], values: Callable[[str], Iterable[str]]
+) -> Iterator[tuple[str, str, str]]:
+    """The selectors that differ in one label name or value by one character: what it was, what instead, the selector.
+
+    Only names in ``keys``, and values that their label has (``values(key)``), are put in.
+    """
+    text, label = str(selector), ""
+    known = list(keys)
+    for token in _tokenize(text):
+        if token.kind in ("label", "has"):
+            label = token.text
+            near, start = known, text.index(token.text, token.at)
+        elif token.kind == "string":
+            near, start = list(values(label)), token.at + 1
+        else:
+            continue
+        for other in near:
+            if is_one_edit(token.text, other):
+                yield token.text, other, text[:start] + other + text[start + len(token.text) :]
+
+
+def is_one_edit(one: str, other: str) -> bool:
+    """Whether one character more, less, another, or two neighbours exchanged, make one text of the other.
+
+    >>> [is_one_edit("frontend", t) for t in ("frontent", "fronted", "frontends", "forntend", "frontend", "backend")]
+    [True, True, True, True, False, False]
+    """
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    rest, other_rest = one[start:], other[start:]
+    return (
+        rest[1:] == other_rest[1:]
+        or rest[1:] == other_rest
+        or rest == other_rest[1:]
+        or (rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:])
+    )
 
 
 def _kubernetes_term(requirement: Mapping[str, Any]) -> str:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
     from calicokit.evidence.model import Coverage
 
-NOTEBOOKS = {"ipam-and-ip-pool-management": "01-ipam", "node-connectivity-issues": "01-ipam"}
+NOTEBOOKS = {
+    "ipam-and-ip-pool-management": "01-ipam",
+    "node-connectivity-issues": "01-ipam",
+    "network-policy-debugging": "04-network-policy",
+}
 """Chapter of the guide → the notebook that serves it."""
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+import pandas as pd
+
 from calicokit.net import canonical_address, prefix
 from calicokit.policy.convert import WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
@@ -20,7 +22,7 @@ from calicokit.policy.read import Inputs, New
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Parts, Pool, Service, ServicePort
 
 SERVICE = "svc/"
-VERDICTS = ("allow", "deny", "mixed", "unknown", "no-endpoints")
+STEP_COLUMNS = ["flow", "endpoint", "direction", "tier", "kind", "policy", "rule", "action", "note"]
 
 
 class SenselessError(ValueError):
@@ -87,6 +89,25 @@ class Explanation:
         from calicokit.policy.words import explained
 
         return explained(self)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The steps as a table: flow, endpoint, direction, tier, kind, policy, rule, action (all text)."""
+        rows = [
+            {
+                "flow": f"{self.flows[n].src} → {self.flows[n].dst}",
+                "endpoint": s.endpoint,
+                "direction": s.direction,
+                "tier": s.tier or "",
+                "kind": s.kind,
+                "policy": f"{s.namespace}/{s.name}" if s.namespace else s.name,
+                "rule": "" if s.matched is None else str(s.matched),
+                "action": s.action,
+                "note": s.note,
+            }
+            for n, s in self.steps
+        ]
+        return pd.DataFrame(rows, columns=pd.Index(STEP_COLUMNS), dtype="str")
 
     def as_dict(self) -> dict[str, Any]:
         """The design's JSON contract, with the sentence."""

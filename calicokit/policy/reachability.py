@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,12 @@ from calicokit.policy.reach import Reach
 from calicokit.policy.tables import KIND, POLICY, POLICY_NAMESPACE, of_policy
 from calicokit.registry import model, table
 from calicokit.schema import Column, Schema
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
+
+MOST_TARGETS = 60
+"""Classes that are looked at for an example."""
 
 SOURCE = Column("source", "str", "class that connects (policy.classes)")
 TARGET = Column("target", "str", "class that is connected to")
@@ -136,3 +142,43 @@ def _effects(explainer: Explainer, policy: Policy) -> Iterator[dict[str, Any]]:
                 "pods": len(after.classes.members[other]),
             }
 
+
+
+# ---- for notebooks: one pod, one question
+
+
+def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
+    """The rows of ``policy.reachability`` whose target is the class of this pod (NS/POD); none for what is no pod."""
+    pairs, known = cluster.table("policy.reachability"), cluster.table("policy.classes")
+    if pairs.unknown or known.unknown:
+        return pairs
+    reach: Reach = cluster.given("policy.reach")
+    mine = [n for n, members in zip(reach.names, reach.classes.members, strict=True) if any(m.ref == pod for m in members)]
+    return pd.DataFrame(pairs[pairs["target"].isin(mine)])
+
+
+def question(cluster: Cluster, src: str = "", dst: str = "", port: int = 0) -> tuple[str, str, int]:
+    """The flow to ask about: the one that is given, else one that shows policy at work.
+
+    That is a connection between two workloads, if possible of one namespace, to a port that the target declares, which
+    is denied although the source may reach others and the target is reached by others.
+    """
+    if src and dst and port:
+        return src, dst, port
+    if cluster.table("policy.reachability").unknown:
+        return "", "", 0
+    reach: Reach = cluster.given("policy.reach")
+    targets = [p for p in range(len(reach.classes)) if any(n.protocol == "tcp" for n in reach.classes.first[p].ports)]
+    taken = {t: reach.to_class(t).any(axis=1) for t in targets[:MOST_TARGETS]}
+    best: tuple[int, int, int] | None = None
+    for target, sources in taken.items():
+        for source in range(min(len(reach.classes), MOST_TARGETS)):
+            ends = reach.classes.first[source], reach.classes.first[target]
+            score = 4 * (not sources[source]) + 2 * (ends[0].namespace == ends[1].namespace) + bool(sources.any())
+            score += bool(reach.from_class(source).any()) if not sources[source] else 0
+            if source != target and (best is None or score > best[0]):
+                best = (score, source, target)
+    if best is None:
+        return "", "", 0
+    source, target = (reach.classes.first[p] for p in best[1:])
+    return source.ref, target.ref, next(p.port for p in target.ports if p.protocol == "tcp")

@@ -15,8 +15,8 @@ from calicokit.schema import records
 from calicokit.words import natural, plural
 
 MOST_CLASSES = 40
-LONGEST = 22
-"""Characters of ports that a cell of the heat map shows."""
+LONGEST, WIDE = 22, 14
+"""Up to so many kinds, a cell has room for so many characters of ports."""
 
 LEVELS = {"none": (0, "nothing", "·", PALE), "some": (1, "some ports", "◐", SKY), "all": (2, "everything", "●", BLUE)}
 
@@ -62,7 +62,7 @@ def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
         [heat, *keys],
         _fact(classes, pairs),
         note,
-        height=max(26 * len(names), 120) + 110,
+        height=max((34 if len(names) <= WIDE else 26) * len(names), 120) + 110,
         showlegend=True,
         xaxis={**axis, "title": {"text": "is connected to"}, "tickangle": -40, "showticklabels": True},
         yaxis={**axis, "title": {"text": "connects"}, "autorange": "reversed", "ticksuffix": "  "},
@@ -75,7 +75,7 @@ def _level(ports: str) -> str:
 
 def _cell(ports: str, count: int) -> str:
     symbol = LEVELS[_level(ports)][2]
-    if _level(ports) != "some" or count > 14 or len(ports) > LONGEST:
+    if _level(ports) != "some" or count > WIDE or len(ports) > LONGEST:
         return symbol
     return f"{symbol} {safe(ports)}".replace("; ", "<br>")
 

@@ -46,8 +46,7 @@ CLASSES = Schema(
 
 REACHABILITY = Schema(
     "policy.reachability",
-    "Which classes of pods reach which, by which ports, as the pods' policies on both sides have it (policies on what "
-    "hosts forward aside). A pair that is not here reaches nothing.",
+    "Which classes of pods reach which, by which ports; a pair that is not here reaches nothing.",
     (
         SOURCE,
         TARGET,

@@ -39,8 +39,8 @@ def said(decision: Decision) -> str:
         return f"at the end of tier {decision.tier} no rule of the policies that apply had matched its {decision.direction}"
     if decision.rule == "profile":
         if decision.action == "allow":
-            return f"no policy applies to its {decision.direction}, and profile {decision.name} allows it"
-        return f"no policy and no profile allows its {decision.direction}"
+            return f"no policy decides about its {decision.direction}, and profile {decision.name} allows it"
+        return f"no policy decides about its {decision.direction}, and no profile allows it"
     if decision.rule == "no-policy":
         return f"{decision.kind} {decision.name} {verb} it" if decision.name else f"no policy is asked about its {decision.direction}"
     ref = f"{decision.namespace}/{decision.name}" if decision.namespace else decision.name

@@ -1,9 +1,9 @@
 """Policy of a big cluster: who reaches whom among 10,000 pods under 1,000 policies, and single questions.
 
-The cluster is made: namespaces of ten workloads each, Kubernetes' policies of every namespace (a default deny, DNS, ten
-pairs of workloads with ports, ranges and named ports), Calico's in a tier before them, network sets. Run:
-``python benchmarks/policy.py [--pods N] [--policies N]``. Times begin with the bytes of the lists; the peak is that of the
-measuring process, its interpreter and imports included.
+The cluster is made: namespaces of ten workloads each, Kubernetes' policies in every namespace (a default deny, DNS,
+pairs of workloads with ports and named ports), Calico's in a tier before them, a network set. Run:
+``python -m benchmarks.policy [--pods N] [--policies N]``. Times begin with the bytes of the lists; the peak is that of
+the measuring process, its interpreter and imports included.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def policies_of(namespace: str, count: int, chance: random.Random) -> list[dict[
 
 def generate(pods: int, policies: int) -> dict[str, bytes]:
     """The API lists of a cluster of this size, the same every time."""
-    chance = random.Random(8)
+    chance = random.Random(8)  # noqa: S311
     spaces = [f"ns-{n}" for n in range(max(1, pods // 100))]
     every = policies // 10
     per_space = (policies - every) // len(spaces)
@@ -103,9 +103,7 @@ def generate(pods: int, policies: int) -> dict[str, bytes]:
     lists: dict[str, list[Any]] = {
         **{k: [] for k in LISTS},
         "pods": [pod(n, spaces[n // 100 % len(spaces)], WORKLOADS[n % 10]) for n in range(pods)],
-        "namespaces": [
-            {"metadata": {"name": s, "labels": {"team": f"team-{i % 10}"}}} for i, s in enumerate(spaces)
-        ],
+        "namespaces": [{"metadata": {"name": s, "labels": {"team": f"team-{i % 10}"}}} for i, s in enumerate(spaces)],
         "serviceaccounts": [{"metadata": {"name": "default", "namespace": s}} for s in spaces],
         "tiers": [{"metadata": {"name": n}, "spec": {"order": o, "defaultAction": a}} for n, o, a in tiers],
         "ippools": [{"metadata": {"name": "pool"}, "spec": {"cidr": "10.0.0.0/8"}}],
@@ -151,7 +149,7 @@ def main() -> None:
         measure(asked.pods, asked.policies)
         return
     words = ["-m", "benchmarks.policy", "--here", f"--pods={asked.pods}", f"--policies={asked.policies}"]
-    subprocess.run([sys.executable, *words], check=True)
+    subprocess.run([sys.executable, *words], check=True)  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ def explain(
     port: Annotated[int | None, typer.Option(help="Port; none for icmp.")] = None,
     proto: Annotated[str, typer.Option(help="tcp, udp, sctp, icmp, or a number.")] = "tcp",
     batch: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.')
+        str | None,
+        typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.'),
     ] = None,
     what_if: Annotated[
         Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")

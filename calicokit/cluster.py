@@ -16,7 +16,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, Want, asking
+from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts

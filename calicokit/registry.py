@@ -5,8 +5,8 @@ A topic declares a table by decorating the pure function that builds it::
     @table(BLOCKS, needs=("ipamblocks",))
     def blocks(ipamblocks: Objects) -> pd.DataFrame: ...
 
-Names with a dot that are in :data:`TABLES` are tables, those in :data:`MODELS` what several tables share, all others are
-ids of the catalog.
+Names with a dot that are in :data:`TABLES` are tables, those in :data:`MODELS` what several tables share, all others
+are ids of the catalog.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def table(
 
 
 def model(name: str, wants: tuple[str, ...]) -> Callable[[Build], Build]:
-    """Register the decorated pure function as the builder of a model, an input like tables; it says itself what it lacks."""
+    """Register the decorated pure function as the builder of a model: an input like tables, that no user sees.
+
+    It gets None for what is unknown, and keeps in itself what it lacks.
+    """
 
     def register(build: Build) -> Build:
         MODELS[name] = Spec(build, wants=wants)

@@ -27,7 +27,7 @@ MOST_PEERS = 50
 
 DNS = Schema(
     "policy.dns",
-    "Whether pods' egress policies let them ask the cluster's DNS (UDP 53), for workloads that an egress policy applies to.",
+    "Whether egress policies let pods ask the cluster's DNS (UDP 53), for workloads that such a policy applies to.",
     (
         Column("namespace", "str", "namespace"),
         Column("workload", "str", "NAMESPACE/NAME"),
@@ -35,7 +35,9 @@ DNS = Schema(
         Column("service", "str", "the DNS service, NAMESPACE/NAME"),
         Column("dns", "str", "allow, deny, mixed or unknown"),
         Column("why", "str", "what decides, in words"),
-        Column("other", "str", "where its egress rules let it go, other than pods that are denied too; null for nowhere"),
+        Column(
+            "other", "str", "where its egress rules let it go, other than pods that are denied too; null for nowhere"
+        ),
         Column("example", "str", "one of the pods, NAMESPACE/POD"),
     ),
     key=("workload", "example"),
@@ -186,7 +188,9 @@ def _questions(explainer: Explainer, node: Node) -> Iterator[tuple[str, str, str
             for typha in [t for t in typhas if t.port == TYPHA][:MOST_PEERS]:
                 yield node.name, "Typha", own, typha.address, typha.port
     if any(p.vxlan == "Never" for p in explainer.parts.pools):
-        for peer in [n for n in explainer.parts.nodes if n.subnets and n.name != node.name and node.subnets][:MOST_PEERS]:
+        for peer in [n for n in explainer.parts.nodes if n.subnets and n.name != node.name and node.subnets][
+            :MOST_PEERS
+        ]:
             yield node.name, "BGP", own, peer.addresses[0], BGP
             yield node.name, "BGP", peer.addresses[0], own, BGP
 

@@ -73,8 +73,8 @@ def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "policy-tier-order",
             subject={"policy": ref},
-            cause=f"{row.kind} {ref} (tier {row.tier}) never decides about the {plural(row.endpoints, 'endpoint')} that it "
-            f"applies to: {row.because}.",
+            cause=f"{row.kind} {ref} (tier {row.tier}) never decides about the {plural(row.endpoints, 'endpoint')} "
+            f"that it applies to: {row.because}.",
             remedy="Give it an earlier place (tier, order), make the earlier policy pass on what this one is for, or "
             "delete it.",
             evidence=[_rows(group, "policy.shadowed")],
@@ -109,7 +109,8 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
             "dns-egress-denied",
             severity="" if len(partly) else "info",
             subject={"namespace": namespace},
-            cause=f"{listed(sorted(set(told['workload'])))} {where}the cluster's DNS ({row.service}, UDP 53): {row.why}.",
+            cause=f"{listed(sorted(set(told['workload'])))} {where}the cluster's DNS ({row.service}, UDP 53): "
+            f"{row.why}.",
             remedy="Allow egress to the DNS pods on UDP and TCP 53, by their labels or by their service."
             if len(partly)
             else "Nothing, if these pods are to reach nothing.",

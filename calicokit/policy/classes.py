@@ -11,6 +11,7 @@ import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ def selectors_of(policies: Iterable[Policy]) -> set[str]:
     return found
 
 
+def keys_of(selectors: Iterable[str]) -> set[str]:
+    """The labels that these selectors mention."""
+    return set().union(*(parse(s).keys() for s in selectors))
+
+
 def positive(side: Side) -> str:
     """The side's selector with its negative one inside, as Felix joins them."""
     if side.selector and side.not_selector:
@@ -112,8 +118,7 @@ class Classes:
         self.pods = pods
         self._sides = {s for p in policies for d in DIRECTIONS for r in p.rules(d) for s in (r.source, r.destination)}
         selectors = selectors_of(policies)
-        keys = {k for s in selectors for k in parse(s).keys()}
-        self.groups = Groups((p.labels for p in pods), keys)
+        self.groups = Groups((p.labels for p in pods), keys_of(selectors))
         self._names = {p for s in self._sides for p in (*s.ports, *s.not_ports) if isinstance(p, str)}
         self._services = sorted({s.service for s in self._sides if s.service})
         self._atoms = _Atoms(self._networks())
@@ -222,7 +227,7 @@ class Classes:
         for service in self._services:
             numbers += [Ports(b.port, b.port) for b in self.world.parts.backends.get(service, ())]
         cuts = sorted({1, 65536, *(c for p in numbers for c in (max(1, p.first), p.last + 1))})
-        spans = [(a, b - 1) for a, b in zip(cuts, cuts[1:], strict=False)]
+        spans = [(a, b - 1) for a, b in pairwise(cuts)]
         found = [PortRange(proto, a, b) for proto in ("tcp", "udp", "sctp") for a, b in spans]
         return [*found, PortRange("icmp", 0, 0)]
 
@@ -239,4 +244,3 @@ class _Atoms:
     def of(self, address: str) -> tuple[int, int]:
         net = prefix(address)
         return net.version, bisect.bisect_right(self._cuts[net.version], net.first)
-

@@ -1,8 +1,8 @@
 """Calico's and Kubernetes' policy objects → :class:`~calicokit.policy.model.Policy`.
 
 Facts: libcalico-go/lib/backend/syncersv1/updateprocessors/{rules,selectors,networkpolicyprocessor,
-globalnetworkpolicyprocessor}.go and libcalico-go/lib/backend/k8s/conversion/{conversion,clusternetworkpolicy}.go at HEAD;
-conversion.go at v3.30.7 for Admin and Baseline policies; names: reference/policy.md and versions.md.
+globalnetworkpolicyprocessor}.go and libcalico-go/lib/backend/k8s/conversion/{conversion,clusternetworkpolicy}.go at
+HEAD; conversion.go at v3.30.7 for Admin and Baseline policies; names: reference/policy.md and versions.md.
 """
 
 from __future__ import annotations

@@ -480,14 +480,12 @@ class _Walk:
         if action in ("allow", "deny"):
             self.possible.add(action)
         elif action == "pass":
-            other = _Walk(
-                self.world, self.endpoint, self.direction, self.matches.packet, self.chain
-            )
+            other = _Walk(self.world, self.endpoint, self.direction, self.matches.packet, self.chain)
             self.possible |= {other.decide(rest).action, *other.possible}
 
     def _after_tiers(self) -> Decision:
         if self.chain == "forward":
-            # Without a tier the chain accepts; where all tiers passed it ends without a drop (felix/rules/endpoints.go).
+            # Without a tier the chain accepts; where all passed it ends without a drop (felix/rules/endpoints.go).
             return self._decided("allow", None, None, None, "", NO_POLICY)
         if self.chain != "normal":
             return self._decided("continue", None, None, None, "", NO_POLICY)
@@ -536,9 +534,7 @@ class _Walk:
         note: str = "",
     ) -> None:
         self.steps.append(
-            Step(
-                self.endpoint.ref, self.direction, tier, kind, name, namespace, matched, action, logged, perhaps, note
-            )
+            Step(self.endpoint.ref, self.direction, tier, kind, name, namespace, matched, action, logged, perhaps, note)
         )
 
 
@@ -565,8 +561,7 @@ def _decide(world: World, endpoint: Endpoint, direction: Direction, packet: Pack
         action = other.decide(world.stages(endpoint, chain, direction, True)).action
         if action != found.action:
             possible.add(action)
-            doubts.append("policies of one order are sorted differently by Calico up to v3.31, and its version is not known")
+            doubts.append("Calico up to v3.31 sorts policies of one order differently, and the version is not known")
     if len(possible) > 1:
         return Outcome(Decision(UNKNOWN, direction), walk.steps, list(dict.fromkeys(doubts)))
     return Outcome(found, walk.steps)
-

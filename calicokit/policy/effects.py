@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.policy.classes import Flags, Groups, positive, readable, selectors_of
+from calicokit.policy.classes import Flags, Groups, keys_of, positive, readable, selectors_of
 from calicokit.policy.decide import place_of
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import (
@@ -72,7 +72,7 @@ class _Matchable:
         self.names = [(f"host endpoint {e.name}" if e.host else e.ref) for e in every]
         self.names += [f"network set {f'{s.namespace}/' if s.namespace else ''}{s.name}" for s in parts.sets]
         labels = [e.labels for e in every] + [s.labels for s in parts.sets]
-        self.groups = Groups(labels, {k for s in selectors for k in parse(s).keys()} | {k for m in labels for k in m})
+        self.groups = Groups(labels, keys_of(selectors) | {k for m in labels for k in m})
         count = len(self.groups.labels)
         self.pods, self.hosts, self.sets = (np.zeros(count, dtype=bool) for _ in range(3))
         for i, group in enumerate(self.groups.of):
@@ -151,7 +151,7 @@ def shadowed(explainer: Explainer, *_: object) -> pd.DataFrame:
     """One row a policy; see :data:`SHADOWED`."""
     parts = explainer.parts
     policies = readable(parts.enforced())
-    groups = Groups((e.labels for e in parts.endpoints), {k for p in policies for k in parse(p.selector).keys()})
+    groups = Groups((e.labels for e in parts.endpoints), keys_of(p.selector for p in policies))
     asked: set[tuple[str, str, str]] = set()
     because: dict[tuple[str, str, str], str] = {}
     chosen = [(p, groups.selected(p.selector)) for p in policies]

@@ -18,8 +18,8 @@ from calicokit.net import canonical_address, prefix
 from calicokit.policy.convert import WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
 from calicokit.policy.hosts import Hosts, Link, in_order
-from calicokit.policy.read import Inputs, New
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Parts, Pool, Service, ServicePort
+from calicokit.policy.read import Inputs, New
 
 SERVICE = "svc/"
 STEP_COLUMNS = ["flow", "endpoint", "direction", "tier", "kind", "policy", "rule", "action", "note"]
@@ -337,17 +337,19 @@ class Explainer:
             for b in usable
         ]
 
-    def _local(
-        self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]
-    ) -> list[Backend]:
+    def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""
         if inside and service.local_inside:
             if not source.on:
-                raise SenselessError("the service serves each node's own endpoints, and by which node this comes in is not known")
+                raise SenselessError(
+                    "the service serves each node's own endpoints, and by which node this comes in is not known"
+                )
             return [b for b in usable if b.node == source.on]
         if not inside and service.local_outside and (source.outside or (node and node != source.on)):
             if not node:
-                raise SenselessError("the service serves each node's own endpoints, and by which node this comes in is not known")
+                raise SenselessError(
+                    "the service serves each node's own endpoints, and by which node this comes in is not known"
+                )
             return [b for b in usable if b.node == node]
         return usable
 

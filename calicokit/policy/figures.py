@@ -26,7 +26,7 @@ LEVELS = {"none": (0, "nothing", "·", PALE), "some": (1, "some ports", "◐", S
 
 @of_tables
 def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
-    """Kinds of pods that connect (lines) and are connected to (columns); ``policy.classes``, ``policy.reachability``."""
+    """Kinds of pods that connect (lines) and are connected to (``policy.classes``, ``policy.reachability``)."""
     if not len(classes):
         return message("There is no pod whose traffic policy could see.")
     shown = classes.sort_values(["pods", "class"], ascending=[False, True]).head(MOST_CLASSES)
@@ -111,7 +111,12 @@ class _Rung:
     asked: bool
 
 
-LOOKS = {"allow": ("✓ allow", BLUE), "deny": ("✕ deny", VERMILLION), "pass": ("→ pass", SKY), "continue": ("· no rule", PALE)}
+LOOKS = {
+    "allow": ("✓ allow", BLUE),
+    "deny": ("✕ deny", VERMILLION),
+    "pass": ("→ pass", SKY),
+    "continue": ("· no rule", PALE),
+}
 
 
 def ladder(answer: Explanation) -> Figure:
@@ -195,4 +200,3 @@ def _colour(rung: _Rung) -> str:
     if rung.lit:
         return LOOKS[rung.action][1]
     return "#D6EAF8" if rung.action in ("allow", "pass") and rung.asked else PALE
-

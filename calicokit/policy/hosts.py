@@ -42,7 +42,7 @@ class Hosts:
         return self.world.parts.hosts.get(node, NO_RULES)
 
     def met(self, node: str, link: Link) -> list[Met]:
-        """The host endpoints that may govern an interface of this kind: the named one, else the one of all interfaces."""
+        """The host endpoints that may govern such an interface: the named one, else the one of all interfaces."""
         mine = self._of.get(node, [])
         every = next((Met(e, True) for e in mine if e.interface == EVERY_INTERFACE), None)
         named = [e for e in mine if e.interface != EVERY_INTERFACE] if link == "uplink" else []
@@ -108,7 +108,9 @@ class Hosts:
         if len({o.action for o in outcomes}) == 1:
             return outcomes[-1]
         steps = [s for o in outcomes for s in o.steps]
-        return Outcome(Decision(UNKNOWN, direction), steps, [f"which interface of {node} the traffic uses is not known"])
+        return Outcome(
+            Decision(UNKNOWN, direction), steps, [f"which interface of {node} the traffic uses is not known"]
+        )
 
     def _could_matter(self, chain: Chain) -> bool:
         """Whether a host endpoint that was not seen could decide: forwarded traffic needs a policy that says so."""

@@ -27,9 +27,7 @@ class Reach:
     nor do rules on source ports, which no class has. ``classes`` may be finer than these policies need.
     """
 
-    def __init__(
-        self, world: World, policies: Iterable[Policy] | None = None, classes: Classes | None = None
-    ) -> None:
+    def __init__(self, world: World, policies: Iterable[Policy] | None = None, classes: Classes | None = None) -> None:
         self.world = world
         chosen = list(world.parts.enforced() if policies is None else policies)
         self.policies = readable(chosen)
@@ -59,7 +57,7 @@ class Reach:
         return self
 
     def walks(self, direction: Direction) -> tuple[Packed, npt.NDArray[np.intp]]:
-        """What is let through in one direction: different answers × other classes × ports (packed), and each class's."""
+        """What is let through in one direction: answers × other classes × ports (packed), and each class's answer."""
         if direction not in self._walks:
             known: dict[tuple[object, ...], int] = {}
             found: list[Packed] = []

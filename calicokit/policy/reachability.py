@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from calicokit.policy.classes import Flags
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Policy
 from calicokit.policy.reach import Reach
@@ -104,7 +105,8 @@ def reachability(reach: Reach, *_: object) -> pd.DataFrame:
             sources.append(source)
             targets.append(names[other])
             ports.append(reach.text(rows[other]))
-    found = {"source": sources, "target": targets, "ports": ports, "everything": [p == "all" for p in ports]}
+    whole = [p == "all" for p in ports]
+    found: dict[str, list[Any]] = {"source": sources, "target": targets, "ports": ports, "everything": whole}
     return REACHABILITY.frame(found)
 
 
@@ -142,7 +144,6 @@ def _effects(explainer: Explainer, policy: Policy) -> Iterator[dict[str, Any]]:
             }
 
 
-
 # ---- for notebooks: one pod, one question
 
 
@@ -152,7 +153,9 @@ def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
     if pairs.unknown or known.unknown:
         return pairs
     reach: Reach = cluster.given("policy.reach")
-    mine = [n for n, members in zip(reach.names, reach.classes.members, strict=True) if any(m.ref == pod for m in members)]
+    mine = [
+        n for n, members in zip(reach.names, reach.classes.members, strict=True) if any(m.ref == pod for m in members)
+    ]
     return pd.DataFrame(pairs[pairs["target"].isin(mine)])
 
 
@@ -167,17 +170,34 @@ def question(cluster: Cluster, src: str = "", dst: str = "", port: int = 0) -> t
     if cluster.table("policy.reachability").unknown:
         return "", "", 0
     reach: Reach = cluster.given("policy.reach")
-    targets = [p for p in range(len(reach.classes)) if any(n.protocol == "tcp" for n in reach.classes.first[p].ports)]
-    taken = {t: reach.to_class(t).any(axis=1) for t in targets[:MOST_TARGETS]}
-    best: tuple[int, int, int] | None = None
-    for target, sources in taken.items():
-        for source in range(min(len(reach.classes), MOST_TARGETS)):
-            ends = reach.classes.first[source], reach.classes.first[target]
-            score = 4 * (not sources[source]) + 2 * (ends[0].namespace == ends[1].namespace) + bool(sources.any())
-            score += bool(reach.from_class(source).any()) if not sources[source] else 0
-            if source != target and (best is None or score > best[0]):
-                best = (score, source, target)
-    if best is None:
-        return "", "", 0
-    source, target = (reach.classes.first[p] for p in best[1:])
-    return source.ref, target.ref, next(p.port for p in target.ports if p.protocol == "tcp")
+    first = reach.classes.first[:MOST_TARGETS]
+    found = [
+        (_worth(reach, s, t), -s, -t)
+        for t, target in enumerate(first)
+        for s in range(len(first))
+        if s != t and any(p.protocol == "tcp" for p in target.ports)
+    ]
+    if not found:  # policy tells no pods apart
+        return _any_question(reach)
+    _, source, target = max(found)
+    port = next(p.port for p in first[-target].ports if p.protocol == "tcp")
+    return first[-source].ref, first[-target].ref, port
+
+
+def _any_question(reach: Reach) -> tuple[str, str, int]:
+    """Two pods of different workloads; nothing where there are none."""
+    for target in reach.classes.pods:
+        port = next((p.port for p in target.ports if p.protocol == "tcp"), 0)
+        source = next((s for s in reach.classes.pods if s.workload != target.workload), None)
+        if port and source is not None:
+            return source.ref, target.ref, port
+    return "", "", 0
+
+
+def _worth(reach: Reach, source: int, target: int) -> int:
+    """How much a pair of classes shows."""
+    taken: Flags = reach.to_class(target).any(axis=1)  # type: ignore[assignment]  # numpy's stubs lose the shape
+    sent = reach.from_class(source)
+    ends = reach.classes.first[source], reach.classes.first[target]
+    both = 2 * bool(taken.any()) + 2 * bool(sent.any())
+    return (5 + both if not bool(taken[source]) else 0) + (ends[0].namespace == ends[1].namespace)

@@ -250,9 +250,7 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     account = body.get("serviceAccountName") or ""
     profiles = (NAMESPACE_PROFILE + namespace, *([f"{ACCOUNT_PROFILE}{namespace}.{account}"] if account else ()))
     own = {
-        k: str(v)
-        for k, v in (meta.get("labels") or {}).items()
-        if not k.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX))
+        k: str(v) for k, v in (meta.get("labels") or {}).items() if not k.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX))
     }
     own |= {NAMESPACE: namespace, ORCHESTRATOR: "k8s", **({SERVICE_ACCOUNT: account} if account else {})}
     return Endpoint(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import Prefix, address_text
-from calicokit.policy.classes import Groups, readable
+from calicokit.policy.classes import Groups, keys_of, readable
 from calicokit.policy.convert import POLICY_KINDS
 from calicokit.policy.decide import place_of
 from calicokit.policy.explain import Explainer
@@ -18,7 +18,6 @@ from calicokit.policy.model import DIRECTIONS, Endpoint, Parts, Policy, Rule, Si
 from calicokit.policy.read import LISTS, Inputs
 from calicokit.registry import model, table
 from calicokit.schema import Column, Schema
-from calicokit.selectors import parse
 
 KINDS = tuple(POLICY_KINDS)
 
@@ -217,8 +216,7 @@ def selected_counts(parts: Parts) -> dict[tuple[str, str, str], int]:
     if {"pods", "namespaces", "serviceaccounts"} & parts.missing:
         return {}
     known = readable(parts.policies)
-    keys = {k for p in known for k in parse(p.selector).keys()}
-    groups = Groups((e.labels for e in parts.endpoints), keys)
+    groups = Groups((e.labels for e in parts.endpoints), keys_of(p.selector for p in known))
     pods, hosts = ([0] * len(groups.labels) for _ in range(2))
     for endpoint, group in zip(parts.endpoints, groups.of, strict=True):
         (hosts if endpoint.host else pods)[group] += 1
@@ -291,15 +289,14 @@ def applied(explainer: Explainer, *_: object) -> pd.DataFrame:
 
 def _applied(parts: Parts) -> Iterator[dict[str, Any]]:
     ordered = readable(in_order(parts))
-    groups = Groups((e.labels for e in parts.endpoints), {k for p in ordered for k in parse(p.selector).keys()})
+    groups = Groups((e.labels for e in parts.endpoints), keys_of(p.selector for p in ordered))
     chosen = [(p, groups.selected(p.selector)) for p in ordered]
     by_group: dict[int, list[Policy]] = {}
     for endpoint, group in zip(parts.endpoints, groups.of, strict=True):
         mine = by_group.setdefault(group, [p for p, flags in chosen if flags[group]])
         for direction in DIRECTIONS:
-            place = 0
-            for policy in (p for p in mine if direction in p.types and applies_to(p, endpoint)):
-                place += 1
+            asked = (p for p in mine if direction in p.types and applies_to(p, endpoint))
+            for place, policy in enumerate(asked, 1):
                 yield {
                     "namespace": endpoint.namespace or None,
                     "pod": endpoint.name,

@@ -36,13 +36,17 @@ def said(decision: Decision) -> str:
     """What decided, in words."""
     verb = "allows" if decision.action == "allow" else "denies"
     if decision.rule == "end-of-tier":
-        return f"at the end of tier {decision.tier} no rule of the policies that apply had matched its {decision.direction}"
+        return f"at the end of tier {decision.tier} no rule had matched its {decision.direction}"
     if decision.rule == "profile":
         if decision.action == "allow":
             return f"no policy decides about its {decision.direction}, and profile {decision.name} allows it"
         return f"no policy decides about its {decision.direction}, and no profile allows it"
     if decision.rule == "no-policy":
-        return f"{decision.kind} {decision.name} {verb} it" if decision.name else f"no policy is asked about its {decision.direction}"
+        return (
+            f"{decision.kind} {decision.name} {verb} it"
+            if decision.name
+            else f"no policy is asked about its {decision.direction}"
+        )
     ref = f"{decision.namespace}/{decision.name}" if decision.namespace else decision.name
     return f"rule {decision.rule} of {decision.kind} {ref} (tier {decision.tier}) {verb} its {decision.direction}"
 
@@ -53,11 +57,15 @@ def order(tiers: pd.DataFrame, policies: pd.DataFrame) -> str:
     used = [r for r in records(tiers) if r.policies]
     if not used:
         return "There is no policy: every pod may talk to everything."
-    way = ", then ".join(f"{r.tier} ({plural(r.policies, 'policy', 'policies')}; its end: {r.default_action})" for r in used)
+    way = ", then ".join(
+        f"{r.tier} ({plural(r.policies, 'policy', 'policies')}; its end: {r.default_action})" for r in used
+    )
     staged = int(policies["staged"].sum())
     idle = f" {first_upper(plural(staged, 'policy is', 'policies are'))} staged and never enforced." if staged else ""
     broken = policies[policies["problem"].notna()]
-    unread = f" What these say cannot be read, so that verdicts which hang on them are unknown: {listed(broken['policy'])}."
+    unread = (
+        f" What these say cannot be read, so that verdicts which hang on them are unknown: {listed(broken['policy'])}."
+    )
     return f"Calico asks tier {way}.{idle}{unread if len(broken) else ''}"
 
 
@@ -85,8 +93,8 @@ def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> str:
     closed = sorted(set(classes["class"]) - set(pairs["target"]))
     none = f" Nobody reaches {listed(closed)}." if closed else ""
     return (
-        f"Of {plural(total, 'pair')} of kinds of pods, {number(whole)} may exchange everything, {number(len(pairs) - whole)} "
-        f"some ports and {number(total - len(pairs))} nothing.{none}"
+        f"Of {plural(total, 'pair')} of kinds of pods, {number(whole)} may exchange everything, "
+        f"{number(len(pairs) - whole)} some ports and {number(total - len(pairs))} nothing.{none}"
     )
 
 

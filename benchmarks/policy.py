@@ -13,8 +13,13 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
+
+import yaml
+from msgspec import json
 
 from benchmarks.ipam import Generated, api_list
 from calicokit.cluster import Cluster
@@ -139,12 +144,37 @@ def measure(pods: int, policies: int) -> None:
     print(f"slowest of {30 * 30} single questions {slowest * 1000:.1f} ms")
 
 
+def beside(home: str, pods: int, policies: int) -> None:
+    """The same map by network-config-analyzer (in ``home``), of Kubernetes' policies only, which both know."""
+    lists = {k: json.decode(v)["items"] for k, v in generate(pods, policies).items()}
+    lists = {k: v if k != "globalnetworkpolicies" else [] for k, v in lists.items()}
+    kinds = (("pods", "Pod", "v1"), ("namespaces", "Namespace", "v1"))
+    kinds += (("kubernetes-networkpolicies", "NetworkPolicy", "networking.k8s.io/v1"),)  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        for id_, kind, group in kinds:
+            text = yaml.safe_dump_all([{**o, "kind": kind, "apiVersion": group} for o in lists[id_]])
+            (Path(folder) / f"{id_}.yaml").write_text(text)
+        words = ["--connectivity", "kubernetes-networkpolicies.yaml", "-p", "pods.yaml", "-n", "namespaces.yaml"]
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "nca.nca_cli", *words]
+        subprocess.run(command, cwd=folder, env={"PYTHONPATH": home}, check=True, capture_output=True)  # noqa: S603
+        theirs = time.perf_counter() - start
+    start = time.perf_counter()
+    Cluster(Generated({k: api_list(v) for k, v in lists.items()})).table("policy.reachability")
+    print(f"{pods} pods, {len(lists['kubernetes-networkpolicies'])} Kubernetes policies: ", end="")
+    print(f"network-config-analyzer {theirs:.1f} s, calicokit {time.perf_counter() - start:.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pods", type=int, default=10_000)
     parser.add_argument("--policies", type=int, default=1_000)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--nca", metavar="DIR", help="where network-config-analyzer is installed: measure both")
     asked = parser.parse_args()
+    if asked.nca:
+        beside(asked.nca, asked.pods, asked.policies)
+        return
     if asked.here:
         measure(asked.pods, asked.policies)
         return

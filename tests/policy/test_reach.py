@@ -13,7 +13,8 @@ from calicokit.policy.explain import Explainer
 from calicokit.policy.reach import Reach
 from calicokit.policy.reachability import question, who_reaches
 from tests.fakes import namespace
-from tests.policy.made import app, cluster, endpoints, explainer, gnp, knp, np as policy_of, tier
+from tests.policy.made import app, cluster, endpoints, explainer, gnp, knp, tier
+from tests.policy.made import np as policy_of
 from tests.policy.test_checks import STAGED
 
 
@@ -44,56 +45,61 @@ def test_on_recordings(name: str) -> None:
 APPS, ENVS, SPACES = ("web", "api", "db", "mq"), ("prod", "test"), ("a", "b", "c")
 
 
+def an_entity(chance: random.Random, ports: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    draw = chance.random()
+    if draw < 0.4:
+        found["selector"] = chance.choice(["app == 'web'", "has(x)", "app in {'api', 'db'}", "feed == 'f'"])
+    if draw < 0.2:
+        found["notSelector"] = "x == '1'"
+    if chance.random() < 0.3:
+        found["namespaceSelector"] = chance.choice(["env == 'prod'", "all()", "global()"])
+    if chance.random() < 0.25:
+        found["nets"] = [chance.choice(["10.0.0.0/25", "10.0.0.0/28", "192.0.2.0/24"])]
+    if chance.random() < 0.2:
+        found["notNets"] = ["10.0.0.4/30"]
+    if ports and chance.random() < 0.5:
+        found[chance.choice(["ports", "notPorts"])] = chance.sample([80, "8000:9000", "http", 443], 2)
+    return found
+
+
+def a_rule(chance: random.Random) -> dict[str, Any]:
+    made: dict[str, Any] = {"action": chance.choice(["Allow", "Allow", "Deny", "Pass", "Log"])}
+    proto = chance.choice([None, "TCP", "UDP", "ICMP"])
+    if proto:
+        made["protocol"] = proto
+    made["source"] = an_entity(chance, False)
+    made["destination"] = an_entity(chance, proto in ("TCP", "UDP"))
+    if chance.random() < 0.15:
+        made["destination"] = {"services": {"name": "svc", "namespace": "a"}}
+    return made
+
+
+def a_policy(chance: random.Random) -> dict[str, Any]:
+    types = chance.choice([["Ingress"], ["Egress"], ["Ingress", "Egress"]])
+    rules = {t.lower(): [a_rule(chance) for _ in range(chance.randrange(3))] for t in types}
+    where = chance.choice(["all()", "app == 'web'", "x == '1' || app == 'db'"])
+    return {
+        "tier": chance.choice(["one", "default", "two"]),
+        "order": chance.choice([None, 1, 2]),
+        "selector": where,
+        "types": types,
+        **rules,
+    }
+
+
+def a_pod(chance: random.Random, number: int) -> dict[str, Any]:
+    labels = {"x": chance.choice("12")} if chance.random() < 0.5 else {}
+    ports = {"http": chance.choice([80, 8080])} if chance.random() < 0.7 else {}
+    name, on = f"{chance.choice(SPACES)}/{chance.choice(APPS)}-{number}", chance.choice(["n1", "n2"])
+    return app(name, on, f"10.0.0.{number + 1}", labels, ports=ports)
+
+
 def generated(seed: int) -> Explainer:
     """A small cluster with policies of every kind that knows no doubt, drawn at random."""
     chance = random.Random(seed)
-
-    def entity(ports: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        draw = chance.random()
-        if draw < 0.4:
-            found["selector"] = chance.choice(["app == 'web'", "has(x)", "app in {'api', 'db'}", "feed == 'f'"])
-        if draw < 0.2:
-            found["notSelector"] = "x == '1'"
-        if chance.random() < 0.3:
-            found["namespaceSelector"] = chance.choice(["env == 'prod'", "all()", "global()"])
-        if chance.random() < 0.25:
-            found["nets"] = [chance.choice(["10.0.0.0/25", "10.0.0.0/28", "192.0.2.0/24"])]
-        if chance.random() < 0.2:
-            found["notNets"] = ["10.0.0.4/30"]
-        if ports and chance.random() < 0.5:
-            found[chance.choice(["ports", "notPorts"])] = chance.sample([80, "8000:9000", "http", 443], 2)
-        return found
-
-    def rule() -> dict[str, Any]:
-        made: dict[str, Any] = {"action": chance.choice(["Allow", "Allow", "Deny", "Pass", "Log"])}
-        proto = chance.choice([None, "TCP", "UDP", "ICMP"])
-        if proto:
-            made["protocol"] = proto
-        made["source"] = entity(False)
-        made["destination"] = entity(proto in ("TCP", "UDP"))
-        if chance.random() < 0.15:
-            made["destination"] = {"services": {"name": "svc", "namespace": "a"}}
-        return made
-
-    def calico(number: int) -> dict[str, Any]:
-        types = chance.choice([["Ingress"], ["Egress"], ["Ingress", "Egress"]])
-        rules = {t.lower(): [rule() for _ in range(chance.randrange(3))] for t in types}
-        where = chance.choice(["all()", "app == 'web'", "x == '1' || app == 'db'"])
-        level = chance.choice(["one", "default", "two"])
-        order = chance.choice([None, 1, 2])
-        return {"tier": level, "order": order, "selector": where, "types": types, **rules}
-
-    pods = []
-    for n in range(14):
-        space, name = chance.choice(SPACES), chance.choice(APPS)
-        labels = {"x": chance.choice("12")} if chance.random() < 0.5 else {}
-        ports = {"http": chance.choice([80, 8080])} if chance.random() < 0.7 else {}
-        pods.append(app(f"{space}/{name}-{n}", chance.choice(["n1", "n2"]), f"10.0.0.{n + 1}", labels, ports=ports))
-    peers: list[Any] = [
-        {"podSelector": {"matchLabels": {"app": "web"}}},
-        {"namespaceSelector": {"matchLabels": {"env": "prod"}}},
-    ]
+    web = {"podSelector": {"matchLabels": {"app": "web"}}}
+    peers: list[Any] = [web, {"namespaceSelector": {"matchLabels": {"env": "prod"}}}]
     kubernetes = [
         knp(
             f"{s}/k{n}",
@@ -103,11 +109,11 @@ def generated(seed: int) -> Explainer:
         for n, s in enumerate(SPACES)
     ]
     return explainer(
-        pods=pods,
+        pods=[a_pod(chance, n) for n in range(14)],
         namespaces=[namespace(s, {"env": chance.choice(ENVS)}) for s in SPACES],
         tiers=[tier("one", 1, chance.choice(["Deny", "Pass"])), tier("default", 10), tier("two", 20, "Pass")],
-        globalnetworkpolicies=[gnp(f"g{n}", **calico(n)) for n in range(4)],
-        networkpolicies=[policy_of(f"{chance.choice(SPACES)}/n{n}", **calico(n)) for n in range(3)],
+        globalnetworkpolicies=[gnp(f"g{n}", **a_policy(chance)) for n in range(4)],
+        networkpolicies=[policy_of(f"{chance.choice(SPACES)}/n{n}", **a_policy(chance)) for n in range(3)],
         kubernetes_networkpolicies=kubernetes,
         globalnetworksets=[{"metadata": {"name": "f", "labels": {"feed": "f"}}, "spec": {"nets": ["10.0.0.8/30"]}}],
         endpointslices=[endpoints("a/svc", ("10.0.0.1", "n1"), ("10.0.0.2", "n2"))],

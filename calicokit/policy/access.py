@@ -172,8 +172,8 @@ def host_access(explainer: Explainer, *_: object) -> pd.DataFrame:
     """One row a connection; see :data:`HOST_ACCESS`."""
     guarded = {e.node for e in explainer.parts.endpoints if e.host}
     nodes = [n for n in explainer.parts.nodes if n.name in guarded and n.addresses]
-    asked = dict.fromkeys(q for n in nodes for q in _questions(explainer, n))
-    return HOST_ACCESS.frame([_host_row(explainer, *q) for q in asked])
+    asked = {q[1:]: q[0] for n in nodes for q in _questions(explainer, n)}  # a connection of two nodes is asked once
+    return HOST_ACCESS.frame([_host_row(explainer, node, *q) for q, node in asked.items()])
 
 
 def _questions(explainer: Explainer, node: Node) -> Iterator[tuple[str, str, str, str, int]]:

@@ -476,6 +476,7 @@ class _Road:
         if self.source.pod is not None:
             to_own_host = self.same and end.pod is None
             yield _turned(self._from_pod(node, src, to_own_host), EGRESS)
+            yield self._encapsulated(node, packet)
             yield decide(self.world, self.source.pod, EGRESS, packet)
             if not to_own_host:
                 yield self.hosts.leaving(node, link, packet, forwarded=True)
@@ -492,6 +493,15 @@ class _Road:
             return self.hosts.arriving(node, "pod", self.packet(src), True, self.sent(src))
         found = self.hosts.before_dnat(node, "pod", self.sent(src))
         return found if found.action in ("deny", UNKNOWN) else Outcome(Decision("allow", INGRESS))
+
+    def _encapsulated(self, node: str, packet: Packet) -> Outcome:
+        """Felix drops what looks like VXLAN from a pod before any policy, unless it is told not to."""
+        rules = self.hosts.rules(node)
+        if (packet.protocol, packet.port) != ("udp", rules.vxlan_port) or rules.vxlan_from_pods:
+            return Outcome(Decision("allow", EGRESS))
+        name = "allowVXLANPacketsFromWorkloads"
+        step = Step(self.source.text, EGRESS, None, "FelixConfiguration", name, action="deny", note="VXLAN from a pod")
+        return Outcome(Decision("deny", EGRESS, None, "FelixConfiguration", name), [step])
 
     # ---- the destination's side
 

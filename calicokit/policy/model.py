@@ -254,6 +254,8 @@ class HostRules:
     failsafe_in: tuple[Failsafe, ...]
     failsafe_out: tuple[Failsafe, ...]
     endpoint_to_host: str | None
+    vxlan_from_pods: bool = False
+    vxlan_port: int = 4789
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667))
 """Felix's defaults, v3.22 to HEAD (felix/config/config_params.go)."""
 
 HOST_ACTION = "FELIX_DEFAULTENDPOINTTOHOSTACTION"
+IN_PORTS, OUT_PORTS = "FELIX_FAILSAFEINBOUNDHOSTPORTS", "FELIX_FAILSAFEOUTBOUNDHOSTPORTS"
+VXLAN_PORT = 4789
 Lists = Mapping[str, Objects | None]
 New = Mapping[str, list[Object]]
 """Id of a list → objects that do not exist yet, or not so."""
@@ -425,21 +427,45 @@ def _pool(item: Object) -> Pool:
 
 def _hosts(felix: Mapping[str, Object], nodes: Iterable[str], reader: Reader) -> dict[str, HostRules]:
     """What Felix does with hosts on each node: environment, then the node's configuration, then the default one."""
-    variable = _host_action(reader)
-    known = reader.lists.get("felixconfigurations") is not None
+    variables = _environment(reader)
+    known = variables is not None and reader.lists.get("felixconfigurations") is not None
+    own = variables or {}
     rules = {}
     for node in nodes:
         body = {**felix.get("default", {}), **felix.get(f"node.{node}", {})}
-        action = variable or body.get("defaultEndpointToHostAction") or ("Drop" if variable == "" and known else None)
+        action = own.get(HOST_ACTION) or body.get("defaultEndpointToHostAction") or ("Drop" if known else None)
         rules[node] = HostRules(
-            _failsafes(body.get("failsafeInboundHostPorts"), FAILSAFE_IN),
-            _failsafes(body.get("failsafeOutboundHostPorts"), FAILSAFE_OUT),
+            _failsafes(own.get(IN_PORTS), body.get("failsafeInboundHostPorts"), FAILSAFE_IN),
+            _failsafes(own.get(OUT_PORTS), body.get("failsafeOutboundHostPorts"), FAILSAFE_OUT),
             str(action).capitalize() if action else None,
+            bool(body.get("allowVXLANPacketsFromWorkloads", False)),
+            int(body.get("vxlanPort") or VXLAN_PORT),
         )
     return rules
 
 
-def _failsafes(given: list[Object] | None, defaults: Iterable[tuple[str, int]]) -> tuple[Failsafe, ...]:
+def _port_list(text: str) -> list[Object]:
+    """The ports of an environment variable, ``PROTOCOL:NET:PORT`` each (felix/config/param_types.go)."""
+    if text.lower() == "none":
+        return []
+    return [_port_of(part) for part in text.split(",") if part.strip()]
+
+
+def _port_of(text: str) -> Object:
+    net = ""
+    if "[" in text:
+        start, _, rest = text.partition("[")
+        net, _, end = rest.partition("]:")
+        text = start + end
+    *first, port = text.strip().split(":")
+    return {"protocol": first[0] if first else "tcp", "net": net or (first[1] if len(first) > 1 else ""), "port": port}
+
+
+def _failsafes(
+    variable: str | None, configured: list[Object] | None, defaults: Iterable[tuple[str, int]]
+) -> tuple[Failsafe, ...]:
+    """The environment's ports, else the configured ones (an empty list is none), else Felix's own."""
+    given = _port_list(variable) if variable else configured
     if given is None:
         return tuple(Failsafe(p, n) for p, n in defaults)
     return tuple(
@@ -448,12 +474,11 @@ def _failsafes(given: list[Object] | None, defaults: Iterable[tuple[str, int]]) 
     )
 
 
-def _host_action(reader: Reader) -> str | None:
-    """The action that calico-node's environment sets; empty where it sets none, None where that is not known."""
+def _environment(reader: Reader) -> dict[str, str] | None:
+    """The environment that calico-node is given; None where it is not known."""
     for item, *_ in reader.objects("daemonsets"):
         template = ((spec(item).get("template") or {}).get("spec") or {}).get("containers") or ()
         for container in template:
             if container.get("name") == "calico-node":
-                values = {e.get("name"): e.get("value") for e in container.get("env") or ()}
-                return values.get(HOST_ACTION) if HOST_ACTION in values else ""
+                return {e["name"]: str(e["value"]) for e in container.get("env") or () if e.get("value") is not None}
     return None

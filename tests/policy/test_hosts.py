@@ -73,6 +73,26 @@ def calico_node(*env: dict[str, str]) -> list[dict[str, Any]]:
     return [{"metadata": meta, "spec": {"template": {"spec": {"containers": [container]}}}}]
 
 
+def test_failsafes_of_the_environment() -> None:
+    def with_ports(text: str) -> Any:
+        env = calico_node({"name": "FELIX_FAILSAFEINBOUNDHOSTPORTS", "value": text})
+        return explainer(hostendpoints=[hep("h", "n1", N1)], daemonsets=env)
+
+    found = with_ports("tcp:198.51.100.0/24:8443, udp:99,77")
+    assert [verdict(found, OUT, N1, p) for p in (8443, 77, 22)] == ["allow", "allow", "deny"]
+    assert verdict(found, "203.0.113.1", N1, 8443) == "deny"
+    assert verdict(found, OUT, N1, 99, "udp") == "allow"
+    assert verdict(with_ports("none"), OUT, N1, 22) == "deny"
+
+
+def test_vxlan_from_a_pod_is_dropped_before_policy() -> None:
+    assert decided(explainer(), "a/web-1", "a/db-1", 4789, "udp")[:2] == ("deny", "egress")
+    assert verdict(explainer(), "172.16.0.1", "a/db-1", 4789, "udp") == "allow"
+    told = [felix(allowVXLANPacketsFromWorkloads=True)]
+    assert verdict(explainer(felixconfigurations=told), "a/web-1", "a/db-1", 4789, "udp") == "allow"
+    assert verdict(explainer(felixconfigurations=[felix(vxlanPort=8472)]), "a/web-1", "a/db-1", 8472, "udp") == "deny"
+
+
 def test_the_environment_wins_and_felix_own_default_is_drop() -> None:
     drop = [felix(defaultEndpointToHostAction="Drop")]
     accept = calico_node({"name": "FELIX_DEFAULTENDPOINTTOHOSTACTION", "value": "ACCEPT"})

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calicokit.cluster import Cluster
+from calicokit.evidence.recording import Recording
 from calicokit.selectors import parse
+from tests.evidence.test_sources import unpacked
 from tests.policy.made import cluster, explainer, gnp, knp, tier, verdict
 from tests.test_selectors import OBJECTS, TREES, written
 
@@ -117,3 +122,14 @@ def test_a_kind_that_a_version_does_not_have_is_empty() -> None:
     assert old.policy.tiers()["tier"].tolist() == ["default"]
     assert old.coverage.missing == []
     assert not {"tiers", "stagednetworkpolicies"} & old.explainer().parts.missing
+
+
+def test_without_the_list_of_kinds_what_was_not_listed_is_unknown(tmp_path: Path) -> None:
+    recording = unpacked(tmp_path, "healthy-v3.28")
+    (recording / "cluster" / "kubectl-api-resources.txt").unlink()
+    bare = Cluster(Recording(recording))
+    assert {"tiers", "stagednetworkpolicies"} <= bare.explainer().parts.missing
+    probes = json.loads((recording / "probes.json").read_text())
+    source = next(p for p in probes if p["observed"] == "drop")
+    assert bare.explain(source["src"], source["dst"], source["port"], source["proto"]).verdict == "deny"
+    assert bare.policy.staged_effects().unknown

@@ -97,14 +97,16 @@ def show_explanation(answer: Explanation) -> None:
 
     out = console()
     out.print(Text.assemble((answer.verdict, VERDICT_COLOURS.get(answer.verdict, "bold yellow")), f"  {plain(answer)}"))
-    view = rich_table("flow", "endpoint", "direction", "tier", "policy", "rule", "then")
+    several = len(answer.flows) > 1
+    view = rich_table(*(["to"] if several else []), "endpoint", "direction", "tier", "policy", "rule", "then")
     for number, step in answer.steps:
         name = f"{step.namespace}/{step.name}" if step.namespace else step.name
-        flow = answer.flows[number]
         rule = "" if step.matched is None else str(step.matched)
         then = step.action + (f" ({plain(step.note)})" if step.note else "") + (" +log" if step.logged else "")
-        cells = (f"{flow.src} → {flow.dst}:{flow.port or ''}", step.endpoint, step.direction, step.tier or "")
-        view.add_row(*map(plain, (*cells, f"{step.kind} {name}", rule, then)))
+        to = [answer.flows[number].dst] if several else []
+        view.add_row(
+            *map(plain, (*to, step.endpoint, step.direction, step.tier or "", f"{step.kind} {name}", rule, then))
+        )
     if answer.steps:
         out.print(view)
 

@@ -104,7 +104,8 @@ def seen(coverage: Coverage) -> Says:
 def what_next(findings: Findings) -> Says:
     """What to do first, and the notebook that goes on from here."""
     if all(f.severity == "info" for f in findings):
-        return Says(f"{findings.verdict()} To see how IPAM stands, open 01-ipam; who may talk to whom, 04-network-policy.")
+        more = "To see how IPAM stands, open 01-ipam; who may talk to whom, 04-network-policy."
+        return Says(f"{findings.verdict()} {more}")
     first = findings[0]
     notebook = NOTEBOOKS.get(first.guide_step.partition("/")[0])
     there = f" It is shown in {notebook}." if notebook else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calicokit.cluster import Cluster
+from calicokit.evidence.api import ApiError
+from calicokit.evidence.catalog import CATALOG, Api
+from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.recording import Recording
 from calicokit.selectors import parse
 from tests.evidence.test_sources import unpacked
@@ -133,3 +138,20 @@ def test_without_the_list_of_kinds_what_was_not_listed_is_unknown(tmp_path: Path
     source = next(p for p in probes if p["observed"] == "drop")
     assert bare.explain(source["src"], source["dst"], source["port"], source["proto"]).verdict == "deny"
     assert bare.policy.staged_effects().unknown
+
+
+@pytest.mark.parametrize(
+    ("served", "known"),
+    [({"ippools"}, True), ({"ippools", "tiers"}, False), (set(), False)],  # without the group, nothing is said
+)
+def test_a_live_cluster_without_the_kind(served: set[str], known: bool) -> None:
+    live = LiveCluster.__new__(LiveCluster)
+    live._discovered = {"crd.projectcalico.org/v1": served, "projectcalico.org/v3": set()}
+    live.server = SimpleNamespace(time=None, list=refuse)
+    how = CATALOG["tiers"].how
+    assert isinstance(how, Api)
+    assert isinstance(live._listed(Want("tiers"), how), Evidence) is known
+
+
+def refuse(*_: object) -> None:
+    raise ApiError(403, "forbidden")

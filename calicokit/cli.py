@@ -183,6 +183,62 @@ def incidents(
 
 
 @app.command()
+def explain(
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Who connects.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="To whom.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; none for icmp.")] = None,
+    proto: Annotated[str, typer.Option(help="tcp, udp, sctp, icmp, or a number.")] = "tcp",
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.'),
+    ] = None,
+    what_if: Annotated[
+        Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")
+    ] = None,
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Say whether policy lets a flow through, which rule decides, and every policy that was looked at.
+
+    Exit status: 0 answered, a deny too; 2 no answer.
+    """
+    from calicokit.cluster import open as open_source
+
+    if (batch is None) == (from_ is None and to is None) or (batch is None and (from_ is None or to is None)):
+        _fail("Give --from and --to, or --batch FILE.")
+    source = _source(source, context, in_cluster, kubeconfig)
+    cluster = open_source(source)
+    with progress.shown(f"reading policies of {source}") as cluster.progress:
+        explainer = cluster.explainer(what_if)
+    if batch is None:
+        answer = explainer.explain(from_, to, port, proto)
+        terminal.print_json(answer.as_dict()) if format is Shape.json else terminal.show_explanation(answer)
+        return
+    answers = explainer.explain_batch(_questions(batch))
+    if format is Shape.json:
+        terminal.print_json([a.as_dict() for a in answers])
+    else:
+        terminal.show_explanations(answers)
+
+
+def _questions(file: str) -> list[object]:
+    """The items of a batch; ends with one sentence where the file holds no JSON list."""
+    from msgspec import DecodeError, json
+
+    text = _read_text(file)
+    try:
+        found = json.decode(text)
+    except DecodeError as error:
+        _fail(f"{file} is not JSON ({error}).")
+    if not isinstance(found, list):
+        _fail(f"{file} holds no list.")
+    return found
+
+
+@app.command()
 def capture(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="File to write; a folder if it does not end in .zip.")],
     source: Source = None,

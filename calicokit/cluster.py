@@ -16,7 +16,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, Want, asking
+from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
@@ -25,6 +25,7 @@ from calicokit.schema import Table
 
 if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
+    from calicokit.policy.explain import Explainer, Explanation
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
@@ -128,6 +129,31 @@ class Cluster:
         self.fetch([name])
         return self._build(name, options) if options else self._resolve(name)
 
+    def explain(
+        self, src: str, dst: str, port: int | None = None, proto: str = "tcp", *, what_if: str | Path | None = None
+    ) -> Explanation:
+        """Whether policy lets a flow through, and which rule decides.
+
+        ``src`` and ``dst`` are NS/POD or an IP, ``dst`` also svc/NS/SERVICE. What makes no sense is answered
+        ``unknown`` with the reason. ``what_if`` names a YAML file whose objects are taken as added or changed.
+
+        >>> open("policy-drop").explain("shop/nobody", "10.48.0.1", 80).verdict
+        'unknown'
+        """
+        return self.explainer(what_if).explain(src, dst, port, proto)
+
+    def explainer(self, what_if: str | Path | None = None) -> Explainer:
+        """What answers many questions about flows: its ``explain`` is :meth:`explain`."""
+        self.fetch(["policy.model"])
+        found: Explainer | None = self.given("policy.model")
+        if found is None:
+            raise SourceError(f"{self.name} holds nothing that policy rests on.")
+        if what_if is None:
+            return found
+        from calicokit.policy.what_if import objects_in
+
+        return found.changed(objects_in(what_if))
+
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
         from calicokit.diagnosis.findings import run_checks
@@ -221,8 +247,20 @@ class Cluster:
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:
-            self._built[name] = self._evidence_input(name)
+            self._built[name] = self._model(name) if name in registry.MODELS else self._evidence_input(name)
         return self._built[name]
+
+    def _model(self, name: str) -> Any:
+        spec = registry.MODELS[name]
+        inputs = [self.given(i) for i in spec.inputs]
+        try:
+            with _collector_paused():
+                return spec.build(*inputs)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            self.note(Missing(name, f"could not be built ({type(error).__name__}: {error})"))
+            return None
+        finally:
+            self._note_problems(inputs)
 
     def _evidence_input(self, name: str) -> Any:
         plain = name.removesuffix("+series")
@@ -243,7 +281,7 @@ class Cluster:
 
     def _why(self, name: str) -> Iterator[Missing]:
         """Why an input is unknown: the holes in the evidence that it rests on."""
-        ids = {i.removesuffix("+series") for i in registry.evidence_of((name,))}
+        ids = {name, *(i.removesuffix("+series") for i in registry.evidence_of((name,)))}
         missing = [m for w, ms in self._missing.items() if w.id in ids for m in ms]
         yield from missing + [p for p in self._problems if p.id in ids]
 

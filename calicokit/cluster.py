@@ -98,6 +98,7 @@ class Cluster:
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
         coverage.add_missing(m for missing in self._missing.values() for m in missing)
         coverage.add_missing(self._problems)
+        coverage.add_missing(getattr(self._source, "unused", ()))  # files of a bundle that are no evidence
         return coverage
 
     def table(self, name: str) -> Table:

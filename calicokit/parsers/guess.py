@@ -86,7 +86,9 @@ def guess(text: str) -> list[Guess]:
     'ip-rule'
     """
     head = text[:HEAD].replace("\r\n", "\n")
-    if len(text) > HEAD:
+    if head.lstrip()[:1] in ("{", "["):
+        head = text  # of JSON the beginning alone cannot be read
+    elif len(text) > HEAD:
         head = head.rpartition("\n")[0]
     marked = [kind for kind, mark in MARKS if kind in kinds() and re.search(mark, head, re.MULTILINE)]
     tried = [g for kind in marked if (g := _try(kind, head)) is not None]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
-    """The cluster in a recording: a path to its directory or archive, or a bundled incident's name.
+    """The cluster of a source: a recording's or bundle's path, a bundled incident's name, or ``context:NAME``.
 
     Raises :class:`~calicokit.evidence.model.SourceError` with one clear sentence if there is no such source.
 

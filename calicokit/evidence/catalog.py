@@ -416,7 +416,7 @@ ITEMS = (
     _node("iptables-save", "iptables rules with counters", "iptables-save -c", guide=_RULES, heavy=True),
     *(
         _node(f"{tool}-save", f"Rules of {tool}", f"{tool}-save -c", parser="iptables-save", guide=_RULES, heavy=True)
-        for tool in ("iptables-nft", "iptables-legacy", "ip6tables")
+        for tool in ("iptables-nft", "iptables-legacy", "ip6tables", "ip6tables-nft", "ip6tables-legacy")
     ),
     *(
         _node(id_, "iptables rules as listed", words, parser="iptables-list", guide=_RULES, heavy=True)

@@ -291,6 +291,37 @@ def capture(
 
 
 @app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A SOURCE as elsewhere; context:NAME is a live cluster.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another, or the same later.")],
+    areas: Annotated[str, typer.Option(help="Only these, separated by commas: objects, rules, routes, bgp, …")] = "",
+    nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
+    limit: Annotated[int, typer.Option(help="Lines to print for an area; 0 for all.", min=0)] = 20,
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Show what changed from A to B: objects, addresses, rules, routes, sessions, sets, settings, interfaces, counters.
+
+    Exit status: 0 no difference (counters may have gone on); 1 differences; 2 no answer.
+    """
+    from calicokit.cluster import open as open_source
+    from calicokit.diff.areas import AREAS
+    from calicokit.diff.between import diff as compare
+
+    chosen = [a.strip() for a in areas.split(",") if a.strip()]
+    for area in chosen:
+        if area not in AREAS:
+            _fail(f"No area is named {area}; {terminal.did_you_mean(area, list(AREAS), ', '.join(AREAS))}")
+    first, second = open_source(before), open_source(after)
+    with progress.shown(f"comparing {before} with {after}") as say:
+        found = compare(first, second, chosen, [n.strip() for n in nodes.split(",") if n.strip()], say)
+    if format is Shape.json:
+        terminal.print_json(terminal.difference(found))
+    else:
+        terminal.show_difference(found, limit)
+    raise typer.Exit(found.status)
+
+
+@app.command()
 def report(
     source: Source = None,
     notebook: Annotated[

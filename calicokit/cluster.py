@@ -102,6 +102,7 @@ class Cluster:
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
+        coverage.add_missing(getattr(self._source, "unused", ()))  # files of a bundle that are no evidence
         spared = self._spared()
         coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
         return coverage

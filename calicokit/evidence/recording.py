@@ -37,13 +37,13 @@ class Recording:
     Raises :class:`SourceError` if there is nothing in it that the kit knows.
     """
 
-    def __init__(self, path: Path, name: str = "") -> None:
-        self.name = name or str(path)
-        self._path = path
+    def __init__(self, where: Path | Files, name: str = "") -> None:
+        self.name = name or str(where)
+        self._where = where
 
     @cached_property
     def _files(self) -> Files:
-        files = open_files(self._path)
+        files = self._where if isinstance(self._where, Files) else open_files(self._where)
         roots = {_root(name) for name in files.names} - {None}
         if not roots:
             raise SourceError(
@@ -145,6 +145,16 @@ class Recording:
             return [line.split() for line in self._files.read(API_RESOURCES).decode("utf-8", "replace").splitlines()]
         except OSError:
             return []
+
+
+def is_recording(files: Files) -> bool:
+    """Whether these are a recording's: a manifest beside its folders, or API lists under their names in it."""
+    lists = {path for item in CATALOG.values() if isinstance(item.how, Api) for path in item.files()}
+    roots = {r for n in files.names if (r := _root(n)) is not None}
+    return any(
+        f"{r}/manifest.json".lstrip("/") in files.names or any(f"{r}/{p}".lstrip("/") in files.names for p in lists)
+        for r in roots
+    )
 
 
 def _root(name: str) -> str | None:

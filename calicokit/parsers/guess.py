@@ -90,7 +90,9 @@ def guess(text: str) -> list[Guess]:
     'ip-rule'
     """
     head = text[:HEAD]
-    if len(text) > HEAD:
+    if head.lstrip()[:1] in ("{", "["):
+        head = text  # of JSON the beginning alone cannot be read
+    elif len(text) > HEAD:
         whole = head.rpartition("\n")[0]
         head = whole if len(whole) > HEAD // 2 else text[:ONE_LINE]
     head = clean(ANSI.sub("", head.replace("\r\n", "\n")))

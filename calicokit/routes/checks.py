@@ -78,32 +78,35 @@ def encap_needed(
 
 @check("route-conflict", needs=("routes.conflicts",))
 def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
-    """A route that Calico did not program overrides one that it did."""
-    for row in list(records(conflicts))[:MOST]:
-        way = " ".join(
-            f"{word} {value}" for word, value in (("via", row.via), ("dev", row.interface)) if isinstance(value, str)
-        )
-        kind = "" if row.type == "unicast" else f"{row.type} "
-        proto = f", proto {row.protocol}" if isinstance(row.protocol, str) else ""
-        whose = f", a block of {row.owner}" if isinstance(row.owner, str) else ""
+    """A route or rule that Calico did not make decides in place of Calico's, and leads elsewhere."""
+    for row in list(records(conflicts[~conflicts["harmless"]]))[:MOST]:
+        key = {"node": row.node, "table": row.table, "cidr": row.cidr, "line": row.line}
+        whose = f", to pods of {listed(row.owners)}" if row.owners else ""
         learnt = f" {listed(row.learnt_by)} learnt it from here by BGP." if row.learnt_by else ""
         yield finding(
             "route-conflict",
             subject={"node": row.node, "cidr": row.cidr},
-            cause=f"On {row.node} the route {kind}{row.cidr} {way}{proto}, which Calico did not program, overrides "
-            f"Calico's {row.overrides}{whose}.{learnt}",
-            remedy=f"Find who set it (`ip route show {row.cidr}`, NetworkManager, netplan, another CNI), remove it "
-            f"(`{' '.join(f'ip route del {kind}{row.cidr} {way}'.split())}`), and keep it from coming back.",
-            evidence=[
-                Rows.of(
-                    "ip-route-all",
-                    "routes.conflicts",
-                    [{"node": row.node, "table": row.table, "cidr": row.cidr}],
-                    row.node,
-                )
-            ],
-            about={row.node, row.overrides, *row.learnt_by, *([row.owner] if isinstance(row.owner, str) else [])},
+            cause=f"On {row.node} `{row.route}`, which Calico did not make, {_OVERRIDES[row.how]} Calico's "
+            f"{listed(row.overrides)}{whose}.{learnt}",
+            remedy=f"Find who set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
+            "keep it from coming back.",
+            evidence=[Rows.of("ip-rule" if row.how == "rule" else "ip-route-all", "routes.conflicts", [key], row.node)],
+            about={row.node, row.cidr, *row.overrides, *row.learnt_by, *row.owners},
         )
+
+
+_OVERRIDES = {
+    "longer-prefix": "is more specific than",
+    "metric": "has the place, or a better metric, of",
+    "table": "is asked by a routing rule before",
+    "rule": "decides before",
+}
+
+
+def _undo(row: Any) -> str:
+    if row.how == "rule":
+        return f"`ip rule del {row.route.partition(': ')[2]}`"
+    return f"`ip route del {row.route}`" + (", or the rule that asks its table" if row.how == "table" else "")
 
 
 @check("bgp-filter-reject", needs=("routes.filters", "routes.blocks"))

@@ -22,6 +22,9 @@ TUNNELS = {
 """Calico's tunnel devices; their names are fixed (source: felix/dataplane/linux)."""
 
 FELIX_PROTOCOLS = ("80", "calico")
+BIRD_PROTOCOLS = ("bird", "12")
+"""As iproute2 prints it with and without its file of names."""
+
 OF_THE_KERNEL = ("kernel", "ra", "redirect", "dhcp")
 LOCAL = ("local", "broadcast", "multicast", "anycast")
 
@@ -81,7 +84,7 @@ def owner(protocol: object, interface: object, scope: object, gateway: object) -
     >>> owner(None, "eth0", None, "172.30.0.1"), owner("kernel", "eth0", "link", None)
     ('other', 'kernel')
     """
-    if protocol == "bird":
+    if protocol in BIRD_PROTOCOLS:
         return "bird"
     if protocol in FELIX_PROTOCOLS or (interface in TUNNELS and protocol != "kernel"):
         return "felix"

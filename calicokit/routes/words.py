@@ -30,10 +30,11 @@ def blocks(blocks: pd.DataFrame) -> str:
 @says
 def conflicts(conflicts: pd.DataFrame) -> str:
     """Routes that are in the way (``routes.conflicts``)."""
-    if not len(conflicts):
+    bad = conflicts[~conflicts["harmless"]]
+    if not len(bad):
         return "No route that Calico did not program overrides one that it did."
-    said = [f"{r.cidr} on {r.node} overrides {r.overrides}" for r in records(conflicts)]
-    return f"{plural(len(conflicts), 'route is', 'routes are')} in the way of Calico's: {listed(said)}."
+    said = [f"{r.cidr} on {r.node} overrides {listed(r.overrides)}" for r in records(bad)]
+    return f"{plural(len(bad), 'route is', 'routes are')} in the way of Calico's: {listed(said)}."
 
 
 @says

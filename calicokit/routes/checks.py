@@ -14,6 +14,9 @@ from calicokit.words import listed, plural
 MOST = 50
 """So many nodes or pods at fault are named one by one."""
 
+BAD_CHECKSUMS = 100
+"""So many datagrams with a bad checksum do not come from the internet's noise."""
+
 YOUNG = 10
 """Seconds in which a pod's route may still be missing."""
 
@@ -149,7 +152,7 @@ def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
 @check(
     "bgp-route-missing",
     needs=("routes.blocks", "ipam.blocks", "ipam.affinities", "bgp.compared", "bgp.use", "bgp.birds"),
-    wants=("@now",),
+    wants=("ipam.pools", "health.node_conditions", "routes.settings", "@now"),
 )
 def route_missing(
     blocks: pd.DataFrame,
@@ -158,12 +161,17 @@ def route_missing(
     compared: pd.DataFrame,
     use: pd.DataFrame,
     birds: pd.DataFrame,
+    pools: pd.DataFrame | None = None,
+    conditions: pd.DataFrame | None = None,
+    settings: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
 ) -> Iterator[Finding]:
     """A node lacks the route to a living node's block although the sessions on the way are up."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
         return
-    alive = set(birds[birds["state"] == "answers"]["node"])
+    alive = set(birds[birds["state"] == "answers"]["node"]) - _not_ready(conditions)
+    hidden = set() if pools is None else set(pools[~pools["bgp_export"].fillna(True)]["pool"])
+    felixs = _felix_programs(settings)
     confirmed = {(n, b) for n, b, s in cells(affinities, "node", "block", "state") if s == "confirmed"}
     claimed = dict(cells(ipam, "block", "claimed"))
     up = _ways(compared)
@@ -171,10 +179,10 @@ def route_missing(
     for (node, cidr), row in _lacking(blocks).items():
         owner = str(row.owner)
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
-        if row.mode == "vxlan" or {node, owner} - alive or (owner, cidr) not in confirmed or young:
+        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or (owner, cidr) not in confirmed or young:
             continue
-        by_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
-        if by_felix or not up(node, owner) or found >= MOST:
+        maybe_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
+        if maybe_felix or not up(node, owner) or found >= MOST:
             continue
         found += 1
         yield finding(
@@ -187,6 +195,20 @@ def route_missing(
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},
         )
+
+
+def _not_ready(conditions: pd.DataFrame | None) -> set[str]:
+    if conditions is None:
+        return set()
+    return set(conditions[(conditions["condition"] == "Ready") & (conditions["status"] != "True")]["node"])
+
+
+def _felix_programs(settings: pd.DataFrame | None) -> set[str]:
+    """The modes whose routes Felix programs from the datastore, so that BGP is not what lacks."""
+    if settings is None or not len(settings):
+        return {"vxlan"}
+    by = settings.iloc[0]
+    return {"vxlan", *(m for m, who in (("ipip", by["ipip_by"]), ("none", by["plain_by"])) if who == "felix")}
 
 
 def _ways(compared: pd.DataFrame) -> Any:
@@ -368,7 +390,7 @@ def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, 
 def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Finding]:
     """UDP that arrives with bad checksums on a node that speaks VXLAN."""
     speak = set(tunnels[tunnels["mode"] == "vxlan"]["node"])
-    bad = counters[(counters["counter"] == "UdpInCsumErrors") & (counters["value"] >= ENOUGH)]
+    bad = counters[(counters["counter"] == "UdpInCsumErrors") & (counters["value"] >= BAD_CHECKSUMS)]
     for row in records(bad[bad["node"].isin(speak)]):
         yield finding(
             "vxlan-offload-broken",
@@ -381,9 +403,35 @@ def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Fi
         )
 
 
-@check("wireguard-down", needs=("routes.wireguard",))
-def wireguard_down(wireguard: pd.DataFrame) -> Iterator[Finding]:
-    """WireGuard is on and a node has no key or no device, or nothing comes out of it."""
+@check("wireguard-down", needs=("routes.wireguard",), wants=("routes.wireguard_peers", "routes.walls"))
+def wireguard_down(
+    wireguard: pd.DataFrame, peers: pd.DataFrame | None = None, walls: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """WireGuard is on and a node has no key or no device, or nothing comes out of it, or a peer never answered."""
+    if not len(wireguard):
+        return
+    bad = set(wireguard[wireguard["problem"].notna()]["node"])
+    walled = _walled(walls, "wireguard")
+    silent = None if peers is None else peers[~peers["handshake"].fillna(True) & (peers["sent"] > 0)]
+    for row in list(records(silent))[:MOST] if silent is not None else ():
+        if isinstance(row.peer, str) and not {row.node, row.peer} & bad and not row.received > 0:
+            rules = "".join(f"; on {n} a rule keeps it out ({walled[n]})" for n in (row.node, row.peer) if n in walled)
+            yield finding(
+                "wireguard-down",
+                subject={"node": row.node, "peer": row.peer},
+                cause=f"{row.node} has sent {row.sent:,.0f} bytes to {row.peer} by WireGuard and never had a handshake "
+                f"with it{rules}.",
+                remedy="Open UDP 51820 (wireguardListeningPort) between all nodes; `wg show` on both.",
+                evidence=[
+                    Rows.of(
+                        "felix-metrics",
+                        "routes.wireguard_peers",
+                        [{"node": row.node, "peer_key": row.peer_key}],
+                        row.node,
+                    )
+                ],
+                about={row.node, row.peer},
+            )
     for row in list(records(wireguard[wireguard["problem"].notna()]))[:MOST]:
         yield finding(
             "wireguard-down",

@@ -20,7 +20,7 @@ SERVICES = Schema(
     "Services' addresses that BGPConfiguration asks to advertise, and which nodes announce them.",
     (
         Column("service", "str", "NS/NAME"),
-        Column("address", "str", "its address"),
+        Column("address", "str", "its IPv4 address"),
         Column("kind", "str", "cluster, external or load-balancer"),
         Column("range", "str", "range of BGPConfiguration that the address is in"),
         Column("local", "bool", "externalTrafficPolicy is Local: announced by nodes with a ready endpoint only"),
@@ -56,7 +56,7 @@ def services(
     rows = []
     for name, kind, address, local in (r for each in services.rows(_addresses) for r in each):
         where = next((c for k, c in ranges if k == kind and prefix(c).covers(prefix(address))), None)
-        if where is None:
+        if where is None or ":" in address:  # the catalog has BIRD for IPv4 only
             continue
         by = sorted(n for n, nets in own.items() if any(p.covers(prefix(address)) for p in nets))
         row: dict[str, Any] = {"service": name, "address": address, "kind": kind, "range": where, "local": local}

@@ -44,33 +44,32 @@ def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("encap-needed", needs=("ipam.pools", "routes.blocks", "routes.addresses", "bgp.expected", "bgp.use"))
-def encap_needed(
-    pools: pd.DataFrame, blocks: pd.DataFrame, addresses: pd.DataFrame, expected: pd.DataFrame, use: pd.DataFrame
-) -> Iterator[Finding]:
+@check("encap-needed", needs=("routes.subnets", "bgp.use"))
+def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A pool without encapsulation, nodes in different subnets, and no router that is told its routes."""
-    if not bool(use["in_use"].fillna(False).iloc[0]) or not expected["internal"].all():
-        return  # a router outside is told, or BGP is not what brings the routes: what is between is not seen
-    networks = {n: w for n, w, p in cells(addresses, "node", "network", "problem") if not isinstance(p, str)}
-    if any(w.endswith("/32") for w in networks.values()):
-        return  # addresses without a network, as some clouds give them: nothing tells what is next to what
-    plain = blocks[(blocks["kind"] == "remote") & (blocks["mode"] == "none")]
-    for pool in pools[~pools["disabled"].fillna(False)]["pool"]:
-        mine = plain[plain["pool"] == pool]
-        nodes = sorted({str(n) for n in mine["owner"]} & set(networks))
-        subnets = {networks[n] for n in nodes}
-        if len(subnets) < 2:
-            continue
+    if not bool(use["in_use"].fillna(False).iloc[0]):
+        return  # BGP is not what brings the routes: what is between is not seen
+    told = subnets["routers"].map(bool) & subnets["exported"]
+    dead = subnets[~told & ~(subnets["answered"] > 0).fillna(False)]
+    for pool, rows in dead.groupby("pool", sort=True):
+        nodes = sorted({n for found in rows["nodes"] for n in found})
+        names = sorted({*rows["subnet"], *rows["other"]})
+        quiet = " No tracked flow between their pods saw an answer." if rows["answered"].notna().any() else ""
         yield finding(
             "encap-needed",
-            subject={"nodes": nodes, "pool": pool},
-            cause=f"Pool {pool} has no encapsulation, and nodes with its blocks are in {len(subnets)} subnets "
-            f"({listed(sorted(subnets))}): the routers between them are told of no pod, and drop its packets.",
+            subject={"nodes": nodes, "pool": str(pool)},
+            cause=f"Pool {pool} has no encapsulation, and nodes with its blocks are in {len(names)} subnets "
+            f"({listed(names)}) with a router between them, as {rows['how'].iloc[0]}: it is told of no pod, and drops "
+            f"its packets.{quiet}",
             remedy=f"Set vxlanMode or ipipMode of {pool} to CrossSubnet, or tell the routers the pool's routes "
             "(BGPPeer).",
             evidence=[
                 Rows.of("ippools", "ipam.pools", [{"pool": pool}]),
-                Rows.of("nodes", "routes.addresses", [{"node": n} for n in nodes]),
+                Rows.of(
+                    "nodes",
+                    "routes.subnets",
+                    [{"pool": pool, "subnet": r.subnet, "other": r.other} for r in records(rows)],
+                ),
             ],
             about=set(nodes),
         )
@@ -112,20 +111,28 @@ def _undo(row: Any) -> str:
     return f"`ip route del {row.route}`" + (", or the rule that asks its table" if row.how == "table" else "")
 
 
-@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks"))
-def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame) -> Iterator[Finding]:
+@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks", "bgp.expected"))
+def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Finding]:
     """A BGPFilter keeps out a route that a node lacks."""
-    lacking = _lacking(blocks)
-    rejects = filters[filters["action"] == "Reject"]
-    for row in list(records(rejects))[:MOST]:
-        receiver = row.peer if row.direction == "export" else row.node
-        if (receiver, row.cidr) not in lacking:
+    lacking: dict[str, set[str]] = {}
+    for node, cidr in _lacking(blocks):
+        lacking.setdefault(cidr, set()).add(node)
+    inside = set(expected[expected["internal"].astype(bool)]["node"].astype("str"))
+    told: set[tuple[str, ...]] = set()
+    for row in records(filters[filters["action"] == "Reject"]):
+        lost = lacking.get(row.cidr, set())
+        hears = {row.node} & lost if row.direction == "import" else lost - {row.owner}
+        if row.peer not in set(blocks["node"].cat.categories):
+            hears -= inside  # nodes that have sessions with each other get their routes from these
+        key = (row.node, _resource(row.bgp_peer), row.filter, row.cidr)
+        if not hears or key in told or len(told) >= MOST:
             continue
+        told.add(key)
         yield finding(
             "bgp-filter-reject",
-            subject={"node": row.node, "peer": _resource(row.bgp_peer), "filter": row.filter, "cidr": row.cidr},
+            subject=dict(zip(("node", "peer", "filter", "cidr"), key, strict=True)),
             cause=f"Rule {row.rule} of {row.direction}V4 of BGPFilter {row.filter} rejects {row.cidr} (block of "
-            f"{row.owner}) on {row.node}: {receiver} has no route to it.",
+            f"{row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
             remedy=f"Let BGPFilter {row.filter} accept the pools' prefixes, or take it out of {row.bgp_peer}.",
             evidence=[
                 Rows.of(
@@ -133,9 +140,9 @@ def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame) -> Iterator[Findi
                     "routes.filters",
                     [{"node": row.node, "peer": row.peer, "direction": row.direction, "cidr": row.cidr}],
                 ),
-                Rows.of("ip-route-all", "routes.blocks", [{"node": receiver, "cidr": row.cidr}], receiver),
+                Rows.of("ip-route-all", "routes.blocks", [{"node": n, "cidr": row.cidr} for n in sorted(hears)]),
             ],
-            about={receiver, row.owner, row.cidr},
+            about={*hears, row.owner, row.cidr},
         )
 
 
@@ -468,8 +475,15 @@ def _shares(cause: Finding, effect: Finding) -> bool:
     return bool({str(cause.subject.get("node"))} & effect.about)
 
 
-for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch", "bgp-filter-reject"):
+for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch"):
     explains(_cause, "bgp-route-missing")(lambda cause, effect: bool((cause.about | _named(cause)) & effect.about))
+
+
+@explains("bgp-filter-reject", "bgp-route-missing")
+def _filtered(cause: Finding, effect: Finding) -> bool:
+    return cause.subject["cidr"] == effect.subject["cidr"] and effect.subject["node"] in cause.about
+
+
 for _cause in ("ipam-block-overlap", "ipam-affinity-stale"):
     explains(_cause, "bgp-block-conflict")(lambda cause, effect: bool(_named(cause) & effect.about))
 

@@ -303,7 +303,7 @@ def _each_once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @table(
     CLAIMS,
     needs=("ipam.blocks", "bgp.nodes", "routes.kernel"),
-    wants=("output.birdcl_route", "output.birdcl_route_all", "routes.conflicts"),
+    wants=("output.birdcl_route", "output.birdcl_route_all", "routes.conflicts", "@now"),
 )
 def claims(
     blocks: pd.DataFrame,
@@ -312,36 +312,52 @@ def claims(
     routes: pd.DataFrame | None = None,
     details: pd.DataFrame | None = None,
     conflicts: pd.DataFrame | None = None,
+    now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
-    """One row for each prefix that is claimed twice; see :data:`CLAIMS`."""
-    known = {b: prefix(b) for b in blocks[blocks["version"] == 4]["block"]}
+    """One row for each prefix that is claimed twice; see :data:`CLAIMS`. Blocks that are just claimed are left out."""
+    held = blocks[blocks["node"].notna()]
+    if now is not None:
+        held = held[~(now - held["claimed"] < FRESH)]
+    known = {b: (prefix(b), n) for b, n in cells(held, "block", "node")}
     strange = set() if conflicts is None else set(conflicts["cidr"])
     said: dict[str, dict[str, str]] = {}
     for cidr, node, how in _claimed(kernel, routes if routes is not None else details, nodes):
-        if cidr not in strange and not cidr.endswith("/32") and any(b.overlaps(prefix(cidr)) for b in known.values()):
+        if cidr not in strange and not cidr.endswith(("/32", "/128")):
             said.setdefault(cidr, {}).setdefault(node, how)
     rows = []
     for cidr, claimants in sorted(said.items()):
-        above = [c for c in said if c != cidr and prefix(c).covers(prefix(cidr))]
-        everyone = {**{n: h for c in above for n, h in said[c].items()}, **claimants}
-        if len(everyone) > 1:
-            names = sorted(everyone)
-            block = next((b for b, p in known.items() if p.covers(prefix(cidr))), cidr)
-            rows.append({"cidr": cidr, "block": block, "nodes": names, "how": [everyone[n] for n in names]})
+        block = cidr if cidr in known else _block_of(cidr, known)
+        if block is None or set(claimants) == {known[block][1]}:
+            continue
+        everyone = {known[block][1]: "owns the block, as IPAM says"} | claimants
+        names = sorted(everyone)
+        rows.append({"cidr": cidr, "block": block, "nodes": names, "how": [everyone[n] for n in names]})
     return CLAIMS.frame(rows)
+
+
+FRESH = pd.Timedelta(seconds=20)
+
+
+def _block_of(cidr: str, known: dict[str, tuple[Prefix, str]]) -> str | None:
+    """The block that a prefix lies in."""
+    net = prefix(cidr)
+    return next((b for b, (span, _) in known.items() if span.covers(net)), None)
 
 
 def _claimed(kernel: pd.DataFrame, routes: pd.DataFrame | None, nodes: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """Prefix, node, and how the node claims it."""
-    holes = kernel[(kernel["type"] == "blackhole") & kernel["owner"].isin(["bird", "felix"]) & (kernel["version"] == 4)]
+    holes = kernel[(kernel["type"] == "blackhole") & kernel["owner"].isin(["bird", "felix"])]
     for cidr, node in cells(holes, "cidr", "node"):
         yield cidr, node, "keeps it as its own"
     if routes is None:
         return
-    by_address = {a: n for n, a in cells(nodes, "node", "address") if isinstance(a, str)}
-    learnt = routes[
-        routes["gateway"].isin(list(by_address)) & ~routes["protocol"].astype("str").str.startswith("kernel")
-    ]
+    sources = routes["protocol"].astype("str")
+    own = routes[sources.str.startswith("static") & (routes["type"] == "blackhole")]
+    for cidr, node in cells(own, "prefix", "node"):
+        yield cidr, node, "keeps it as its own"
+    # A reflector may stand in as the next hop of what it hands on (nextHopMode Self).
+    plain = nodes[nodes["cluster_id"].isna()]
+    by_address = {a: n for n, a in cells(plain, "node", "address") if isinstance(a, str)}
+    learnt = routes[routes["gateway"].isin(list(by_address)) & ~sources.str.startswith("kernel")]
     for cidr, gateway in cells(learnt.drop_duplicates(["prefix", "gateway"]), "prefix", "gateway"):
-        if ":" not in cidr:
-            yield cidr, by_address[gateway], "others reach it there"
+        yield cidr, by_address[gateway], "others reach it there"

@@ -75,7 +75,9 @@ def kernel(
             "via": found["gateway"].tolist(),
             "tunnel": [TUNNELS.get(i) if isinstance(i, str) else None for i in found["interface"]],
             "table": [t if isinstance(t, str) else "main" for t in found["table"]],
-            "owner": [owner(*row, felixs) for row in cells(found, "protocol", "interface", "scope", "gateway")],
+            "owner": [
+                owner(p, i, s, g, felixs) for p, i, s, g in cells(found, "protocol", "interface", "scope", "gateway")
+            ],
             "line": found["line"].tolist(),
             "evidence": found["evidence"].tolist(),
         }

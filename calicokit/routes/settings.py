@@ -17,7 +17,7 @@ SETTINGS = Schema(
     "FelixConfiguration default, as far as it decides about routes and tunnels: one row, defaults filled in.",
     (
         Column(
-            "device_protocol", "str", "protocol of the routes to pods and tunnels (deviceRouteProtocol); null: boot"
+            "device_protocol", "str", "protocol of its routes to pods and tunnels (deviceRouteProtocol); null: boot"
         ),
         Column("ipip_by", "str", "who programs routes of IPIP pools: bird or felix; null where nothing tells"),
         Column("plain_by", "str", "who programs routes of pools without encapsulation: bird or felix"),

@@ -191,7 +191,7 @@ def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
     if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
         return f"the tunnel's MTU {row['tunnel_mtu']} is more than the {room} that {row['interface']} leaves"
     if row["host_mtu"] != usual and room < most:
-        return f"{row['interface']} has {row['host_mtu']} and leaves {room} to pods, which have up to {most} in the cluster"
+        return f"{row['interface']} leaves {room} to pods, and those of the cluster have up to {most}"
     if row["pod_mtu"] is not None and row["pod_mtu"] > room:
         return f"pods' MTU {row['pod_mtu']} is more than the {room} that {row['interface']} leaves"
     return None

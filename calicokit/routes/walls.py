@@ -48,15 +48,16 @@ SENT = 10
 @table(
     WALLS,
     any_of=("output.iptables_save", "output.iptables_legacy_save"),
-    wants=("routes.settings", "bgp.nodes"),
+    wants=("routes.settings", "bgp.nodes", "routes.blocks"),
 )
 def walls(
     saved: pd.DataFrame | None,
     legacy: pd.DataFrame | None,
     settings: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
+    blocks: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each such rule that has met packets and that is for nodes' addresses.
+    """One row for each such rule that has met packets, is for nodes' addresses, and for a mode that pools use.
 
     Many hosts keep strangers out of these ports: a rule that nothing has met says nothing of a fault.
     """
@@ -64,13 +65,14 @@ def walls(
     if settings is not None and len(settings):
         first = settings.iloc[0]
         ports = {str(first["vxlan_port"]): "vxlan", str(first["wireguard_port"]): "wireguard"}
+    used = {"vxlan", "ipip"} if blocks is None else set(blocks[blocks["kind"] == "remote"]["mode"].astype("str"))
     addresses = None if nodes is None else [prefix(a) for a in nodes["address"].dropna()]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for rules in (r for r in (saved, legacy) if r is not None):
         closed = rules[rules["target"].isin(["DROP", "REJECT"]) & ~rules["chain"].str.startswith(OURS)]
         for row in records(closed[~(closed["packets"] == 0).fillna(False)]):
             mode = _mode(row, ports)
-            if mode and _of_nodes(row, addresses):
+            if mode in {*used, "wireguard"} and _of_nodes(row, addresses):
                 rule = f"-A {row.chain} {row.spec}"
                 rows[row.node, mode, rule] = {"node": row.node, "mode": mode, "rule": rule, "packets": row.packets}
     return WALLS.frame(list(rows.values()))

@@ -278,7 +278,7 @@ def ipip(name: str = MESH) -> Edited:
     """The mesh as it would be with IPIP: routes by tunl0, and its device."""
     lab = Edited(name).objects("ippools", lambda i: i["spec"].update(ipipMode="Always"))
     device = (
-        "40: tunl0@NONE: <NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000\n"
+        "40: tunl0@NONE: <NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN mode DEFAULT group default\n"
         "    link/ipip 0.0.0.0 brd 0.0.0.0\n    RX:  bytes packets errors dropped  missed   mcast           \n"
         "        9000     150      0       0       0       0 \n"
         "    TX:  bytes packets errors dropped carrier collsns           \n"
@@ -316,8 +316,8 @@ def test_ipip_that_nobody_gets() -> None:
 def secured(lab: Edited, *without_key: str) -> Edited:
     lab.objects("felixconfigurations", felix(wireguardEnabled=True))
     link = (
-        "41: wireguard.cali: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1440 qdisc noqueue state UNKNOWN mode DEFAULT group default "
-        "qlen 1000\n    link/none "
+        "41: wireguard.cali: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1440 qdisc noqueue state UNKNOWN mode DEFAULT\n"
+        "    link/none "
     )
     for node in lab.nodes():
         if node not in without_key:
@@ -388,7 +388,10 @@ def test_larger_links_than_pods_use_are_no_fault() -> None:
 
 def test_a_tunnel_of_no_pool_is_no_fault() -> None:
     """tunl0 comes with the kernel's module, with 1480 whatever the link has."""
-    line = "40: tunl0@NONE: <NOARP> mtu 1480 qdisc noop state DOWN mode DEFAULT group default qlen 1000\n    link/ipip 0.0.0.0 brd 0.0.0.0"
+    line = (
+        "40: tunl0@NONE: <NOARP> mtu 1480 qdisc noop state DOWN mode DEFAULT group default qlen 1000\n"
+        "    link/ipip 0.0.0.0 brd 0.0.0.0"
+    )
     lab = Edited(MESH)
     for node in lab.nodes():
         lab.edit("ip-link-stats", node, mtu("eth0", 1400)).edit("ip-link-stats", node, mtu("cali[0-9a-f]{11}", 1400))
@@ -519,3 +522,57 @@ def test_a_filter_that_rejects_a_block_heads_the_missing_route() -> None:
     assert found[0].subject["filter"] == "keep-out"
     assert found[0].subject["node"] == "node-3"
     assert all(f.explained_by for f in lab.loud() if f.id == "bgp-route-missing")
+
+
+# ---- the path
+
+
+def test_a_path_asks_rules_on_the_destination() -> None:
+    lab = Edited(MESH).edit("ip-rule", "node-3", adding("100:\tfrom all to 10.48.84.0/24 lookup 77"))
+    lab.edit("ip-route-all", "node-3", adding("default via 172.30.0.1 dev eth0 table 77"))
+    path = lab.cluster().routes.path("node-3", "10.48.84.131")
+    assert (path["table"].tolist(), path["cidr"].tolist()) == (["77"], ["0.0.0.0/0"])
+    assert lab.cluster().routes.path("node-3", "10.48.247.1")["node"].tolist() == ["node-3", "node-2"]
+
+
+def test_a_path_ends_at_a_rule_that_drops_and_goes_on_after_a_throw() -> None:
+    lab = Edited(MESH).edit("ip-rule", "node-3", adding("100:\tfrom all to 10.48.84.0/24 prohibit"))
+    assert "prohibit by a routing rule" in lab.cluster().routes.path("node-3", "10.48.84.131")["says"].iloc[0]
+    lab = Edited(MESH).edit("ip-rule", "node-3", adding("100:\tfrom all lookup 77"))
+    lab.edit("ip-route-all", "node-3", adding("throw 10.48.84.0/24 table 77"))
+    assert lab.cluster().routes.path("node-3", "10.48.84.131")["node"].tolist() == ["node-3", "node-1"]
+
+
+# ---- filters towards routers, and others of Calico's versions
+
+
+def with_filter(lab: Edited, **rules: Any) -> Edited:
+    body = {"metadata": {"name": "keep-out"}, "spec": rules}
+
+    def add(text: str) -> str:
+        document = json.loads(text)
+        document["items"].append(body)
+        return json.dumps(document)
+
+    return lab.edit("bgpfilters", None, add).objects("bgppeers", lambda i: i["spec"].update(filters=["keep-out"]))
+
+
+def test_a_filter_towards_a_router_outside_keeps_nothing_from_the_mesh() -> None:
+    lab = with_filter(Edited(TOR), exportV4=[{"action": "Reject", "matchOperator": "In", "cidr": "10.48.0.0/16"}])
+    assert "bgp-filter-reject" not in ids(lab)
+    lab = lost(lab)
+    assert "bgp-filter-reject" not in ids(lab)
+
+
+def test_a_filter_that_rejects_what_is_there_all_the_same_is_no_fault() -> None:
+    rules = [{"action": "Reject", "matchOperator": "In", "cidr": "10.48.217.64/26"}]
+    assert "bgp-filter-reject" not in ids(with_filter(Edited(REFLECTORS), importV4=rules))
+
+
+def test_routes_with_a_protocol_that_felix_was_told_to_use_are_felixs() -> None:
+    lab = Edited(VXLAN).objects("felixconfigurations", felix(deviceRouteProtocol=99))
+    for node in lab.nodes():
+        lab.routes(node, lambda t: t.replace("proto 80", "proto 99"))
+        lab.routes(node, lambda t: re.sub(r"^(10\.48\.\d+\.\d+ dev cali)", r"\1", t, flags=re.M))
+    assert lab.loud() == []
+    assert set(lab.cluster().routes.blocks()["programmed_by"]) == {"felix"}

@@ -19,7 +19,7 @@ from typing import Any
 
 from calicokit.schema import Schema
 
-TOPICS = ("kube", "health", "cni", "bgp", "ipam", "output")
+TOPICS = ("kube", "health", "cni", "bgp", "ipam", "dataplane", "output")
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
 
 Build = Callable[..., Any]

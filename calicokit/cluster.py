@@ -94,9 +94,12 @@ class Cluster:
 
     @property
     def coverage(self) -> Coverage:
-        """What has been seen and what could not be, of all that was asked for so far."""
+        """What has been seen and what could not be, of all that was asked for so far.
+
+        That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        """
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
-        coverage.add_missing(m for missing in self._missing.values() for m in missing)
+        coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         return coverage
 

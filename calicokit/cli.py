@@ -90,6 +90,8 @@ def table(
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Of routes.path: the node that sends.")] = "",
+    target: Annotated[str, typer.Option("--to", help="Of routes.path: the address it sends to.")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
 ) -> None:
@@ -110,7 +112,10 @@ def table(
         _fail(f"No table is named {name}; {terminal.did_you_mean(name, list(tables), 'calicokit table --list')}")
     cluster = open_source(source)
     with progress.shown(f"building {name}") as cluster.progress:
-        frame = cluster.table(name)
+        try:
+            frame = cluster.table(name, **{k: v for k, v in (("from", start), ("to", target)) if v})
+        except ValueError as error:
+            _fail(f"{error}.")
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
     wanted = [c.strip() for c in columns.split(",") if c.strip()]
@@ -178,6 +183,62 @@ def incidents(
 
 
 @app.command()
+def explain(
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Who connects.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="To whom.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; none for icmp.")] = None,
+    proto: Annotated[str, typer.Option(help="tcp, udp, sctp, icmp, or a number.")] = "tcp",
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.'),
+    ] = None,
+    what_if: Annotated[
+        Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")
+    ] = None,
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Say whether policy lets a flow through, which rule decides, and every policy that was looked at.
+
+    Exit status: 0 answered, a deny too; 2 no answer.
+    """
+    from calicokit.cluster import open as open_source
+
+    if (batch is None) == (from_ is None and to is None) or (batch is None and (from_ is None or to is None)):
+        _fail("Give --from and --to, or --batch FILE.")
+    source = _source(source, context, in_cluster, kubeconfig)
+    cluster = open_source(source)
+    with progress.shown(f"reading policies of {source}") as cluster.progress:
+        explainer = cluster.explainer(what_if)
+    if batch is None:
+        answer = explainer.explain(from_, to, port, proto)
+        terminal.print_json(answer.as_dict()) if format is Shape.json else terminal.show_explanation(answer)
+        return
+    answers = explainer.explain_batch(_questions(batch))
+    if format is Shape.json:
+        terminal.print_json([a.as_dict() for a in answers])
+    else:
+        terminal.show_explanations(answers)
+
+
+def _questions(file: str) -> list[object]:
+    """The items of a batch; ends with one sentence where the file holds no JSON list."""
+    from msgspec import DecodeError, json
+
+    text = _read_text(file)
+    try:
+        found = json.decode(text)
+    except DecodeError as error:
+        _fail(f"{file} is not JSON ({error}).")
+    if not isinstance(found, list):
+        _fail(f"{file} holds no list.")
+    return found
+
+
+@app.command()
 def capture(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="File to write; a folder if it does not end in .zip.")],
     source: Source = None,
@@ -227,6 +288,37 @@ def capture(
         terminal.print_json(done.as_dict())
     else:
         terminal.show_captured(done)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A SOURCE as elsewhere; context:NAME is a live cluster.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another, or the same later.")],
+    areas: Annotated[str, typer.Option(help="Only these, separated by commas: objects, rules, routes, bgp, …")] = "",
+    nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
+    limit: Annotated[int, typer.Option(help="Lines to print for an area; 0 for all.", min=0)] = 20,
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Show what changed from A to B: objects, addresses, rules, routes, sessions, sets, settings, interfaces, counters.
+
+    Exit status: 0 no difference (counters may have gone on); 1 differences; 2 no answer.
+    """
+    from calicokit.cluster import open as open_source
+    from calicokit.diff.areas import AREAS
+    from calicokit.diff.between import diff as compare
+
+    chosen = [a.strip() for a in areas.split(",") if a.strip()]
+    for area in chosen:
+        if area not in AREAS:
+            _fail(f"No area is named {area}; {terminal.did_you_mean(area, list(AREAS), ', '.join(AREAS))}")
+    first, second = open_source(before), open_source(after)
+    with progress.shown(f"comparing {before} with {after}") as say:
+        found = compare(first, second, chosen, [n.strip() for n in nodes.split(",") if n.strip()], say)
+    if format is Shape.json:
+        terminal.print_json(terminal.difference(found))
+    else:
+        terminal.show_difference(found, limit)
+    raise typer.Exit(found.status)
 
 
 @app.command()

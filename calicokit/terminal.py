@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from calicokit.diagnosis.findings import Findings
+    from calicokit.diff.between import Difference
     from calicokit.evidence.capture import Captured
     from calicokit.evidence.model import Coverage
+    from calicokit.policy.explain import Explanation
 
 
 def did_you_mean(word: str, known: list[str], where: str) -> str:
@@ -87,6 +89,38 @@ def _coverage_text(coverage: Coverage) -> str:
     return "\n".join(lines)
 
 
+VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
+
+
+def show_explanation(answer: Explanation) -> None:
+    """The verdict in words, then every policy that was looked at, in order."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text.assemble((answer.verdict, VERDICT_COLOURS.get(answer.verdict, "bold yellow")), f"  {plain(answer)}"))
+    several = len(answer.flows) > 1
+    view = rich_table(*(["to"] if several else []), "endpoint", "direction", "tier", "policy", "rule", "then")
+    for number, step in answer.steps:
+        name = f"{step.namespace}/{step.name}" if step.namespace else step.name
+        rule = "" if step.matched is None else str(step.matched)
+        then = step.action + (f" ({plain(step.note)})" if step.note else "") + (" +log" if step.logged else "")
+        to = [answer.flows[number].dst] if several else []
+        view.add_row(
+            *map(plain, (*to, step.endpoint, step.direction, step.tier or "", f"{step.kind} {name}", rule, then))
+        )
+    if answer.steps:
+        out.print(view)
+
+
+def show_explanations(answers: list[Explanation]) -> None:
+    """A line for each question."""
+    view = rich_table("from", "to", "port", "verdict", "why")
+    for answer in answers:
+        port = f"{answer.port or ''}/{answer.protocol}"
+        view.add_row(*map(plain, (answer.src, answer.dst, port, answer.verdict, answer)))
+    console().print(view)
+
+
 MOST_HOLES = 20
 
 
@@ -103,6 +137,72 @@ def show_captured(done: Captured) -> None:
         typer.echo(f"Missing: {plain(missing)}")
     if len(done.missing) > MOST_HOLES:
         typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, named in the manifest.")
+
+
+SIGNS = {"added": "+", "removed": "-", "changed": "~", "reordered": "%"}
+MOST_COUNTERS = 10
+
+
+def show_difference(found: Difference, limit: int) -> None:
+    """A line for each area, then what changed in each, counters apart, and what could not be compared."""
+    from rich.text import Text
+
+    out = console()
+    apart = (
+        "" if found.seconds is None else f", {abs(found.seconds):,.0f} s {'later' if found.seconds >= 0 else 'earlier'}"
+    )
+    out.print(Text(plain(f"A {found.before} → B {found.after}{apart}"), style="bold"))
+    columns = ("area", "before", "after", "added", "removed", "changed", "reordered", "counters", "unknown")
+    view = rich_table("area", "in A", "in B", *columns[3:])
+    for row in found.summary():
+        view.add_row(*(str(row[c]) if row[c] or (row[c] == 0 and c in columns[:3]) else "" for c in columns))
+    out.print(view)
+    for area, rows in found.differences.groupby("area", sort=False):
+        out.print(Text(f"\n{area}", style="bold"))
+        for change in rows.head(limit or len(rows)).to_dict("records"):
+            out.print(Text(_difference(change)))
+        if limit and len(rows) > limit:
+            out.print(Text(f"  {len(rows) - limit} more (--limit 0 or --format json has all)", style="dim"))
+    _show_counters(found.counters)
+    for hole in found.holes:
+        out.print(Text(f"Unknown, not compared or in part only ({hole.side}): {plain(hole.missing)}", style="dim"))
+
+
+def difference(found: Difference) -> dict[str, Any]:
+    """The same for JSON."""
+    return {
+        "before": found.before,
+        "after": found.after,
+        "seconds": found.seconds,
+        "summary": found.summary(),
+        "differences": rows(found.differences),
+        "counters": rows(found.counters),
+        "unknown": [h.as_dict() for h in found.holes],
+    }
+
+
+def _difference(row: dict[Any, Any]) -> str:
+    parts = [SIGNS[row["change"]], *(_cell(row[c]) for c in ("node", "kind", "subject") if _cell(row[c]))]
+    if _cell(row["field"]):
+        parts.append(f"{_cell(row['field'])}: {_cell(row['before']) or '(none)'} → {_cell(row['after']) or '(none)'}")
+    return "  " + " ".join(parts)
+
+
+def _show_counters(counters: pd.DataFrame) -> None:
+    """The counters that went up most, those of the processes' own upkeep last; they are no difference on their own."""
+    if not len(counters):
+        return
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(f"\n{len(counters)} counters and gauges went on; the fastest:", style="bold"))
+    counters = counters.assign(own=counters["subject"].str.startswith(("go_", "process_"), na=False))
+    order = counters.sort_values(["own", "rate", "delta"], ascending=[True, False, False], na_position="last")
+    first = order.head(MOST_COUNTERS)
+    for row in first.to_dict("records"):
+        rate = f" ({row['rate']:,.2f}/s)" if _cell(row["rate"]) else ""
+        about = " ".join(_cell(row[c]) for c in ("node", "kind", "subject", "field") if _cell(row[c]))
+        out.print(Text(f"  {about}: {row['before']:g} → {row['after']:g}{rate}"))
 
 
 def list_schemas(schemas: list[Any]) -> None:

@@ -157,12 +157,16 @@ class Server:
 
         A server that starts refuses everybody (403), also what it has granted before, until it has read its roles.
         """
+        sure = not self._greeted
         for pause in PAUSES:
             try:
                 return call()
             except ApiError as error:
-                starting = error.status == 403 and not self._ready()
-                if not (starting or error.status in away) or wait(pause):
+                if error.status == 403 and not sure:
+                    sure = self._ready()  # then it is asked once more, as it may have become ready in between
+                elif error.status not in away:
+                    raise
+                if wait(0 if sure else pause):
                     raise
         return call()
 
@@ -175,7 +179,7 @@ class Server:
         try:
             self.get("/version", tries=0)
         except ApiError:
-            return not self._greeted
+            return False
         return True
 
     def list(self, path: str, query: Query = ()) -> Listed:

@@ -1,7 +1,7 @@
 """Reading files out of a directory or an archive that somebody sent, without trusting it.
 
-Links are not followed, only regular files are read, names that leave the archive and archives that unpack to far more
-than they are are refused.
+Links are not followed, only regular files are read; names and links that leave the archive and archives that unpack to
+far more than they are are refused.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class Files:
 
 
 def open_files(path: Path) -> Files:
-    """The files of a directory, .zip or .tar[.xz|.gz|.bz2]. Raises :class:`SourceError` with one clear sentence."""
+    """The files of a directory, .zip or .tar[.xz|.gz|.bz2], or the one file that it is.
+
+    Raises :class:`SourceError` with one clear sentence.
+    """
     try:
         if path.is_dir():
             return _directory(path)
@@ -75,7 +78,7 @@ def open_files(path: Path) -> Files:
     except (OSError, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise SourceError(f"{path} cannot be read ({reason}); check the copy, or its permissions.") from error
-    raise SourceError(f"{path} is not a recording: expected a directory, a .zip or a .tar.xz of one.")
+    return Files({path.name: partial(_read_file, path)})
 
 
 def _directory(top: Path) -> Files:
@@ -107,8 +110,8 @@ def _zip(path: Path) -> Files:
     for member in members:
         name = _safe_name(path, member.filename)
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise SourceError(f"{path} holds a symbolic link ({name}); refused, pack it again without links.")
-        if not member.is_dir():
+            found.refused[name] = _safe_link(path, name, _read_zip(archive, member).decode("utf-8", "replace"))
+        elif not member.is_dir():
             found.names[name] = partial(_read_zip, archive, member)
     return found
 
@@ -130,7 +133,8 @@ def _tar(path: Path) -> Files:
             total += member.size
             _limit(path, len(found.names), total, packed, MAX_TAR_BYTES)
             if member.issym() or member.islnk():
-                raise SourceError(f"{path} holds a link ({name}); refused, pack it again without links.")
+                found.refused[name] = _safe_link(path, name, member.linkname, member.islnk())
+                continue
             file = archive.extractfile(member) if member.isreg() else None
             if file is not None:
                 found.names[name] = partial(bytes, file.read())
@@ -144,6 +148,21 @@ def _safe_name(path: Path, name: str) -> str:
             f"{path} holds a member that leaves the archive ({name!r}); refused, do not unpack it either."
         )
     return pure.as_posix()
+
+
+def _safe_link(path: Path, name: str, target: str, hard: bool = False) -> str:
+    """Why a link is not read; one that points out of the archive is no honest bundle's."""
+    at = PurePosixPath(target if hard else f"{PurePosixPath(name).parent}/{target}")
+    depth = 0
+    for part in at.parts:
+        depth += -1 if part == ".." else part != "."
+        if depth < 0:
+            break
+    if depth < 0 or PurePosixPath(target).is_absolute() or "\\" in target:
+        raise SourceError(
+            f"{path} holds a link that leaves the archive ({name}); refused, pack it again without links."
+        )
+    return f"a link to {target}, which is not followed"
 
 
 def _limit(path: Path, count: int, total: int, packed: int, most: int = MAX_BYTES) -> None:

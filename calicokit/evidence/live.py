@@ -37,7 +37,7 @@ GIVE_UP = 2
 """So many commands in a row without an end, and the node is not asked for more."""
 
 KILLED = 137
-NOT_FOUND, REFUSED = 404, (401, 403, 404)
+NOT_FOUND, FORBIDDEN, REFUSED = 404, 403, (401, 403, 404)
 Answers = Iterator[tuple[Want, Answer]]
 
 
@@ -72,6 +72,7 @@ class _Node:
     wants: list[Want] = field(default_factory=list)
     pod: Pod | None = None
     silent: int = 0  # commands in a row that did not end
+    refused: str = ""  # why no command may be run there
     whole: Evidence | None = None  # its log, of all services
     log: dict[str, bytes] | None = None  # the lines of each service
 
@@ -174,6 +175,8 @@ class LiveCluster:
             return Evidence(want, found.text, file, group, f"GET {path}", time=self.server.time)
         if not refused and how.optional:
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, how.groups[0], "GET /apis", time=self.server.time)
+        if not refused and how.newer and (group := next((g for g in how.groups if self._resources(g)), "")):
+            return Evidence(want, EMPTY_LIST, next(how.files()), group, f"GET /apis/{group}", time=self.server.time)
         none = f"the API server has no {' or '.join(how.plurals)} in {' or '.join(how.groups)}"
         return Missing(want.id, "; ".join(refused) or none)
 
@@ -216,6 +219,7 @@ class LiveCluster:
                 yield want, self._on_node(want, node, stop)
             except ApiError as error:
                 node.silent += error.status not in REFUSED
+                node.refused = str(error) if error.status == FORBIDDEN else ""
                 yield want, Missing(want.id, str(error), node.name)
 
     def _on_node(self, want: Want, node: _Node, stop: threading.Event) -> Answer:
@@ -235,6 +239,8 @@ class LiveCluster:
         self, want: Want, node: _Node, item: Item, argvs: Sequence[Sequence[str]], stop: threading.Event
     ) -> Answer:
         """The answer of the first alternative that succeeds, else of the first that the image has."""
+        if node.refused:
+            return Missing(want.id, node.refused, node.name)
         if node.silent >= GIVE_UP:
             return Missing(want.id, f"not asked, as {GIVE_UP} commands before it did not end", node.name)
         kept: tuple[Sequence[str], Ran] | None = None

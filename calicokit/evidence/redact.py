@@ -18,7 +18,7 @@ from calicokit.evidence.model import Evidence
 
 REDACTED = "REDACTED"
 
-_NAMES = rb"password|passwd|secret|token|api[_-]?key|access[_-]key"
+_NAMES = rb"password|passwd|secret|token|api[_-]?key|access[_-]key|private[_-]?key|client-key-data"
 _HINTS = (b"passw", b"secret", b"token", b"key")
 _TEXTS: tuple[tuple[str, tuple[bytes, ...], re.Pattern[bytes]], ...] = (
     (
@@ -32,7 +32,7 @@ _TEXTS: tuple[tuple[str, tuple[bytes, ...], re.Pattern[bytes]], ...] = (
         "passwords and tokens",
         _HINTS,
         re.compile(
-            rb"(?i)(?:" + _NAMES + rb"|private[_-]?key|client-key-data)(?:\\?[\"'])?[ \t]{0,4}[=:]?[ \t]{0,4}"
+            rb"(?i)(?:" + _NAMES + rb")(?:\\?[\"'])?(?:[ \t]{0,4}[=:][ \t]{0,4}|[ \t]{1,4})"
             rb"\\?[\"'](?P<secret>[^\"'\\\r\n]{1,4000})\\?[\"']"
         ),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from calicokit.evidence.files import open_files
 from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Source, SourceError
 from calicokit.evidence.recording import Recording
@@ -26,7 +27,9 @@ def source_of(text: str) -> Source:
         return LiveCluster(text.removeprefix(CONTEXT), in_cluster=text.startswith(IN_CLUSTER))
     name = text.removeprefix(INCIDENT)
     if name == text and Path(text).expanduser().exists():
-        return Recording(Path(text).expanduser(), text)
+        from calicokit.evidence.layouts import source_in  # with it come the parsers
+
+        return source_in(open_files(Path(text).expanduser()), text)
     if name in index():
         return Recording(index()[name].path, name)
     near = difflib.get_close_matches(name, index(), n=1)

@@ -9,8 +9,12 @@ import re
 from dataclasses import dataclass
 
 from calicokit.parsers.base import ParseError, kinds, parse
+from calicokit.parsers.pasted import ANSI, clean
 
 HEAD = 40_000
+ONE_LINE = 4_000_000
+"""JSON may be one long line, which tells nothing when it is cut."""
+
 """Characters that are looked at: a kind shows itself early."""
 
 MARKS: tuple[tuple[str, str], ...] = (
@@ -41,12 +45,12 @@ MARKS: tuple[tuple[str, str], ...] = (
         "ip-route",
         r"^((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |\S+/\d+ (via|dev) |\[\{.*\"dst\")",
     ),
-    ("ss", r"^(Netid|State)\s+.*Recv-Q|^Total: \d+"),
+    ("ss", r"^(Netid|State)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address"),
     ("sysctl", r"^(net|kernel|vm|fs)\.\S+ = "),
     ("tc-qdisc", r"^qdisc "),
     ("tc-filter", r"^filter (parent|protocol|ingress|egress|dev)"),
     ("proc-net-dev", r"^Inter-\|"),
-    ("nstat", r"^(#kernel|Ip\w+ +\d+ +[\d.]+$)"),
+    ("nstat", r"^(#kernel|Ip\w+ +\d+ +[\d.]+$|(Ip|TcpExt): [A-Z])"),
     ("dmesg", r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* )"),
     ("prometheus", r"^# (HELP|TYPE) \S+"),
     ("cni-conflist", r"\"cniVersion\""),
@@ -85,9 +89,13 @@ def guess(text: str) -> list[Guess]:
     >>> guess("0:\\tfrom all lookup local\\n32766:\\tfrom all lookup main\\n")[0].kind
     'ip-rule'
     """
-    head = text[:HEAD].replace("\r\n", "\n")
-    if len(text) > HEAD:
-        head = head.rpartition("\n")[0]
+    head = text[:HEAD]
+    if head.lstrip()[:1] in ("{", "["):
+        head = text  # of JSON the beginning alone cannot be read
+    elif len(text) > HEAD:
+        whole = head.rpartition("\n")[0]
+        head = whole if len(whole) > HEAD // 2 else text[:ONE_LINE]
+    head = clean(ANSI.sub("", head.replace("\r\n", "\n")))
     marked = [kind for kind, mark in MARKS if kind in kinds() and re.search(mark, head, re.MULTILINE)]
     tried = [g for kind in marked if (g := _try(kind, head)) is not None]
     return sorted(tried, key=lambda g: (g.unread, -g.rows if g.kind.endswith("-log") else 0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.parsers import proc_net
 from calicokit.parsers.base import Line, Text, parser
 from calicokit.parsers.iproute_words import is_noise, number, objects
 from calicokit.schema import Column, Schema
@@ -105,7 +106,7 @@ def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
 
 @parser("nstat", COUNTERS)
 def nstat(text: Text) -> dict[str, pd.DataFrame]:
-    """``nstat -az``, text and ``-j``: the kernel's counters.
+    """``nstat -az``, text and ``-j``, and ``/proc/net/netstat`` and ``snmp``: the kernel's counters.
 
     Source: recordings; iproute2's misc/nstat.c.
 
@@ -115,6 +116,7 @@ def nstat(text: Text) -> dict[str, pd.DataFrame]:
     ('TcpRetransSegs', 12)
     """
     rows: list[dict[str, Any]] = []
+    pairs = proc_net.Counters()
     values = objects(text)
     for value, place in values or ():
         counters = value.get("kernel", value)
@@ -127,6 +129,8 @@ def nstat(text: Text) -> dict[str, pd.DataFrame]:
         if match := _COUNTER.fullmatch(stripped):
             rate = float(match[3]) if match[3] else None
             rows.append({"counter": match[1], "value": number(match[2]), "rate": rate, "line": line.number})
+        elif (counted := pairs.rows(stripped, line.number)) is not None:
+            rows += counted
         elif not _SOURCE_LINE.fullmatch(stripped) and not is_noise(stripped):
             text.reject(line, "COUNTER VALUE RATE")
     return {COUNTERS.name: COUNTERS.frame({n: [row.get(n) for row in rows] for n in COUNTERS.names})}

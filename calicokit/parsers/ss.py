@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.parsers import proc_net
 from calicokit.parsers.base import Line, Text, parser
 from calicokit.parsers.iproute_words import address, is_noise, number
 from calicokit.schema import Column, Schema
@@ -196,7 +197,7 @@ class _Summary:
 
 @parser("ss", SOCKETS, SUMMARY)
 def ss(text: Text) -> dict[str, pd.DataFrame]:
-    """``ss -tnap`` and other options: sockets; ``ss -s``: how many there are.
+    """``ss -tnap`` and other options, and ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
 
     Source: recordings; iproute2's misc/ss.c.
 
@@ -221,9 +222,10 @@ def _line(line: Line, rows: list[dict[str, Any]], summary: _Summary) -> bool:
     stripped = line.text.strip()
     if "Address:Port" in stripped and _HEADER.fullmatch(stripped):
         return True
-    row = _socket(stripped)
-    if row:
-        rows.append(row | {"line": line.number})
+    row = proc_net.socket(line.text)
+    row = _socket(stripped) if row is None else row
+    if row is not None:
+        rows += [row | {"line": line.number}] * bool(row)
         return True
     if summary.line(stripped, line.number) or is_noise(stripped):
         return True

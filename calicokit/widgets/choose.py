@@ -27,7 +27,9 @@ class Chooser(widgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
     def __init__(self, source: str = "ipam-exhausted") -> None:
         names = sorted(index())
         self._incident = widgets.Dropdown(options=[A_PATH, *names], description="incident", layout=WIDE)
-        self._path = widgets.Text(placeholder="path of a recording", continuous_update=False, layout=WIDE)
+        self._path = widgets.Text(
+            placeholder="path of a recording, or context:NAME", continuous_update=False, layout=WIDE
+        )
         self._said = widgets.HTML()
         self._callbacks: list[Callable[[], None]] = []
         self._quiet = False

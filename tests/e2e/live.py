@@ -49,6 +49,6 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """The command line, with the test cluster's kubeconfig."""
     command = [sys.executable, "-m", "calicokit", *map(str, words)]
-    top = str(Path(__file__).parents[2])
-    env = {**os.environ, "KUBECONFIG": str(e2e.kubeconfig), "PYTHONPATH": top}
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, "KUBECONFIG": str(e2e.kubeconfig), "PYTHONPATH": path}
     return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=env, cwd=cwd)

@@ -1,0 +1,1 @@
+"""What changed between two sources: objects, rules, routes, sessions, sets, settings, interfaces, counters."""

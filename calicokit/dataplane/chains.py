@@ -77,7 +77,8 @@ def edges(rules: pd.DataFrame, sets: pd.DataFrame | None = None) -> pd.DataFrame
     led = maps.merge(elements, left_on=["node", "table", "target"], right_on=["node", "table", "set"])
     led = led.assign(to=led["value"].str.slice(5), family=led["family_x"])
     several = led.groupby([*PLACE, "to"], sort=False).size().astype("Int64").reset_index(name="rules")
-    return EDGES.take(pd.concat([made, several.assign(packets=pd.NA, bytes=pd.NA)]))
+    several["packets"] = several["bytes"] = pd.Series(pd.NA, index=several.index, dtype="Int64")
+    return EDGES.take(pd.concat([made, several]))
 
 
 # ---- the chains
@@ -180,9 +181,7 @@ def _owner(place: Place, what: Role | None, built_in: bool, foreign: set[Place])
     return "foreign"
 
 
-def _meaning(
-    place: Place, what: Role, facts: Facts, pods: Mapping[tuple[str, str], dict[str, str]]
-) -> dict[str, Any]:
+def _meaning(place: Place, what: Role, facts: Facts, pods: Mapping[tuple[str, str], dict[str, str]]) -> dict[str, Any]:
     row: dict[str, Any] = {"role": what.role, "direction": what.direction or None}
     if what.role in ("workload", "endpoint-mark", "arp"):
         return row | {"interface": what.of} | pods.get((place[0], what.of), {})

@@ -10,6 +10,7 @@ from functools import lru_cache
 from calicokit.dataplane import match as m
 from calicokit.dataplane.actions import Action, Compiled
 from calicokit.dataplane.match import Match
+from calicokit.dataplane.packet import Packet, protocol_number
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|\S+')
 _ESCAPE = re.compile(r"\\(.)")
@@ -28,7 +29,21 @@ _ACTIONS = {
 }
 _GO_ON = frozenset(
     (
-        *("LOG", "NFLOG", "ULOG", "TRACE", "CONNMARK", "TCPMSS", "CT", "NOTRACK", "DSCP", "TOS", "TTL", "HL", "CLASSIFY"),
+        *(
+            "LOG",
+            "NFLOG",
+            "ULOG",
+            "TRACE",
+            "CONNMARK",
+            "TCPMSS",
+            "CT",
+            "NOTRACK",
+            "DSCP",
+            "TOS",
+            "TTL",
+            "HL",
+            "CLASSIFY",
+        ),
         *("SECMARK", "CONNSECMARK", "SET", "AUDIT", "CHECKSUM", "IDLETIMER", "RATEEST", "TEE", "HMARK", "LED"),
     )
 )
@@ -111,9 +126,7 @@ class _Reading:
         for side in ("source", "destination"):
             if side in self.options:
                 kinds = self.options[side].removeprefix("!")
-                self.matches.append(
-                    m.address_type(kinds.split(","), side, limited, self.options[side].startswith("!"))
-                )
+                self.matches.append(m.address_type(kinds.split(","), side, limited, self.options[side].startswith("!")))
 
     # ---- targets
 
@@ -165,9 +178,14 @@ _PLAIN: dict[str, Callable[[str, bool], Match]] = {
 
 
 def _ports(reading: _Reading, option: str, negate: bool) -> bool:
-    side = {"--dport": "destination", "--destination-port": "destination", "--sport": "source", "--source-port": "source"}
+    side = {
+        "--dport": "destination",
+        "--destination-port": "destination",
+        "--sport": "source",
+        "--source-port": "source",
+    }
     if option in side:
-        only = m.protocol_number(reading.module)
+        only = protocol_number(reading.module)
         reading.matches.append(m.ports(m.port_ranges(reading.next()), side[option], negate, only))
         return True
     if option == "--tcp-flags":
@@ -183,7 +201,7 @@ def _ports(reading: _Reading, option: str, negate: bool) -> bool:
 
 
 def _syn(negate: bool) -> Match:
-    def match(packet: m.Packet, _: m.Node) -> m.Answer:
+    def match(packet: Packet, _: m.Node) -> m.Answer:
         if packet.protocol != 6:
             return False if packet.protocol is not None else None
         return (packet.state == "NEW") != negate if packet.state in ("NEW", "ESTABLISHED") else None
@@ -212,7 +230,9 @@ def _conntrack(reading: _Reading, option: str, negate: bool) -> bool:
     if option == "--ctdir":
         original = reading.next() == "ORIGINAL"
         reading.matches.append(
-            lambda p, _: None if p.state not in ("NEW", "ESTABLISHED") or p.state == "ESTABLISHED" else original != negate
+            lambda p, _: (
+                None if p.state not in ("NEW", "ESTABLISHED") or p.state == "ESTABLISHED" else original != negate
+            )
         )
         return True
     return False

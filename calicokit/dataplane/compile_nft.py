@@ -1,7 +1,7 @@
 """From a rule as nft prints it to what it asks and does.
 
-Sources: recordings of nft 1.0.6 (Felix's tables); nftables' src/meta.c, src/ct.c, src/fib.c and libnftables' grammar for
-what people write; kube-proxy's nftables mode (pkg/proxy/nftables/proxier.go), which is in no recording.
+Sources: recordings of nft 1.0.6 (Felix's tables); nftables' src/meta.c, src/ct.c, src/fib.c and libnftables' grammar
+for what people write; kube-proxy's nftables mode (pkg/proxy/nftables/proxier.go), which is in no recording.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ class _Reading:
         while True:
             size = next((s for s in (3, 2, 1) if self.field_at(at, s)), 0)
             if not size:
-                return [] if not names else names
+                return names if names else []
             name = " ".join(self.tokens[at : at + size])
             names.append(_SHORT.get(name, name))
             at += size

@@ -6,6 +6,7 @@ drop packets while it was watched are told. A drop at its source leaves no entry
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,7 +69,7 @@ def dropped_flows(
     if not len(window):
         return FLOWS.frame()
     dataplane = Dataplane.build(rules, chains, sets, routes, endpoints)
-    grown = {row for row in cells(growth, "node", "family", "backend", "table", "chain", "key")}
+    grown = set(cells(growth, "node", "family", "backend", "table", "chain", "key"))
     seen = [*_logged(log, window, dataplane, endpoints), *_unanswered(conntrack, window, dataplane)]
     rows = [row for how, walk, times in seen for row in _rows(how, walk, times, grown, dataplane)]
     if not rows:
@@ -104,7 +105,11 @@ def _logged(
         number = PROTOCOLS.get(protocol, int(protocol) if str(protocol).isdigit() else None)
         version, first = parsed_address(source)
         packet = Packet(version, first, parsed_address(to)[1], number, _int(sport), _int(dport), iif=_name(iif))
-        walk = dataplane.from_interface(node, packet) if packet.iif else dataplane.walk(source, to, _int(dport), protocol)
+        walk = (
+            dataplane.from_interface(str(node), packet)
+            if packet.iif
+            else dataplane.walk(source, to, _int(dport), protocol)
+        )
         yield kind, walk, (time, time, 1)
 
 
@@ -144,7 +149,7 @@ def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
         return True
     return any(
         then > before - (later - earlier).total_seconds() + 1
-        for (earlier, before), (later, then) in zip(times, times[1:], strict=False)
+        for (earlier, before), (later, then) in itertools.pairwise(times)
     )
 
 

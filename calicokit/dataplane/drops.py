@@ -27,8 +27,8 @@ ENDPOINT_ROLES = ("workload", "host-endpoint", "host-endpoint-forward")
 
 DROPS = Schema(
     "dataplane.drops",
-    "Every rule that drops or rejects, why it is there, and what it took; a policy's rule once for each endpoint that is "
-    "known to have lost packets to it while it was watched.",
+    "Every rule that drops or rejects, why it is there, and what it took; a policy's rule once for each endpoint that "
+    "is known to have lost packets to it while it was watched.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip, ip6, inet, …"),
@@ -206,9 +206,9 @@ class _Segment:
 def endpoint_losses(rules: pd.DataFrame, grown: Mapping[Place, int]) -> dict[Place, list[tuple[str, int]]]:
     """Endpoint chain → (policy or group chain, packets that entered its tier and came out nowhere).
 
-    An endpoint's chain counts what enters a tier, what a policy accepted, what the tier's end dropped, and what the next
-    tier or the profiles saw. What is missing was dropped inside a policy. Only where one policy of the tier can have
-    dropped it is it given.
+    An endpoint's chain counts what enters a tier, what a policy accepted, what the tier's end dropped, and what the
+    next tier or the profiles saw. What is missing was dropped inside a policy. Only where one policy of the tier can
+    have dropped it is it given.
     """
     made: dict[Place, list[tuple[str, int]]] = {}
     for place, segments in _segments(rules, grown).items():
@@ -359,6 +359,6 @@ def _shared(drops: pd.DataFrame, edges: pd.DataFrame, meaning: Mapping[Place, Ma
         place = tuple(row[c] for c in PLACE)
         only = users.get(place, set())
         if row["reason"] == "policy" and len(only) == 1 and not isinstance(row["interface"], str):
-            row |= _endpoint(place[0], meaning.get((*place[:4], next(iter(only))), {}))
+            row.update(_endpoint(place[0], meaning.get((*place[:4], next(iter(only))), {})))
         rows.append(row)
     return pd.DataFrame(rows, columns=drops.columns) if rows else drops

@@ -250,7 +250,9 @@ class Dataplane:
             stopped = [e for e in self.sent(node, Way(outer)) if not e.arrived]
             if stopped and stopped[0].verdict != "unknown":
                 why = f"the tunnel's own packets: {stopped[0].verdict}"
-                return [replace(stopped[0], packet=packet, share=way.share, why=why, steps=(*way.steps, *stopped[0].steps))]
+                return [
+                    replace(stopped[0], packet=packet, share=way.share, why=why, steps=(*way.steps, *stopped[0].steps))
+                ]
         iif = packet.oif if packet.oif in TUNNELS else self.entrance(node, packet.version, there)
         fresh = replace(packet, iif=iif, oif="", mark=0, dnat=False, snat=False)
         return self.arrives(there, replace(way, packet=fresh), hops + 1)

@@ -6,6 +6,7 @@ shows then was counted since. A rule that a later sample shows first was made wh
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -139,13 +140,13 @@ def samples(*texts: Texts | None) -> pd.DataFrame:
         if time is None:
             continue
         for where, part in rules.groupby(["family", "backend", "table"], sort=False):
-            taken[(node, *where)][time] = part
+            taken[(node, *map(str, where))][time] = part
     frames = [_grown(at[earlier], at[later], later) for at in taken.values() for earlier, later in _pairs(sorted(at))]
     return SAMPLES.take(pd.concat(frames)) if frames else SAMPLES.frame()
 
 
 def _pairs(times: list[Any]) -> Iterator[tuple[Any, Any]]:
-    yield from zip(times, times[1:], strict=False)
+    yield from itertools.pairwise(times)
 
 
 def _grown(earlier: pd.DataFrame, later: pd.DataFrame, time: Any) -> pd.DataFrame:

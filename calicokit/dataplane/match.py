@@ -6,7 +6,7 @@ writes them (felix/nftables/match_builder.go) and as nft prints them. A match th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +176,7 @@ def state(words: Iterable[str], negate: bool) -> Match:
         if ("DNAT" in wanted and packet.dnat) or ("SNAT" in wanted and packet.snat):
             return not negate
         if packet.state is None:
-            return False != negate if not wanted & STATES else None
+            return negate if not wanted & STATES else None
         return (packet.state in wanted) != negate
 
     return match

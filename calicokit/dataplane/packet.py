@@ -42,7 +42,8 @@ class Packet:
     """A packet on its way through a node.
 
     Addresses, ports and interfaces that are None are not known; an interface that is "" is none (before routing, or
-    the node's own packets). ``state`` is conntrack's: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED. ``mark`` is known.
+    the node's own packets). ``state`` is conntrack's: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED. ``mark`` is
+    known.
     """
 
     version: int

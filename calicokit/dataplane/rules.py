@@ -34,7 +34,9 @@ RULES = Schema(
         *_WHERE,
         Column("rule", "int", "position in the chain, from 1; null for the chain's policy"),
         Column("matches", "str", "what a packet must be, in the tool's words; null for any packet"),
-        Column("verdict", "str", "accept, drop, reject, return, jump, goto, vmap, mark, log, dnat, …; null: counts only"),
+        Column(
+            "verdict", "str", "accept, drop, reject, return, jump, goto, vmap, mark, log, dnat, …; null: counts only"
+        ),
         Column("target", "str", "chain, target or verdict map that it leads to, as printed"),
         Column("comment", "str", "comment"),
         Column("packets", "int", "packets that matched; null without counters", "packets"),
@@ -182,7 +184,9 @@ def iptables_rules(node: str | None, family: str, backend: str, parsed: Parsed, 
     return pd.concat([made, RULES.frame(ends)]) if ends else made
 
 
-def iptables_chains(node: str | None, family: str, backend: str, parsed: Parsed, ref: str) -> Iterator[dict[str, object]]:
+def iptables_chains(
+    node: str | None, family: str, backend: str, parsed: Parsed, ref: str
+) -> Iterator[dict[str, object]]:
     """The chains that one text of iptables-save declares."""
     for table_, chain, policy in cells(parsed.tables["iptables_chains"], "table", "chain", "policy"):
         hook = HOOKS.get(chain) if isinstance(policy, str) else None
@@ -342,8 +346,8 @@ def _ipset_members(node: str | None, parsed: Parsed, ref: str) -> pd.DataFrame:
     family = {s: "ip6" if f == "inet6" else "ip" for s, f in cells(declared, "set", "family")}
     empty = declared[~declared["set"].isin(members["set"])]
     rows = pd.concat([members[["set", "type", "member", "nomatch"]], empty[["set", "type"]]])
-    return SETS.frame(
-        {
+    return SETS.frame(  # what the columns hold is of the kinds declared
+        {  # type: ignore[arg-type]
             "node": [node] * len(rows),
             "family": [family.get(s, "ip") for s in rows["set"]],
             "set": rows["set"].tolist(),

@@ -35,7 +35,8 @@ class Way:
     """One way that a packet can take: as it is now, what it met, and its end where it has one.
 
     ``end`` is "" while it goes on, else accept, drop, reject or unknown; ``by`` the rule that ended it, or the base
-    chain whose policy did; ``share`` how much of the traffic goes this way; ``doubts`` the rules that could not be told.
+    chain whose policy did; ``share`` how much of the traffic goes this way; ``doubts`` the rules that could not
+    be told.
     """
 
     packet: Packet

@@ -124,8 +124,8 @@ def test_loose_filtering_counts_only_where_felix_refuses() -> None:
     lab = Edited(MESH).edit("sysctl-net", "node-2", loose)
     assert lab.heads() == []
     line = (
-        "2026-11-24 00:46:00.000 [FATAL][61] felix/int_dataplane.go 1: Kernel's RPF check is set to 'loose'.  This would "
-        "allow endpoints to spoof their IP address."
+        "2026-11-24 00:46:00.000 [FATAL][61] felix/int_dataplane.go 1: Kernel's RPF check is set to 'loose'.  This "
+        "would allow endpoints to spoof their IP address."
     )
     (first,) = lab.edit("felix-log", "node-2", adding(line)).heads()
     assert (first.id, first.subject) == ("rp-filter-loose", {"node": "node-2"})

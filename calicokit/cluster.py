@@ -18,6 +18,7 @@ from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
+from calicokit.evidence.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
 from calicokit.progress import Progress, shown
@@ -106,6 +107,11 @@ class Cluster:
         spared = self._spared()
         coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
         return coverage
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was seen but that kinds which are not served have no objects."""
+        return any(e.path != NO_OBJECTS for found in self._evidence.values() for e in found)
 
     def _spared(self) -> set[tuple[str, str | None]]:
         """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""

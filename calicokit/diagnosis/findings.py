@@ -74,7 +74,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     say = progress or (lambda _: None)
     say("fetching evidence")
     cluster.fetch([name for c in CHECKS for name in (*c.needs, *c.wants)])
-    if not cluster.coverage.seen:
+    if not cluster.answered:
         raise SourceError(_nothing(cluster))
     found: list[Finding] = []
     held_up: dict[Missing, set[str]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from calicokit.net import prefix
 from calicokit.registry import table
 from calicokit.routes.kernel import TUNNELS, is_workload
 from calicokit.schema import Column, Schema, cells, records
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
 
 MOST_HOPS = 16
 
@@ -162,3 +165,14 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
         return None, f"on the link of {interface}, to {to}"
     peer = known.get(route.via)
     return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, outside what is seen"
+
+
+def some_path(cluster: Cluster) -> pd.DataFrame:
+    """A way to look at first: from one node to a pod of another; the empty table where neither was seen."""
+    pods, kernel = cluster.table("routes.pods"), cluster.table("routes.kernel")
+    if pods.unknown or not len(pods) or not len(kernel):
+        return pods if pods.unknown else PATH.frame()
+    start = sorted(kernel["node"].unique())[-1]
+    others = pods[pods["node"] != start]
+    target = (others if len(others) else pods)["address"].iloc[0]
+    return cluster.table("routes.path", **{"from": start, "to": target})

@@ -292,8 +292,10 @@ def test_an_address_that_is_on_no_interface_is_told() -> None:
     lab.say("ip-addr", "n3", "2: eth0: <UP> mtu 1500 qdisc noqueue state UP group default \n"
             "    inet 192.168.9.3/24 scope global eth0\n       valid_lft forever preferred_lft forever\n")  # fmt: skip
     first = only(lab)
-    assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
-    assert "not one that its peers reach it at" in first.cause
+    assert (first.id, first.subject) == ("node-address-wrong", {"node": "n3", "address": "10.0.0.3"})
+    (effect,) = (f for f in lab.loud() if f.explained_by)
+    assert effect.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
+    assert "not one that its peers reach it at" in effect.cause
 
 
 def test_an_address_of_another_network_than_the_node_s_is_told() -> None:

@@ -9,8 +9,8 @@ from calicokit.words import listed, plural, says
 
 
 @says
-def blocks(blocks: pd.DataFrame) -> str:
-    """Whether nodes have the routes to each other's blocks (``routes.blocks``)."""
+def blocks(blocks: pd.DataFrame, conflicts: pd.DataFrame) -> str:
+    """Whether nodes have the routes to each other's blocks (``routes.blocks``), and whether these decide."""
     seen = blocks[blocks["status"].notna()]
     if not len(seen):
         return (
@@ -18,12 +18,17 @@ def blocks(blocks: pd.DataFrame) -> str:
         )
     bad = seen[seen["status"] != "present"]
     modes = listed(sorted(seen[seen["kind"] == "remote"]["mode"].astype("str").unique())) or "none"
+    foreign = int((~conflicts["harmless"]).sum())
+    but = (
+        f" But {plural(foreign, 'foreign route decides', 'foreign routes decide')} in place of some." if foreign else ""
+    )
     if not len(bad):
-        return f"All {plural(len(seen), 'route')} that blocks ask for are there (encapsulation between nodes: {modes})."
+        all_ = plural(len(seen), "route")
+        return f"All {all_} that blocks ask for are there (encapsulation between nodes: {modes}).{but}"
     nodes = bad["node"].astype("str").unique()
     return (
         f"{plural(len(bad), 'route')} of {len(seen)} {'is' if len(bad) == 1 else 'are'} missing or lead elsewhere, on "
-        f"{listed(nodes)}; the findings say why, where that is known."
+        f"{listed(nodes)}; the findings say why, where that is known.{but}"
     )
 
 

@@ -28,7 +28,7 @@ def _conflicts(kernel: pd.DataFrame, found: pd.DataFrame, ipam: pd.DataFrame, no
     whole = pd.concat([kernel, strange], ignore_index=True).assign(version=4, table="main", protocol=None)
     whole = whole.assign(line=range(len(whole)), evidence="made")
     start = time.perf_counter()
-    rows = conflicts(whole, found, None, None, None, None, nodes)
+    rows = conflicts(whole, found, None, None, None, nodes)
     between = time.perf_counter()
     twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, None, None, rows)
     taken = time.perf_counter() - between

@@ -152,7 +152,8 @@ def _resource(why: str) -> str:
 
 
 def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
-    mine = blocks[(blocks["kind"] == "remote") & (blocks["status"] == "missing")].astype({"node": "str", "cidr": "str"})
+    away = blocks["kind"].isin(["remote", "borrowed"]) & (blocks["status"] == "missing")
+    mine = blocks[away].astype({"node": "str", "cidr": "str"})
     return {(r.node, r.cidr): r for r in records(mine)}
 
 
@@ -186,7 +187,8 @@ def route_missing(
     for (node, cidr), row in _lacking(blocks).items():
         owner = str(row.owner)
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
-        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or (owner, cidr) not in confirmed or young:
+        held = row.kind == "borrowed" or (owner, cidr) in confirmed
+        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or not held or young:
             continue
         maybe_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
         if maybe_felix or not up(node, owner) or found >= MOST:
@@ -195,13 +197,16 @@ def route_missing(
         yield finding(
             "bgp-route-missing",
             subject={"node": node, "cidr": cidr},
-            cause=f"{node} has no route to {cidr}, a block of {owner}, although the sessions on the way are up"
+            cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the sessions on the way are up"
             f"{_where_lost(row, blocks)}.",
             remedy=f"Compare `birdcl show route {cidr} all` on {owner} and {node}, then the filters between them "
             "(BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},
         )
+
+
+_WHAT = {"remote": "a block of", "borrowed": "an address of another node's block that a pod has on"}
 
 
 def _not_ready(conditions: pd.DataFrame | None) -> set[str]:
@@ -300,7 +305,7 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
     if not bool(use["in_use"].fillna(False).iloc[0]) or "answers" not in set(birds["state"]):
         return
     nobody = pd.Series([isinstance(by, list) and not by for by in services["announced_by"]], dtype=bool)
-    lost = services[nobody]
+    lost = services[nobody & (services["whole"] | services["ready"].fillna(False))]
     for name, group in lost.groupby("service"):
         row = next(records(group))
         local = " (externalTrafficPolicy is Local: it needs a ready endpoint on a node)" if row.local else ""

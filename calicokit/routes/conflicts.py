@@ -85,13 +85,12 @@ class _Mine:
 @table(
     CONFLICTS,
     needs=("routes.kernel", "routes.blocks"),
-    wants=("routes.pods", "ipam.allocations", "output.ip_rule", "output.birdcl_route", "bgp.nodes"),
+    wants=("routes.pods", "output.ip_rule", "output.birdcl_route", "bgp.nodes"),
 )
 def conflicts(
     kernel: pd.DataFrame,
     blocks: pd.DataFrame,
     pods: pd.DataFrame | None = None,
-    allocations: pd.DataFrame | None = None,
     rules: pd.DataFrame | None = None,
     birds: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
@@ -105,7 +104,7 @@ def conflicts(
         asked.setdefault((rule.node, rule.table), []).append(rule)
     near = _within(foreign["cidr"], blocks["cidr"].cat.categories)
     foreign = foreign[((foreign["table"] == "main") & near) | among(foreign["table"], {t for _, t in asked})]
-    ours = _ours({*foreign["node"], *(r.node for r in strange)}, blocks, pods, allocations)
+    ours = _ours({*foreign["node"], *(r.node for r in strange)}, blocks, pods)
     real = _real(kernel, foreign)
     rows: list[dict[str, Any]] = []
     for route in records(foreign):
@@ -145,9 +144,7 @@ def _within(foreign: pd.Series[Any], ours: Iterable[str]) -> pd.Series[bool]:
     return among(foreign, inside)
 
 
-def _ours(
-    nodes: set[str], blocks: pd.DataFrame, pods: pd.DataFrame | None, allocations: pd.DataFrame | None
-) -> dict[str, list[_Mine]]:
+def _ours(nodes: set[str], blocks: pd.DataFrame, pods: pd.DataFrame | None) -> dict[str, list[_Mine]]:
     """What Calico programs on these nodes: for blocks, for borrowed addresses, and for the nodes' own pods."""
     found: dict[str, list[_Mine]] = {}
     names = ("node", "cidr", "kind", "owner", "mode", "via")
@@ -155,18 +152,10 @@ def _ours(
         own = kind == "own"
         way = _Way("blackhole", None, None) if own else _Way("unicast", _text(via), _DEVICES.get(mode))
         found.setdefault(node, []).append(_Mine(prefix(cidr), cidr, owner, own, mode == "none", way))
-    here: set[tuple[str, str]] = set()
     if pods is not None:
         for node, address, interface in cells(pods[among(pods["node"], nodes)], "node", "address", "interface"):
-            here.add((node, address))
             mine = _Mine(prefix(address), _host(address), node, False, False, _Way("unicast", None, interface))
             found.setdefault(node, []).append(mine)
-    if allocations is not None:
-        lent = allocations[allocations["borrowed"].astype(bool) & (allocations["state"] == "in-use")]
-        for address, user in cells(lent, "address", "node"):
-            for node in (n for n in nodes if (n, address) not in here and n != user):
-                mine = _Mine(prefix(address), _host(address), user, False, True, _Way("unicast", None, None))
-                found.setdefault(node, []).append(mine)
     return found
 
 

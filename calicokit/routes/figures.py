@@ -43,7 +43,7 @@ def matrix(blocks: pd.DataFrame, conflicts: pd.DataFrame) -> Figure:
     """Which node has the route to which block (``routes.blocks``, ``routes.conflicts``); never told by colour alone."""
     if not len(blocks):
         return message("There is no block, so that no node needs a route.")
-    frame = blocks.astype({"node": "str", "cidr": "str", "owner": "str"})
+    frame = blocks[blocks["kind"] != "borrowed"].astype({"node": "str", "cidr": "str", "owner": "str"})
     state = frame["status"].astype("str").where(frame["status"].notna(), "unseen")
     frame["state"] = state.where((frame["kind"] != "own") | (state != "present"), "own")
     hit = {(n, c) for n, every in cells(conflicts[~conflicts["harmless"]], "node", "overrides") for c in every}

@@ -576,3 +576,52 @@ def test_routes_with_a_protocol_that_felix_was_told_to_use_are_felixs() -> None:
         lab.routes(node, lambda t: re.sub(r"^(10\.48\.\d+\.\d+ dev cali)", r"\1", t, flags=re.M))
     assert lab.loud() == []
     assert set(lab.cluster().routes.blocks()["programmed_by"]) == {"felix"}
+
+
+# ---- services that need an endpoint
+
+
+def balanced(ready: bool, **spec: Any) -> Edited:
+    """kube-dns as a load balancer whose address lies in a range that is announced service by service."""
+
+    def service(item: dict[str, Any]) -> None:
+        if item["metadata"]["name"] == "kube-dns":
+            item["spec"]["type"] = "LoadBalancer"
+            item["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}
+
+    def endpoint(item: dict[str, Any]) -> None:
+        for each in item.get("endpoints") or ():
+            each["conditions"] = {"ready": ready}
+
+    lab = Edited(TOR).objects("services", service).objects("endpointslices", endpoint)
+    return lab.objects("bgpconfigurations", on("default", lambda i: i["spec"].update(spec)))
+
+
+ONE = {"serviceLoadBalancerIPs": [{"cidr": "203.0.113.7/32"}]}
+SPLIT = {"serviceLoadBalancerIPs": [{"cidr": "203.0.113.0/24"}], "serviceLoadBalancerAggregation": "Disabled"}
+WHOLE = {"serviceLoadBalancerIPs": [{"cidr": "203.0.113.0/24"}]}
+
+
+@pytest.mark.parametrize("spec", [ONE, SPLIT, WHOLE])
+def test_a_balancers_address_that_nobody_announces(spec: dict[str, Any]) -> None:
+    assert heads(balanced(True, **spec)) == [("bgp-service-not-advertised", {"service": "kube-system/kube-dns"})]
+
+
+@pytest.mark.parametrize("spec", [ONE, SPLIT])
+def test_a_service_without_an_endpoint_is_not_announced_on_purpose(spec: dict[str, Any]) -> None:
+    assert "bgp-service-not-advertised" not in ids(balanced(False, **spec))
+
+
+# ---- borrowed addresses
+
+
+def test_borrowed_addresses_have_a_route_of_their_own_on_the_other_nodes() -> None:
+    lab = Edited("ipam-exhausted")
+    lent = lab.cluster().routes.blocks().query("kind == 'borrowed'")
+    assert len(lent)
+    assert set(lent["status"]) == {"present"}
+    row = next(lent.itertuples())
+    lab.routes(row.node, without(f"{row.cidr.split('/')[0]} via")).edit(
+        "birdcl-route", row.node, without(f"{row.cidr} ")
+    )
+    assert ("bgp-route-missing", {"node": row.node, "cidr": row.cidr}) in heads(lab)

@@ -35,7 +35,7 @@ MARKS: tuple[tuple[str, str], ...] = (
     ),
     ("calicoctl-node-status", r"^(Calico process is|None of the BGP backend|IPv[46] BGP status)|\| PEER ADDRESS"),
     ("calicoctl-version", r"^Client Version:"),
-    ("conntrack", r"^(\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)"),
+    ("conntrack", r"^((ipv[46] +\d+ +)?\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)"),
     ("ip-rule", r"^\d+:\s+(not )?from \S+|^\[\{\"priority\""),
     ("ip-addr", r"^\d+: \S+: <(?s:.*?)^ +inet6? |\"addr_info\""),
     ("ip-link", r"^\d+: \S+: <(?s:.*?)RX:|\"stats64\""),
@@ -65,7 +65,11 @@ MARKS: tuple[tuple[str, str], ...] = (
     ("kubectl-get", r"^(NAMESPACE +)?NAME +|apiVersion: |\"apiVersion\":"),
     ("health-ready", r"calico/node is not ready|BGP peering established|readiness probe reporting"),
     ("cni-log", r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )"),
-    ("felix-log", r"\] felix/\w+"),
+    (
+        "felix-log",
+        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
+        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )",
+    ),
     ("confd-log", r"\] confd/\w+"),
     ("typha-log", r"\] typha/\w+"),
     ("kube-controllers-log", r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"),

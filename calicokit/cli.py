@@ -93,6 +93,8 @@ def table(
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Of routes.path: the node that sends.")] = "",
+    target: Annotated[str, typer.Option("--to", help="Of routes.path: the address it sends to.")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
 ) -> None:
@@ -113,7 +115,10 @@ def table(
         _fail(f"No table is named {name}; {terminal.did_you_mean(name, list(tables), 'calicokit table --list')}")
     cluster = open_source(source)
     with progress.shown(f"building {name}") as cluster.progress:
-        frame = cluster.table(name)
+        try:
+            frame = cluster.table(name, **{k: v for k, v in (("from", start), ("to", target)) if v})
+        except ValueError as error:
+            _fail(f"{error}.")
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
     wanted = [c.strip() for c in columns.split(",") if c.strip()]
@@ -178,6 +183,62 @@ def incidents(
     for row in rows:
         view.add_row(row["name"], row["calico"], str(row["nodes"]), row["description"])
     terminal.console().print(view)
+
+
+@app.command()
+def explain(
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Who connects.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="To whom.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; none for icmp.")] = None,
+    proto: Annotated[str, typer.Option(help="tcp, udp, sctp, icmp, or a number.")] = "tcp",
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.'),
+    ] = None,
+    what_if: Annotated[
+        Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")
+    ] = None,
+    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+) -> None:
+    """Say whether policy lets a flow through, which rule decides, and every policy that was looked at.
+
+    Exit status: 0 answered, a deny too; 2 no answer.
+    """
+    from calicokit.cluster import open as open_source
+
+    if (batch is None) == (from_ is None and to is None) or (batch is None and (from_ is None or to is None)):
+        _fail("Give --from and --to, or --batch FILE.")
+    source = _source(source, context, in_cluster, kubeconfig)
+    cluster = open_source(source)
+    with progress.shown(f"reading policies of {source}") as cluster.progress:
+        explainer = cluster.explainer(what_if)
+    if batch is None:
+        answer = explainer.explain(from_, to, port, proto)
+        terminal.print_json(answer.as_dict()) if format is Shape.json else terminal.show_explanation(answer)
+        return
+    answers = explainer.explain_batch(_questions(batch))
+    if format is Shape.json:
+        terminal.print_json([a.as_dict() for a in answers])
+    else:
+        terminal.show_explanations(answers)
+
+
+def _questions(file: str) -> list[object]:
+    """The items of a batch; ends with one sentence where the file holds no JSON list."""
+    from msgspec import DecodeError, json
+
+    text = _read_text(file)
+    try:
+        found = json.decode(text)
+    except DecodeError as error:
+        _fail(f"{file} is not JSON ({error}).")
+    if not isinstance(found, list):
+        _fail(f"{file} holds no list.")
+    return found
 
 
 @app.command()

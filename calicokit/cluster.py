@@ -16,8 +16,9 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, Want, asking
+from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
+from calicokit.evidence.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
 from calicokit.progress import Progress, shown
@@ -25,6 +26,7 @@ from calicokit.schema import Table
 
 if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
+    from calicokit.policy.explain import Explainer, Explanation
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
@@ -94,23 +96,70 @@ class Cluster:
 
     @property
     def coverage(self) -> Coverage:
-        """What has been seen and what could not be, of all that was asked for so far."""
+        """What has been seen and what could not be, of all that was asked for so far.
+
+        That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        """
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
-        coverage.add_missing(m for missing in self._missing.values() for m in missing)
+        coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(getattr(self._source, "unused", ()))  # files of a bundle that are no evidence
+        spared = self._spared()
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
         return coverage
 
-    def table(self, name: str) -> Table:
+    @property
+    def answered(self) -> bool:
+        """Whether anything was seen but that kinds which are not served have no objects."""
+        return any(e.path != NO_OBJECTS for found in self._evidence.values() for e in found)
+
+    def _spared(self) -> set[tuple[str, str | None]]:
+        """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""
+        known = [
+            (tell, [self._built[n] for n in needs])
+            for needs, tell in registry.SPARES
+            if all(n in self._built and not self._built[n].unknown for n in needs)
+        ]
+        return {spared for tell, tables in known for spared in tell(*tables)}
+
+    def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
 
         It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
-        name that no table has.
+        name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
+        wanted = registry.TABLES[name].options
+        if set(options) != set(wanted):
+            raise ValueError(f"{name} takes {' and '.join(f'--{o}' for o in wanted) or 'no options'}")
         self.fetch([name])
-        return self._resolve(name)
+        return self._build(name, options) if options else self._resolve(name)
+
+    def explain(
+        self, src: str, dst: str, port: int | None = None, proto: str = "tcp", *, what_if: str | Path | None = None
+    ) -> Explanation:
+        """Whether policy lets a flow through, and which rule decides.
+
+        ``src`` and ``dst`` are NS/POD or an IP, ``dst`` also svc/NS/SERVICE. What makes no sense is answered
+        ``unknown`` with the reason. ``what_if`` names a YAML file whose objects are taken as added or changed.
+
+        >>> open("policy-drop").explain("shop/nobody", "10.48.0.1", 80).verdict
+        'unknown'
+        """
+        return self.explainer(what_if).explain(src, dst, port, proto)
+
+    def explainer(self, what_if: str | Path | None = None) -> Explainer:
+        """What answers many questions about flows: its ``explain`` is :meth:`explain`."""
+        self.fetch(["policy.model"])
+        found: Explainer | None = self.given("policy.model")
+        if found is None:
+            raise SourceError(f"{self.name} holds nothing that policy rests on.")
+        if what_if is None:
+            return found
+        from calicokit.policy.what_if import objects_in
+
+        return found.changed(objects_in(what_if))
 
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
@@ -174,7 +223,7 @@ class Cluster:
         found: Table = self._built[name]
         return found
 
-    def _build(self, name: str) -> Table:
+    def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
         spec = registry.TABLES[name]
         inputs = {i: self._input(i) for i in spec.inputs}
         lost = [i for i in spec.needs if _is_unknown(inputs[i])]
@@ -184,8 +233,13 @@ class Cluster:
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
         try:
             with _collector_paused():
-                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs)))
+                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs), **(options or {})))
+        except registry.UnseenError as error:
+            why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
+            return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if options and isinstance(error, ValueError):
+                raise
             # An input of a shape nobody foresaw costs this table, not the whole answer.
             self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
             return Table(spec.schema.frame(), unknown=(hole,))
@@ -200,8 +254,20 @@ class Cluster:
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:
-            self._built[name] = self._evidence_input(name)
+            self._built[name] = self._model(name) if name in registry.MODELS else self._evidence_input(name)
         return self._built[name]
+
+    def _model(self, name: str) -> Any:
+        spec = registry.MODELS[name]
+        inputs = [self.given(i) for i in spec.inputs]
+        try:
+            with _collector_paused():
+                return spec.build(*inputs)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            self.note(Missing(name, f"could not be built ({type(error).__name__}: {error})"))
+            return None
+        finally:
+            self._note_problems(inputs)
 
     def _evidence_input(self, name: str) -> Any:
         plain = name.removesuffix("+series")
@@ -222,7 +288,7 @@ class Cluster:
 
     def _why(self, name: str) -> Iterator[Missing]:
         """Why an input is unknown: the holes in the evidence that it rests on."""
-        ids = {i.removesuffix("+series") for i in registry.evidence_of((name,))}
+        ids = {name, *(i.removesuffix("+series") for i in registry.evidence_of((name,)))}
         missing = [m for w, ms in self._missing.items() if w.id in ids for m in ms]
         yield from missing + [p for p in self._problems if p.id in ids]
 
@@ -250,11 +316,12 @@ class Topic:
         prefix = f"{self._topic}."
         return [n.removeprefix(prefix) for n in registry.load() if n.startswith(prefix)]
 
-    def __getattr__(self, table: str) -> Callable[[], Table]:
+    def __getattr__(self, table: str) -> Callable[..., Table]:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        return lambda: self._cluster.table(name)
+        wanted = registry.TABLES[name].options
+        return lambda *given: self._cluster.table(name, **dict(zip(wanted, given, strict=True)))
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"

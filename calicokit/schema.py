@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DTYPES = {
     "str": "str",
+    "category": "category",  # text of few values in very many rows: a mesh of 2,000 nodes has 4,000,000 sessions
     "int": "Int64",  # counters and counts, nullable
     "float": "float64",  # metrics, shares, and sizes that an IPv6 pool can take beyond 64 bits
     "bool": "boolean",

@@ -13,13 +13,15 @@ Every fact here is from Calico's source, ``libcalico-go/lib/selector`` (``tokeni
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 Labels = Mapping[str, str]
 Predicate = Callable[[Labels], bool]
+Step = tuple[Predicate, int, int, str]
+"""A test, the tests to go to when it holds and when it does not, and the label that it looks at (empty for none)."""
 
 MAX_LABEL_LENGTH = 512
 """The longest label name (``tokenizer.MaxLabelLength``)."""
@@ -59,18 +61,42 @@ class Selector:
     """A parsed selector. Two are equal when their canonical texts are, as in ``ast.go`` (``Selector.Equal``)."""
 
     expression: str = field(compare=False)
+    prefix: str = field(compare=False)
     _canonical: str = field(repr=False)
     _keys: frozenset[str] = field(repr=False, compare=False)
-    _program: tuple[tuple[Predicate, int, int], ...] = field(repr=False, compare=False)
+    _requires: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
+    _program: tuple[Step, ...] = field(repr=False, compare=False)
 
     def matches(self, labels: Labels) -> bool:
         """Whether an object with these labels is selected."""
         program = self._program
         at = len(program) - 1
         while at >= 0:
-            holds, then, otherwise = program[at]
+            holds, then, otherwise, _ = program[at]
             at = then if holds(labels) else otherwise
         return at == _SELECTED
+
+    def may_match(self, labels: Labels, unknown: Callable[[str], bool]) -> bool | None:
+        """The same where some labels are not known (``unknown(key)``); None if the answer hangs on one of them."""
+        ends: set[int] = set()
+        todo, seen = [len(self._program) - 1], set[int]()
+        while todo:
+            at = todo.pop()
+            if at < 0:
+                ends.add(at)
+            elif at not in seen:
+                seen.add(at)
+                holds, then, otherwise, key = self._program[at]
+                if key and unknown(key):
+                    todo += (then, otherwise)
+                else:
+                    todo.append(then if holds(labels) else otherwise)
+        return None if len(ends) > 1 else ends == {_SELECTED}
+
+    @property
+    def requires(self) -> Mapping[str, frozenset[str]]:
+        """Labels without one of these values nothing is selected: the ``==`` and ``in`` of an outermost ``&&``."""
+        return self._requires
 
     def keys(self) -> frozenset[str]:
         """The label names that the expression mentions."""
@@ -80,19 +106,24 @@ class Selector:
         """The text as Calico prints it (``collectFragments``): its logs and its data model show selectors so."""
         return self._canonical
 
-    def __reduce__(self) -> tuple[Callable[[str], Selector], tuple[str]]:
-        return parse, (self.expression,)  # the tests in a program are closures, which cannot be pickled
+    def __reduce__(self) -> tuple[Callable[[str, str], Selector], tuple[str, str]]:
+        return parse, (self.expression, self.prefix)  # the tests in a program are closures, which cannot be pickled
 
 
 @lru_cache(maxsize=4096)
-def parse(expression: str) -> Selector:
+def parse(expression: str, prefix: str = "") -> Selector:
     """Parse as ``parser.go`` does; raise :class:`SelectorError` for what it refuses.
+
+    ``prefix`` is put before every label name (``parser.PrefixVisitor``): so the selectors of namespaces and service
+    accounts become selectors of the labels that endpoints inherit from them.
 
     An empty or blank expression is ``all()``. ``global()`` too holds for every set of labels: its meaning in a
     ``namespaceSelector`` is given by the code that converts policies, not by the selector language.
     """
-    root = _Parser(expression, _tokenize(expression) if expression.strip(" \t") else _tokenize("all()")).parse()
-    return Selector(expression, *_compile(root))
+    tokens = _tokenize(expression) if expression.strip(" \t") else _tokenize("all()")
+    root = _Parser(expression, tokens, prefix).parse()
+    canonical, keys, program = _compile(root)
+    return Selector(expression, prefix, canonical, keys, _required(root), program)
 
 
 def from_kubernetes(label_selector: Mapping[str, Any] | None) -> Selector:
@@ -106,6 +137,46 @@ def from_kubernetes(label_selector: Mapping[str, Any] | None) -> Selector:
     terms = [f"{_name(k)} == {_quote(v)}" for k, v in sorted((label_selector.get("matchLabels") or {}).items())]
     terms += [_kubernetes_term(requirement) for requirement in label_selector.get("matchExpressions") or ()]
     return parse(" && ".join(terms) or "all()")
+
+
+def one_edit_away(
+    selector: Selector, keys: Iterable[str], values: Callable[[str], Iterable[str]]
+) -> Iterator[tuple[str, str, str]]:
+    """The selectors that differ in one label name or value by one character: what it was, what instead, the selector.
+
+    Only names in ``keys``, and values that their label has (``values(key)``), are put in.
+    """
+    text, label = str(selector), ""
+    known = list(keys)
+    for token in _tokenize(text):
+        if token.kind in ("label", "has"):
+            label = token.text
+            near, start = known, text.index(token.text, token.at)
+        elif token.kind == "string":
+            near, start = list(values(label)), token.at + 1
+        else:
+            continue
+        for other in near:
+            if is_one_edit(token.text, other):
+                yield token.text, other, text[:start] + other + text[start + len(token.text) :]
+
+
+def is_one_edit(one: str, other: str) -> bool:
+    """Whether one character more, less, another, or two neighbours exchanged, make one text of the other.
+
+    >>> [is_one_edit("frontend", t) for t in ("frontent", "fronted", "frontends", "forntend", "frontend", "backend")]
+    [True, True, True, True, False, False]
+    """
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    rest, other_rest = one[start:], other[start:]
+    return (
+        rest[1:] == other_rest[1:]
+        or rest[1:] == other_rest
+        or rest == other_rest[1:]
+        or (rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:])
+    )
 
 
 def _kubernetes_term(requirement: Mapping[str, Any]) -> str:
@@ -193,11 +264,12 @@ def _unreadable(expression: str, at: int, label: str | None) -> SelectorError:
 
 
 class _Test(NamedTuple):
-    """A leaf: one test of the labels."""
+    """A leaf: one test of the labels, on one label (or none), with the values that it names."""
 
     text: str
-    keys: tuple[str, ...]
+    key: str
     holds: Predicate
+    values: frozenset[str] = frozenset()
 
 
 class _Branch(NamedTuple):
@@ -240,6 +312,7 @@ class _Parser:
 
     expression: str
     tokens: list[_Token]
+    prefix: str = ""
     at: int = 0
 
     def parse(self) -> _Node:
@@ -267,22 +340,22 @@ class _Parser:
     def _test(self) -> _Test:
         token = self._next()
         if token.kind == "has":
-            key = token.text
-            return _Test(f"has({key})", (key,), lambda labels: key in labels)
+            key = self.prefix + token.text
+            return _Test(f"has({key})", key, lambda labels: key in labels)
         if token.kind in ("all", "global"):
-            return _Test(f"{token.kind}()", (), lambda _: True)
+            return _Test(f"{token.kind}()", "", lambda _: True)
         if token.kind != "label":
             raise self._error(f"unexpected {token.kind}", token)
-        key, operator = token.text, self._next()
+        key, operator = self.prefix + token.text, self._next()
         test = _TESTS.get(operator.kind)
         if test is None:
-            raise self._error(f'expected operator after label "{key}"', operator)
+            raise self._error(f'expected operator after label "{token.text}"', operator)
         if operator.kind in ("in", "not in"):
             values = self._set()
             text = f"{{{', '.join(map(_quote, sorted(values)))}}}"
-            return _Test(f"{key} {operator.kind} {text}", (key,), test(key, values))
+            return _Test(f"{key} {operator.kind} {text}", key, test(key, values), values)
         value = self._expect("string", "expected string").text
-        return _Test(f"{key} {operator.kind} {_quote(value)}", (key,), test(key, value))
+        return _Test(f"{key} {operator.kind} {_quote(value)}", key, test(key, value), frozenset((value,)))
 
     def _set(self) -> frozenset[str]:
         """``{}`` and a comma before the brace are allowed."""
@@ -320,7 +393,19 @@ class _Parser:
 _SELECTED, _REJECTED, _NEXT = -1, -2, -3
 
 
-def _compile(root: _Node) -> tuple[str, frozenset[str], tuple[tuple[Predicate, int, int], ...]]:
+def _required(root: _Node) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, _Branch):
+            todo += node.operands if node.operator == "&&" else []
+        elif node.text.startswith((f"{node.key} == ", f"{node.key} in ")) and node.key:
+            found[node.key] = found[node.key] & node.values if node.key in found else node.values
+    return found
+
+
+def _compile(root: _Node) -> tuple[str, frozenset[str], tuple[Step, ...]]:
     """The canonical text, the keys, and the tests, each with the test to go to when it holds and when it does not.
 
     All is written from right to left. So what follows a test is written, and its place known, when the test is
@@ -330,7 +415,7 @@ def _compile(root: _Node) -> tuple[str, frozenset[str], tuple[tuple[Predicate, i
     """
     text: list[str] = []
     keys: set[str] = set()
-    program: list[tuple[Predicate, int, int]] = []
+    program: list[Step] = []
     todo: list[str | tuple[_Node, int, int]] = [(root, _SELECTED, _REJECTED)]
     while todo:
         item = todo.pop()
@@ -341,8 +426,8 @@ def _compile(root: _Node) -> tuple[str, frozenset[str], tuple[tuple[Predicate, i
         then, otherwise = (len(program) - 1 if target == _NEXT else target for target in item[1:])
         if isinstance(node, _Test):
             text.append(node.text)
-            keys.update(node.keys)
-            program.append((node.holds, then, otherwise))
+            keys.update([node.key] if node.key else ())
+            program.append((node.holds, then, otherwise, node.key))
         elif node.operator == "!":
             todo += ("!", (node.operands[0], otherwise, then))
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from calicokit.diff.between import Difference
     from calicokit.evidence.capture import Captured
     from calicokit.evidence.model import Coverage
+    from calicokit.policy.explain import Explanation
 
 
 def did_you_mean(word: str, known: list[str], where: str) -> str:
@@ -86,6 +87,38 @@ def _coverage_text(coverage: Coverage) -> str:
     lines += [f"Missing: {plain(m)}" for m in coverage.missing]
     lines.append(f"This version does not look at: {', '.join(not_looked_at())}.")
     return "\n".join(lines)
+
+
+VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
+
+
+def show_explanation(answer: Explanation) -> None:
+    """The verdict in words, then every policy that was looked at, in order."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text.assemble((answer.verdict, VERDICT_COLOURS.get(answer.verdict, "bold yellow")), f"  {plain(answer)}"))
+    several = len(answer.flows) > 1
+    view = rich_table(*(["to"] if several else []), "endpoint", "direction", "tier", "policy", "rule", "then")
+    for number, step in answer.steps:
+        name = f"{step.namespace}/{step.name}" if step.namespace else step.name
+        rule = "" if step.matched is None else str(step.matched)
+        then = step.action + (f" ({plain(step.note)})" if step.note else "") + (" +log" if step.logged else "")
+        to = [answer.flows[number].dst] if several else []
+        view.add_row(
+            *map(plain, (*to, step.endpoint, step.direction, step.tier or "", f"{step.kind} {name}", rule, then))
+        )
+    if answer.steps:
+        out.print(view)
+
+
+def show_explanations(answers: list[Explanation]) -> None:
+    """A line for each question."""
+    view = rich_table("from", "to", "port", "verdict", "why")
+    for answer in answers:
+        port = f"{answer.port or ''}/{answer.protocol}"
+        view.add_row(*map(plain, (answer.src, answer.dst, port, answer.verdict, answer)))
+    console().print(view)
 
 
 MOST_HOLES = 20

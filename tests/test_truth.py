@@ -15,7 +15,7 @@ from tests import recordings
 from tests.evidence.test_sources import unpacked
 
 WORTH_TELLING = ("warning", "critical")
-OF_THIS_TOPIC = ("ipam-", "ippool-", "nat-", "cni-", "calico-pod-", "datastore-")
+OF_THIS_TOPIC = ("ipam-", "ippool-", "nat-", "cni-", "calico-pod-", "datastore-", "bgp-", "route-")
 
 
 def check(name: str) -> Findings:

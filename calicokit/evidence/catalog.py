@@ -31,13 +31,15 @@ class Api:
     """An API list: the groups that may serve it, in the order in which they are tried, and its plurals by version.
 
     ``fields`` selects objects by a field selector. A group that is ``optional`` and not served has no objects, where
-    the absence of any other says nothing about the cluster.
+    the absence of any other says nothing about the cluster. A kind that is ``newer`` is not in every version of its
+    group: where the group is served without it, there are no objects of it.
     """
 
     groups: tuple[str, ...]
     plurals: tuple[str, ...]
     fields: str = ""
     optional: bool = False
+    newer: bool = False
 
     @property
     def words(self) -> str:
@@ -176,8 +178,8 @@ def _core(plural: str, title: str, group: str = "v1", guide: str = "", secret: s
     return Item(plural, title, Api((group,), (plural,)), guide=guide, secret=secret)
 
 
-def _calico(plural: str, title: str, *also: str, guide: str = "", secret: str = "") -> Item:
-    return Item(plural, title, Api(CALICO, (plural, *also)), guide=guide, secret=secret)
+def _calico(plural: str, title: str, *also: str, guide: str = "", secret: str = "", newer: bool = False) -> Item:
+    return Item(plural, title, Api(CALICO, (plural, *also), newer=newer), guide=guide, secret=secret)
 
 
 def _admin(id: str, title: str, words: str, parser: str, guide: str, file: str = "", secret: str = "") -> Item:  # noqa: A002
@@ -246,12 +248,12 @@ ITEMS = (
     _calico("bgpfilters", "BGP filters", guide=_PEERS),
     _calico("caliconodestatuses", "What nodes report of BGP, where they are asked to", guide=_BGP),
     _calico("felixconfigurations", "Felix's configuration", guide=_FELIX),
-    _calico("tiers", "Tiers of policy", guide=_POLICY),
+    _calico("tiers", "Tiers of policy", guide=_POLICY, newer=True),
     _calico("globalnetworkpolicies", "Calico's policies for all namespaces", guide=_POLICY),
     _calico("networkpolicies", "Calico's policies of namespaces", guide=_POLICY),
-    _calico("stagedglobalnetworkpolicies", "Staged policies for all namespaces", guide=_POLICY),
-    _calico("stagednetworkpolicies", "Staged policies of namespaces", guide=_POLICY),
-    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes policies", guide=_POLICY),
+    _calico("stagedglobalnetworkpolicies", "Staged policies for all namespaces", guide=_POLICY, newer=True),
+    _calico("stagednetworkpolicies", "Staged policies of namespaces", guide=_POLICY, newer=True),
+    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes policies", guide=_POLICY, newer=True),
     _calico("globalnetworksets", "Sets of networks for all namespaces", guide=_POLICY),
     _calico("networksets", "Sets of networks of namespaces", guide=_POLICY),
     _calico("hostendpoints", "Host endpoints", guide=_POLICY),

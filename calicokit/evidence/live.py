@@ -175,6 +175,8 @@ class LiveCluster:
             return Evidence(want, found.text, file, group, f"GET {path}", time=self.server.time)
         if not refused and how.optional:
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, how.groups[0], "GET /apis", time=self.server.time)
+        if not refused and how.newer and (group := next((g for g in how.groups if self._resources(g)), "")):
+            return Evidence(want, EMPTY_LIST, next(how.files()), group, f"GET /apis/{group}", time=self.server.time)
         none = f"the API server has no {' or '.join(how.plurals)} in {' or '.join(how.groups)}"
         return Missing(want.id, "; ".join(refused) or none)
 

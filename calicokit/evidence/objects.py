@@ -56,7 +56,7 @@ class Objects:
             try:
                 yield read(item)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-                self._reject(item, error)
+                self.reject(item, error)
 
     def frame(self, schema: Schema, read: Callable[[Object], Row | Sequence[Row]]) -> pd.DataFrame:
         """A table of the rows that ``read`` gives for each object (one or several), with their evidence.
@@ -75,7 +75,8 @@ class Objects:
         frame["evidence"] = pd.Series([self.ref] * len(frame), dtype="str")
         return frame
 
-    def _reject(self, item: object, error: Exception) -> None:
+    def reject(self, item: object, error: Exception) -> None:
+        """Note an object of an unexpected shape, once."""
         why = f"object {name_of(item)!r} has an unexpected shape and is left out ({type(error).__name__}: {error})"
         if (missing := Missing(self.id, why)) not in self.problems:
             self.problems.append(missing)

@@ -24,6 +24,9 @@ PODS = "cluster/pods/"
 NO_OBJECTS = "manifest.json"
 """Where it stands that a group which is not served has no objects."""
 
+API_RESOURCES = "cluster/kubectl-api-resources.txt"
+"""Where it stands which kinds the API server had."""
+
 EMPTY_LIST = b'{"kind":"List","items":[]}'
 SERIES_TIME = "%Y%m%dT%H%M%SZ"
 
@@ -87,6 +90,8 @@ class Recording:
             return self._read(want, path)
         if isinstance(item.how, Api) and self._known_empty(item.how):
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, item.how.groups[0])
+        if isinstance(item.how, Api) and item.how.newer and self._older(item.how):
+            return Evidence(want, EMPTY_LIST, API_RESOURCES, item.how.groups[0])
         return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
 
     def _others(self, want: Want, item: Item) -> Iterator[Answer]:
@@ -125,6 +130,21 @@ class Recording:
     def _known_empty(self, api: Api) -> bool:
         groups = self.manifest.get("no_objects")
         return isinstance(groups, list) and all(g.split("/")[0] in groups for g in api.groups)
+
+    def _older(self, api: Api) -> bool:
+        """Whether the API server had one of the groups, and in none of them this kind."""
+        served = [set(w) & set(api.plurals) for w in self._resources if set(w) & set(api.groups)]
+        return bool(served) and not any(served)
+
+    @cached_property
+    def _resources(self) -> list[list[str]]:
+        """The words of each line of ``kubectl api-resources``; none where the recording does not have it."""
+        if API_RESOURCES not in self._files.names:
+            return []
+        try:
+            return [line.split() for line in self._files.read(API_RESOURCES).decode("utf-8", "replace").splitlines()]
+        except OSError:
+            return []
 
 
 def is_recording(files: Files) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from calicokit.evidence.model import Evidence, Missing
-from calicokit.parsers.base import parse
+from calicokit.parsers.base import Parsed, parse
 from calicokit.schema import Schema
 
 
@@ -29,6 +29,14 @@ class Texts:
         ``kind`` is a parser's kind, for its main table, or ``KIND:TABLE`` for another of its tables.
         """
         kind, _, name = kind.partition(":")
+        for evidence, parsed in self.parsed(kind):
+            frame = (parsed.tables[name] if name else parsed.frame).copy()
+            if "node" not in frame.columns:
+                frame.insert(0, "node", pd.Series([evidence.node] * len(frame), dtype="str"))
+            yield frame.assign(evidence=pd.Series([evidence.ref] * len(frame), dtype="str"))
+
+    def parsed(self, kind: str) -> Iterator[tuple[Evidence, Parsed]]:
+        """Each text with all the tables that its parser reads from it; failed commands are left out."""
         for evidence in self.items:
             if evidence.exit and not evidence.text.strip():  # nothing was printed because the command failed
                 why = f"`{evidence.command}` ended with status {evidence.exit}: {evidence.stderr.strip()[:200]}"
@@ -40,10 +48,7 @@ class Texts:
                 why = f"{len(parsed.unparsed)} lines of {evidence.ref} could not be read, the first is line "
                 why += f"{first.number}: {first.text[:80]!r}"
                 self.problems.append(Missing(self.id, why, evidence.node))
-            frame = (parsed.tables[name] if name else parsed.frame).copy()
-            if "node" not in frame.columns:
-                frame.insert(0, "node", pd.Series([evidence.node] * len(frame), dtype="str"))
-            yield frame.assign(evidence=pd.Series([evidence.ref] * len(frame), dtype="str"))
+            yield evidence, parsed
 
     def table(self, kind: str, schema: Schema) -> pd.DataFrame:
         """All of them in one table of that schema."""

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from calicokit.diagnosis.findings import Findings
     from calicokit.evidence.model import Coverage
 
-NOTEBOOKS = {"ipam-and-ip-pool-management": "01-ipam", "node-connectivity-issues": "01-ipam"}
+NOTEBOOKS = {
+    "ipam-and-ip-pool-management": "01-ipam",
+    "node-connectivity-issues": "01-ipam",
+    "network-policy-debugging": "04-network-policy",
+}
 """Chapter of the guide → the notebook that serves it."""
 
 
@@ -99,8 +103,9 @@ def seen(coverage: Coverage) -> Says:
 
 def what_next(findings: Findings) -> Says:
     """What to do first, and the notebook that goes on from here."""
-    if not findings:
-        return Says(f"{findings.verdict()} To see how IPAM stands, open 01-ipam.")
+    if all(f.severity == "info" for f in findings):
+        more = "To see how IPAM stands, open 01-ipam; who may talk to whom, 04-network-policy."
+        return Says(f"{findings.verdict()} {more}")
     first = findings[0]
     notebook = NOTEBOOKS.get(first.guide_step.partition("/")[0])
     there = f" It is shown in {notebook}." if notebook else ""

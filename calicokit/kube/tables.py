@@ -203,8 +203,8 @@ def _pod(item: Object) -> Row:
         body.get("nodeName") or None,
         status.get("phase"),
         bool(body.get("hostNetwork", False)),
-        _finished(meta, status, notes),
-        _addresses(status, notes),
+        pod_has_ended(item),
+        pod_addresses(item),
         any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
         sum(c.get("restartCount", 0) for c in status.get("containerStatuses") or ()),
         notes.get("containerID"),
@@ -220,12 +220,16 @@ def _cni_annotations(meta: Object) -> dict[str, str]:
     return {k[len(CNI) :]: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(CNI)}
 
 
-def _finished(meta: Object, status: Object, notes: dict[str, str]) -> bool:
+def pod_has_ended(item: Object) -> bool:
     """Calico's rule: ended, or being deleted and the CNI plugin has emptied the podIP annotation."""
-    return status.get("phase") in FINISHED or bool(meta.get("deletionTimestamp") and notes.get("podIP") == "")
+    meta, phase = item["metadata"], (item.get("status") or {}).get("phase")
+    taken = (meta.get("annotations") or {}).get(f"{CNI}podIP") == ""
+    return phase in FINISHED or bool(meta.get("deletionTimestamp") and taken)
 
 
-def _addresses(status: Object, notes: dict[str, str]) -> list[str]:
+def pod_addresses(item: Object) -> list[str]:
+    """The addresses that a pod uses, canonical: its status', else those in Calico's annotations."""
+    status, notes = item.get("status") or {}, _cni_annotations(item["metadata"])
     found = [i["ip"] for i in status.get("podIPs") or []] or [status.get("podIP")]
     if not found[0]:
         found = (notes.get("podIPs") or notes.get("podIP") or "").split(",")

@@ -11,6 +11,7 @@ from functools import cache
 
 import pandas as pd
 
+from calicokit.parsers.pasted import clean
 from calicokit.schema import Schema
 
 
@@ -88,6 +89,8 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
+COMMANDS = {"ip-route": "ip ", "iptables-list": "tables "}
+"""Kinds whose parser reads the command line, which may name the table, and how to know it."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -122,7 +125,7 @@ def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
     >>> parse("calicoctl-ipam-show", "").frame.empty
     True
     """
-    source = Text(kind, text, strict)
+    source = Text(kind, clean(text, COMMANDS.get(kind, "")), strict)
     # A module that a topic has imported is enough; all of them are loaded only for a kind that is not there yet.
     tables = (KINDS.get(kind) or kinds()[kind]).read(source)
     return Parsed(kind, tables, source.unparsed)

@@ -9,8 +9,12 @@ import re
 from dataclasses import dataclass
 
 from calicokit.parsers.base import ParseError, kinds, parse
+from calicokit.parsers.pasted import ANSI, clean
 
 HEAD = 40_000
+ONE_LINE = 4_000_000
+"""JSON may be one long line, which tells nothing when it is cut."""
+
 """Characters that are looked at: a kind shows itself early."""
 
 MARKS: tuple[tuple[str, str], ...] = (
@@ -32,7 +36,7 @@ MARKS: tuple[tuple[str, str], ...] = (
     ),
     ("calicoctl-node-status", r"^(Calico process is|None of the BGP backend|IPv[46] BGP status)|\| PEER ADDRESS"),
     ("calicoctl-version", r"^Client Version:"),
-    ("conntrack", r"^(\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)"),
+    ("conntrack", r"^((ipv[46] +\d+ +)?\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)"),
     ("ip-rule", r"^\d+:\s+(not )?from \S+|^\[\{\"priority\""),
     ("ip-addr", r"^\d+: \S+: <(?s:.*?)^ +inet6? |\"addr_info\""),
     ("ip-link", r"^\d+: \S+: <(?s:.*?)RX:|\"stats64\""),
@@ -62,7 +66,11 @@ MARKS: tuple[tuple[str, str], ...] = (
     ("kubectl-get", r"^(NAMESPACE +)?NAME +|apiVersion: |\"apiVersion\":"),
     ("health-ready", r"calico/node is not ready|BGP peering established|readiness probe reporting"),
     ("cni-log", r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )"),
-    ("felix-log", r"\] felix/\w+"),
+    (
+        "felix-log",
+        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
+        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )",
+    ),
     ("confd-log", r"\] confd/\w+"),
     ("typha-log", r"\] typha/\w+"),
     ("kube-controllers-log", r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"),
@@ -86,11 +94,13 @@ def guess(text: str) -> list[Guess]:
     >>> guess("0:\\tfrom all lookup local\\n32766:\\tfrom all lookup main\\n")[0].kind
     'ip-rule'
     """
-    head = text[:HEAD].replace("\r\n", "\n")
+    head = text[:HEAD]
     if head.lstrip()[:1] in ("{", "["):
         head = text  # of JSON the beginning alone cannot be read
     elif len(text) > HEAD:
-        head = head.rpartition("\n")[0]
+        whole = head.rpartition("\n")[0]
+        head = whole if len(whole) > HEAD // 2 else text[:ONE_LINE]
+    head = clean(ANSI.sub("", head.replace("\r\n", "\n")))
     marked = [kind for kind, mark in MARKS if kind in kinds() and re.search(mark, head, re.MULTILINE)]
     tried = [g for kind in marked if (g := _try(kind, head)) is not None]
     return sorted(tried, key=lambda g: (g.unread, -g.rows if g.kind.endswith("-log") else 0))

@@ -92,7 +92,10 @@ def test_every_source_gives_the_same_tables_and_findings(source: Source) -> None
         unknown = ["evidence"] if source.now() else ["evidence", "age"]
         mine, theirs = (c.table(name).drop(columns=unknown, errors="ignore") for c in (cluster, reference))
         pd.testing.assert_frame_equal(mine, theirs)
-    assert [f.as_dict() for f in cluster.check()] == [f.as_dict() for f in reference.check()]
+    held_up = set(cluster.check().coverage.checked) ^ set(reference.check().coverage.checked)
+    mine, theirs = ([f.as_dict() for f in c.check() if f.id not in held_up] for c in (cluster, reference))
+    assert mine == theirs
+    assert not held_up or not isinstance(source, Recording), "a recording holds nothing up"
 
 
 def test_command_evidence_keeps_its_exit_status_and_stderr() -> None:
@@ -188,7 +191,7 @@ def test_windows_nodes_are_not_asked() -> None:
 def test_a_path_wins_over_an_incident_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     unpacked(tmp_path, "healthy-v3.28").rename(tmp_path / "ipam-exhausted")
-    assert Cluster(source_of("ipam-exhausted")).check() == []
+    assert Cluster(source_of("ipam-exhausted")).check().status == 0
     assert Cluster(source_of("incident:ipam-exhausted")).check()[0].id == "ipam-exhausted"
 
 

@@ -1,0 +1,307 @@
+"""The sessions that are there, from whatever shows them; and whether each node's BIRD is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calicokit.bgp.joins import category
+from calicokit.bgp.words import NOT_UP, meaning
+from calicokit.evidence.model import Evidence
+from calicokit.evidence.texts import Texts
+from calicokit.parsers.bird import peer_of
+from calicokit.registry import Spared, UnseenError, spares, table
+from calicokit.schema import Column, Schema, cells, records
+
+SESSIONS = Schema(
+    "bgp.sessions",
+    "BGP sessions as they are, and what their state means.",
+    (
+        Column("node", "category", "node"),
+        Column("protocol", "category", "name of the session; null where the source does not tell"),
+        Column("family", "int", "4 or 6"),
+        Column("peer_address", "category", "address of the other end"),
+        Column("up", "bool", "the session is established"),
+        Column(
+            "bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"
+        ),
+        Column("last_error", "category", "last error since it was last up"),
+        Column("since", "time", "when its state last changed"),
+        Column("peer_as", "int", "AS that the other end must have; null where not shown"),
+        Column("session", "category", "internal or external, multihop, route-reflector, AS4; null where not shown"),
+        Column("imported", "int", "routes it brought in; null where not shown"),
+        Column("exported", "int", "routes it sends; null where not shown"),
+        Column("restarting", "bool", "the other end is in a graceful restart"),
+        Column("means", "category", "what its state and error mean"),
+        Column("next", "category", "what to try next"),
+        Column(
+            "source", "category", "the best that the node has: birdcl, else CalicoNodeStatus, else calicoctl, else log"
+        ),
+        Column("evidence", "category", "where this was read"),
+    ),
+    key=("node", "protocol", "family", "peer_address"),
+)
+
+BIRDS = Schema(
+    "bgp.birds",
+    "Whether each node's BIRD is alive, and how that is known.",
+    (
+        Column("node", "str", "node"),
+        Column("state", "str", "answers, dead, none (it does not run here and need not), or unknown"),
+        Column("why", "str", "what says so"),
+        Column("listening", "bool", "a process listens on BIRD's port; null where sockets were not seen"),
+        Column("listener", "str", "the process that listens there"),
+        Column("started", "time", "when BIRD started"),
+        Column("now", "time", "its clock when it was asked"),
+        Column("evidence_id", "str", "the evidence that says so"),
+        Column("evidence", "str", "where this was read"),
+    ),
+    key=("node",),
+)
+
+REFUSED = ("Unable to connect to server control socket", "unable to connect to BIRDv4 socket")
+TIMED_OUT = 124
+ASKED = ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status")
+
+
+@table(
+    BIRDS,
+    needs=("kube.nodes", "bgp.use"),
+    wants=("bgp.daemon_log", "bgp.sockets", "bgp.daemons", "bgp.nodes", *ASKED, "bird-ready", "ss-bgp"),
+)
+def birds(
+    nodes: pd.DataFrame,
+    use: pd.DataFrame,
+    log: pd.DataFrame | None = None,
+    sockets: pd.DataFrame | None = None,
+    daemons: pd.DataFrame | None = None,
+    known: pd.DataFrame | None = None,
+    *texts: Texts | None,
+) -> pd.DataFrame:
+    """One row for each Linux node; see :data:`BIRDS`."""
+    looked = _Birds(use, log, sockets, known, texts)
+    clocks = {} if daemons is None else {d.node: d for d in records(daemons)}
+    rows = []
+    for node in nodes[nodes["system"] != "windows"]["node"]:
+        clock = clocks.get(node)
+        times = {"started": getattr(clock, "started", None), "now": getattr(clock, "server_time", None)}
+        rows.append({"node": node, **times, **looked.listener(node), **looked.state(node)})
+    return BIRDS.frame(rows)
+
+
+class _Birds:
+    def __init__(
+        self,
+        use: pd.DataFrame,
+        log: pd.DataFrame | None,
+        sockets: pd.DataFrame | None,
+        known: pd.DataFrame | None,
+        texts: Iterable[Texts | None],
+    ) -> None:
+        first = use.iloc[0]
+        self.ran, self.in_use = set(first["ran"]), first["in_use"]
+        self.log = {} if log is None else {r.node: r for r in records(log)}
+        self.ports = {} if known is None else dict(cells(known, "node", "listen_port"))
+        self.answers: dict[str, list[Evidence]] = {}
+        for text in texts:
+            for evidence in text or ():
+                self.answers.setdefault(str(evidence.node), []).append(evidence)
+        self.sockets: dict[str, list[Any]] = {}
+        for row in records(sockets) if sockets is not None else ():
+            self.sockets.setdefault(row.node, []).append(row)
+
+    def listener(self, node: str) -> dict[str, Any]:
+        if not any(e.id == "ss-bgp" for e in self.answers.get(node, ())):
+            return {"listening": None, "listener": None}
+        port = self.ports.get(node)
+        port = 179 if port is None or pd.isna(port) else int(port)
+        found = [s for s in self.sockets.get(node, ()) if s.state == "LISTEN" and s.local_port == port]
+        if not found and port != 179:
+            return {"listening": None, "listener": None}  # the output may hold port 179 only
+        return {"listening": bool(found), "listener": next((s.process for s in found), None)}
+
+    def state(self, node: str) -> dict[str, Any]:
+        """The first of these that can be told: it answers; it is dead; it need not run; unknown."""
+        mine = self.answers.get(node, [])
+        told = next((e for e in mine if e.id in ASKED and not e.exit and e.text.strip()), None)
+        if told:
+            return _bird("answers", "birdcl answers", told)
+        dead = self.dead(node, mine)
+        runs_none = not self.in_use if pd.notna(self.in_use) else False
+        if runs_none or (dead is None and node not in self.ran and not self.in_use):
+            return {"state": "none" if runs_none else "unknown", "why": "BGP is not in use"}
+        return dead or {"state": "unknown", "why": "nothing was seen that tells"}
+
+    def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
+        for evidence in mine:
+            said = evidence.decode() + evidence.stderr
+            if evidence.id != "ss-bgp" and any(r in said for r in REFUSED):
+                return _bird("dead", said.strip().splitlines()[-1][:200], evidence)
+            if evidence.id in ASKED and evidence.exit == TIMED_OUT:
+                return _bird("dead", "birdcl got no answer", evidence)
+        log = self.log.get(node)
+        if log is not None and log.ended:
+            why = f"its log ends with its shutdown (line {log.line})"
+            return {"state": "dead", "why": why, "evidence_id": "bird-log", "evidence": log.evidence}
+        sockets = next((e for e in mine if e.id == "ss-bgp"), None)
+        if sockets and self.listener(node)["listening"] is False:
+            return _bird("dead", "birdcl gave no answer, and nothing listens on BIRD's port", sockets)
+        return None
+
+
+def _bird(state: str, why: str, evidence: Evidence) -> dict[str, Any]:
+    return {"state": state, "why": why, "evidence_id": evidence.id, "evidence": evidence.ref}
+
+
+@table(
+    SESSIONS,
+    needs=("bgp.use",),
+    wants=(
+        *("bgp.protocols", "bgp.session_log", "bgp.daemons", "bgp.node_statuses", "calicoctl-node-status"),
+        "@now",
+    ),
+)
+def sessions(
+    use: pd.DataFrame,
+    protocols: pd.DataFrame | None = None,
+    log: pd.DataFrame | None = None,
+    daemons: pd.DataFrame | None = None,
+    statuses: pd.DataFrame | None = None,
+    calicoctl: Texts | None = None,
+    now: pd.Timestamp | None = None,
+) -> pd.DataFrame:
+    """One row for each node and session that some source shows; see :data:`SESSIONS`."""
+    found: list[pd.DataFrame] = []
+    seen: set[str] = set()
+    for part in _sources(protocols, statuses, calicoctl, log):
+        new = part[~part["node"].isin(seen)] if seen else part
+        seen |= set(new["node"].unique())
+        found += [new] if len(new) else []
+    if not found:
+        if protocols is None and log is None and not use["in_use"].eq(False).iloc[0]:
+            raise UnseenError("nothing shows the sessions")
+        return SESSIONS.frame()
+    rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
+    clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))
+    rows = rows.assign(since=_times(rows, clocks, now))
+    return SESSIONS.take(_explained(rows))
+
+
+def _sources(
+    protocols: pd.DataFrame | None,
+    statuses: pd.DataFrame | None,
+    calicoctl: Texts | None,
+    log: pd.DataFrame | None,
+) -> Iterator[pd.DataFrame]:
+    """The sources, the best first."""
+    if protocols is not None and len(protocols):
+        yield _blank(protocols, "birdcl")
+    if statuses is not None and len(statuses):
+        yield _blank(statuses, "CalicoNodeStatus")
+    shown = [f for f in (calicoctl.frames("calicoctl-node-status") if calicoctl else ()) if len(f)]
+    if shown:
+        rows = pd.concat(shown, ignore_index=True).rename(columns={"bgp": "family", "address": "peer_address"})
+        words = [i.split(None, 1) if isinstance(i, str) else [] for i in rows["info"]]  # state and error in one column
+        rows["bgp_state"] = pd.Series([w[0] if w else None for w in words], dtype="str")
+        rows["last_error"] = pd.Series([w[1].strip() if len(w) > 1 else None for w in words], dtype="str")
+        yield _blank(rows, "calicoctl")
+    if log is not None and len(log):
+        yield _blank(_of_log(log), "log")
+
+
+def _of_log(log: pd.DataFrame) -> pd.DataFrame:
+    """Sessions as the log last saw them; one that it does not show going up or down is not told of."""
+    told = log[log["state"].notna()]
+    names = told["protocol"].astype("str")
+    address = {n: peer_of(n)[1] for n in names.unique()}
+    peer = names.map(address)
+    up = told["state"].isin(["up", "feed"])
+    state = pd.Series(NOT_UP, index=told.index).mask(up, "Established")
+    family = [6 if isinstance(a, str) and ":" in a else 4 for a in peer]
+    return told.assign(peer_address=peer, bgp_state=state, family=family, since=None)
+
+
+def _blank(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The columns of the table that the source has, the others null."""
+    names = [n for n in SESSIONS.names if n not in ("means", "next", "up")]
+    made = {n: rows[n] if n in rows else pd.Series([None] * len(rows), index=rows.index, dtype="object") for n in names}
+    up = rows["bgp_state"].eq("Established").fillna(False)
+    return pd.DataFrame({**made, "up": up, "source": category(np.zeros(len(rows)), [source])})
+
+
+def _times(rows: pd.DataFrame, clocks: dict[str, Any], now: pd.Timestamp | None) -> pd.Series[Any]:
+    """BIRD's ``since`` as times: of today or yesterday where it prints a clock, a day where it prints a date.
+
+    One computation for each distinct text and node's clock, of which there are few.
+    """
+    node, text = rows["node"].astype("category"), rows["since"].astype("category")
+    codes = pd.Series(node.cat.codes.astype("int64") * (len(text.cat.categories) + 1) + text.cat.codes + 1)
+    names, texts, size = node.cat.categories, text.cat.categories, len(text.cat.categories) + 1
+    found = {}
+    for code in codes.unique():
+        which = code % size - 1
+        clock = clocks.get(names[code // size])
+        known = clock if clock is not None and pd.notna(clock) else now
+        found[code] = since(str(texts[which]), known) if which >= 0 else pd.NaT
+    made = pd.to_datetime(pd.Series(list(found.values()), index=list(found), dtype="object"), utc=True)
+    made = made.astype("datetime64[ns, UTC]")
+    return pd.Series(made.reindex(codes.to_numpy()).array, index=rows.index)
+
+
+def since(text: str, now: pd.Timestamp | None) -> Any:
+    """When a state that BIRD printed as ``since`` began; NaT where that cannot be told.
+
+    BIRD 1.6 prints HH:MM:SS for what is less than a day old, else a date (sysdep/unix/config.Y, nest/proto.c).
+
+    >>> str(since("23:50:00", pd.Timestamp("2026-01-02T00:10:00Z")))
+    '2026-01-01 23:50:00+00:00'
+    """
+    if len(text) >= 8 and text[2:3] == ":" and text[5:6] == ":":
+        if now is None:
+            return pd.NaT
+        span = pd.to_timedelta(text, errors="coerce")
+        found = now.normalize() + span
+        return found - pd.Timedelta(days=1) if found > now + pd.Timedelta(minutes=1) else found
+    form = next((f for f in ("%Y-%m-%d", "%d-%m-%Y", "%Y-%m-%d %H:%M:%S") if _fits(text, f)), None)
+    return pd.to_datetime(text, format=form, utc=True) if form else pd.NaT
+
+
+def _fits(text: str, form: str) -> bool:
+    return bool(pd.notna(pd.to_datetime(text, format=form, errors="coerce")))
+
+
+def _explained(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the columns ``means`` and ``next``; each pair of state and error is looked up once."""
+    state, error = rows["bgp_state"].astype("category"), rows["last_error"].astype("category")
+    size = len(error.cat.categories) + 1
+    codes = (state.cat.codes.astype("int64") + 1) * size + error.cat.codes + 1
+    used, places = np.unique(codes.to_numpy(), return_inverse=True)
+    states, errors = [None, *state.cat.categories], [None, *error.cat.categories]
+    told = [meaning(states[c // size], errors[c % size]) for c in used.tolist()]
+    columns = {"means": [t.means or None for t in told], "next": [t.next or None for t in told]}
+    made = {k: pd.Categorical(pd.array(v, dtype="str").take(places)) for k, v in columns.items()}
+    return rows.assign(bgp_state=state, last_error=error, **made)
+
+
+OF_BIRD = (
+    *("birdcl-status", "birdcl-protocols", "birdcl-protocols-all", "birdcl-route", "birdcl-route-all"),
+    *("birdcl-route-count", "birdcl-interfaces", "bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg", "bird-log", "confd-log"),
+    *("bird-ready", "ss-bgp", "calicoctl-node-status"),
+)
+
+
+@spares("bgp.birds")
+def _without_bird(birds: pd.DataFrame) -> Spared:
+    """A node that runs no BIRD, and need not, has no output of it."""
+    for node in birds[birds["state"] == "none"]["node"]:
+        yield from ((i, node) for i in OF_BIRD)
+
+
+@spares("bgp.sessions")
+def _second_sources(sessions: pd.DataFrame) -> Spared:
+    """Where birdcl answers, nobody misses what says less of the same."""
+    for node in sessions[sessions["source"] == "birdcl"]["node"].unique():
+        yield "calicoctl-node-status", str(node)

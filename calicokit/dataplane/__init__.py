@@ -1,0 +1,1 @@
+"""The dataplane: what Felix programmed on each node, what packets meet there, and what drops them."""

@@ -1,0 +1,1 @@
+"""Policy: which rule of which policy allows or denies a flow, and why."""

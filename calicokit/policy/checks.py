@@ -1,0 +1,134 @@
+"""Checks of policy. What each finding is called and how loud it is stands in diagnosis/findings.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from calicokit.diagnosis.model import Finding, Rows, check, finding
+from calicokit.schema import records
+from calicokit.words import listed, plural
+
+KEY = ["kind", "policy_namespace", "policy"]
+LIST_OF = {
+    "GlobalNetworkPolicy": "globalnetworkpolicies",
+    "NetworkPolicy": "networkpolicies",
+    "KubernetesNetworkPolicy": "kubernetes-networkpolicies",
+    "AdminNetworkPolicy": "adminnetworkpolicies",
+    "BaselineAdminNetworkPolicy": "baselineadminnetworkpolicies",
+    "KubernetesClusterNetworkPolicy": "clusternetworkpolicies",
+    "StagedGlobalNetworkPolicy": "stagedglobalnetworkpolicies",
+    "StagedNetworkPolicy": "stagednetworkpolicies",
+    "StagedKubernetesNetworkPolicy": "stagedkubernetesnetworkpolicies",
+}
+
+
+def _ref(row: object) -> str:
+    """NS/NAME or NAME, as findings name policies."""
+    namespace, name = row.policy_namespace, row.policy  # type: ignore[attr-defined]
+    return f"{namespace}/{name}" if isinstance(namespace, str) else str(name)
+
+
+def _rows(frame: pd.DataFrame, table: str, *more: str) -> Rows:
+    """The rows of one policy."""
+    keys = [{c: getattr(r, c) for c in (*KEY, *more) if isinstance(getattr(r, c), str)} for r in records(frame)]
+    return Rows.of(LIST_OF[str(frame["kind"].iloc[0])], table, keys)
+
+
+def _by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for _, group in frame.groupby(KEY, dropna=False, sort=False):
+        yield _ref(next(records(group))), group
+
+
+@check("policy-selects-nothing", needs=("policy.idle_selectors",))
+def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
+    """A policy, or a rule of it, means nothing that exists; loud where one edit away something would match."""
+    for ref, group in _by_policy(idle):
+        near = group[group["instead"].notna() & ~group["staged"]]
+        first = next(records(near if len(near) else group))
+        what = "applies to nothing" if first.where == "policy" else f"{first.where}: matches nothing"
+        more = f" ({len(group) - 1} more of its selectors match nothing)" if len(group) > 1 else ""
+        hint = ""
+        if isinstance(first.instead, str):
+            hint = f" With one edit ({first.instead}) it would match {listed(first.would_match)}."
+        yield finding(
+            "policy-selects-nothing",
+            severity="" if len(near) else "info",
+            subject={"policy": ref},
+            cause=f"{first.kind} {ref} {what}: no pod, host endpoint or network set has {first.selector}{more}.{hint}",
+            remedy="Correct the label in the selector, or on the pods' template, and see what it then means with "
+            "calicokit explain --with."
+            if hint
+            else "Nothing, if what it is for is yet to come; else correct the selector, or delete it.",
+            evidence=[_rows(group, "policy.idle_selectors", "where")],
+        )
+
+
+@check("policy-tier-order", needs=("policy.shadowed",))
+def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
+    """A policy that an earlier one never lets decide."""
+    for ref, group in _by_policy(shadowed):
+        row = next(records(group))
+        yield finding(
+            "policy-tier-order",
+            subject={"policy": ref},
+            cause=f"{row.kind} {ref} (tier {row.tier}) never decides about the {plural(row.endpoints, 'endpoint')} "
+            f"that it applies to: {row.because}.",
+            remedy="Give it an earlier place (tier, order), make the earlier policy pass on what this one is for, or "
+            "delete it.",
+            evidence=[_rows(group, "policy.shadowed")],
+        )
+
+
+@check("staged-policy-would-drop", needs=("policy.staged_effects",))
+def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
+    """A staged policy that would drop what is let through now."""
+    for ref, group in _by_policy(effects[effects["lost"].notna()]):
+        row = next(records(group))
+        yield finding(
+            "staged-policy-would-drop",
+            subject={"policy": ref},
+            cause=f"{row.kind} {ref} would, if it were enforced, drop what is let through now between "
+            f"{plural(len(group), 'pair')} of kinds of pods, such as {row.source} to {row.target} ({row.lost}).",
+            remedy="Before enforcing it, allow what is meant to flow: policy.staged_effects lists every pair.",
+            evidence=[_rows(group, "policy.staged_effects", "source", "target")],
+        )
+
+
+@check("dns-egress-denied", needs=("policy.dns",))
+def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
+    """Egress rules that let pods go somewhere, but not ask the cluster's DNS."""
+    for namespace, group in dns[dns["dns"] == "deny"].groupby("namespace"):
+        partly = group[group["other"].notna()]
+        told = partly if len(partly) else group
+        row = next(records(told))
+        where = f"may reach {row.other}, but not " if len(partly) else "may reach nothing, not even "
+        keys = [{"workload": r.workload, "example": r.example} for r in records(told)]
+        yield finding(
+            "dns-egress-denied",
+            severity="" if len(partly) else "info",
+            subject={"namespace": namespace},
+            cause=f"{listed(sorted(set(told['workload'])))} {where}the cluster's DNS ({row.service}, UDP 53): "
+            f"{row.why}.",
+            remedy="Allow egress to the DNS pods on UDP and TCP 53, by their labels or by their service."
+            if len(partly)
+            else "Nothing, if these pods are to reach nothing.",
+            evidence=[Rows.of("kubernetes-networkpolicies", "policy.dns", keys)],
+        )
+
+
+@check("hostendpoint-lockout", needs=("policy.host_access",))
+def lockout(access: pd.DataFrame) -> Iterator[Finding]:
+    """Host endpoints whose policies cut off what the node needs."""
+    for node, group in access[access["verdict"] == "deny"].groupby("node"):
+        row = next(records(group))
+        keys = [{"what": r.what, "src": r.src, "dst": r.dst, "port": r.port} for r in records(group)]
+        yield finding(
+            "hostendpoint-lockout",
+            subject={"node": node},
+            cause=f"The host endpoint of {node} cuts off {listed(sorted(set(group['what'])))}: {row.why}",
+            remedy="Allow it in a GlobalNetworkPolicy that selects the host endpoint, keep the failsafe ports in "
+            "FelixConfiguration, or give the host endpoint the profile projectcalico-default-allow.",
+            evidence=[Rows.of("hostendpoints", "policy.host_access", keys)],
+        )

@@ -1,0 +1,187 @@
+"""What each node should have in its kernel for every block, and what it has.
+
+Who programs what differs by version: BIRD the routes of pools without encapsulation, and of IPIP until v3.32; Felix
+those of VXLAN, and of IPIP since v3.33 (source: felix/dataplane/linux, confd's templates). Which of them did is shown,
+not demanded. IPv4 only: nothing in the catalog prints IPv6 routes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+
+OWN, REMOTE = "own", "remote"
+NEVER, CROSS = "Never", "CrossSubnet"
+
+BLOCKS = Schema(
+    "routes.blocks",
+    "Routes that each node should have for every block, and whether its kernel and BIRD have them.",
+    (
+        Column("node", "category", "node that should have the route"),
+        Column("cidr", "category", "block"),
+        Column(
+            "kind", "category", "own: the node's own block, a blackhole under its pods' routes; remote: another node's"
+        ),
+        Column("owner", "category", "node whose block it is"),
+        Column("pool", "category", "IP pool"),
+        Column("mode", "category", "how packets go there: none, vxlan or ipip, for these two nodes"),
+        Column(
+            "via", "category", "gateway that it should have: the other node, or its tunnel address; null: not known"
+        ),
+        Column("status", "category", "present, different (another gateway or device), missing; null: routes not seen"),
+        Column("kernel_via", "category", "gateway in the kernel"),
+        Column("kernel_interface", "category", "device in the kernel"),
+        Column("programmed_by", "category", "bird, felix or other"),
+        Column("in_bird", "bool", "BIRD on the node has the prefix; null: not seen"),
+        Column("sync_error", "bool", "BIRD could not put it into the kernel; null: not seen"),
+    ),
+    key=("node", "cidr"),
+)
+
+
+@table(
+    BLOCKS,
+    needs=("ipam.blocks", "ipam.pools", "bgp.nodes", "kube.tunnels"),
+    wants=("routes.kernel", "output.birdcl_route", "output.birdcl_route_all"),
+)
+def blocks(
+    blocks: pd.DataFrame,
+    pools: pd.DataFrame,
+    nodes: pd.DataFrame,
+    tunnels: pd.DataFrame,
+    kernel: pd.DataFrame | None = None,
+    routes: pd.DataFrame | None = None,
+    details: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row for each node and block of IPv4; see :data:`BLOCKS`."""
+    wanted = _wanted(blocks, pools, nodes, tunnels)
+    found = _with_kernel(wanted, kernel)
+    return BLOCKS.take(_with_bird(found, routes if routes is not None else details))
+
+
+def _wanted(blocks: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame) -> pd.DataFrame:
+    """Every node with every block that has an owner; numbers first, names at the end."""
+    linux = nodes[nodes["address"].notna() & (nodes["system"] != "windows")].reset_index(drop=True)
+    known = {n: i for i, n in enumerate(linux["node"])}
+    modes = {p: (i, v) for p, i, v in cells(pools, "pool", "ipip_mode", "vxlan_mode")}
+    own = blocks[(blocks["version"] == 4) & blocks["node"].isin(list(known)) & blocks["pool"].isin(list(modes))]
+    own = own.reset_index(drop=True)
+    count, many = len(linux), len(own)
+    at = np.repeat(np.arange(count), many)
+    of = np.tile(np.array([known[n] for n in own["node"]], dtype=np.int64), count)
+    block = np.tile(np.arange(many), count)
+    addresses, networks, masks = _numbers(linux)
+    near = (addresses[of] & masks[at]) == networks[at]
+    ipip = np.array([modes[p][0] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
+    vxlan = np.array([modes[p][1] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
+    kind = np.where(at == of, 0, 1)
+    mode = np.select([_goes(vxlan, near), _goes(ipip, near)], [1, 2], 0)
+    names, plain = linux["node"].tolist(), linux["address"].tolist()
+    by_tunnel = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
+    vteps = [by_tunnel.get(n) for n in names]
+    gateways = plain + vteps
+    via = np.where(kind == 0, -1, np.where(mode == 1, of + count, of))
+    missing = np.array([g is None for g in gateways] or [True])
+    via = np.where(via >= 0, np.where(missing[via], -1, via), -1)
+    return pd.DataFrame(
+        {
+            "node": _categories(at, names),
+            "cidr": _categories(block, own["block"].tolist()),
+            "kind": _categories(kind, [OWN, REMOTE]),
+            "owner": _categories(of, names),
+            "pool": _categories(block, own["pool"].tolist()),
+            "mode": _categories(mode, ["none", "vxlan", "ipip"]),
+            "via": _categories(via, gateways),
+            "near": near,
+        }
+    )
+
+
+def _numbers(nodes: pd.DataFrame) -> tuple[Any, Any, Any]:
+    """Addresses, networks and masks as numbers; a node without a known network is its own."""
+    addresses, networks, masks = [], [], []
+    for address, network in cells(nodes, "address", "network"):
+        own = int(ipaddress.IPv4Address(address))
+        text = str(network).rpartition("/")[2] if isinstance(network, str) and "/" in str(network) else "32"
+        mask = (0xFFFFFFFF << (32 - int(text))) & 0xFFFFFFFF
+        addresses.append(own)
+        networks.append(own & mask)
+        masks.append(mask)
+    return np.array(addresses, np.int64), np.array(networks, np.int64), np.array(masks, np.int64)
+
+
+def _goes(mode: Any, near: Any) -> Any:
+    """Where a pool's setting encapsulates between two nodes."""
+    always = np.array([m not in (NEVER, CROSS, None) and m == m for m in mode], dtype=bool)
+    cross = np.array([m == CROSS for m in mode], dtype=bool)
+    return always | (cross & ~near)
+
+
+def _categories(codes: Any, names: list[Any]) -> Any:
+    """Numbers of names as text of few values; equal names are one, no name is null."""
+    unique = sorted({n for n in names if isinstance(n, str)})
+    place = {n: i for i, n in enumerate(unique)}
+    table = np.array([place.get(n, -1) if isinstance(n, str) else -1 for n in names] + [-1], dtype=np.int64)
+    return pd.Categorical.from_codes(table[codes], categories=pd.Index(unique))
+
+
+def _with_kernel(wanted: pd.DataFrame, kernel: pd.DataFrame | None) -> pd.DataFrame:
+    """The kernel's own route to exactly this destination: a tunnel's table before main, the lowest metric first."""
+    if kernel is None:
+        return wanted.assign(status=None, kernel_via=None, kernel_interface=None, programmed_by=None).astype(
+            dict.fromkeys(("status", "kernel_via", "kernel_interface", "programmed_by"), "category")
+        )
+    seen = set(kernel["node"])
+    best = kernel[kernel["cidr"].isin(wanted["cidr"].cat.categories)].copy()
+    best["rank"] = np.where(best["owner"].isin(["bird", "felix"]), 0, 1)
+    best["cost"] = best["metric"].fillna(0)
+    best = best.sort_values(["rank", "cost"], kind="stable").drop_duplicates(["node", "cidr"])
+    best = best[best["node"].isin(wanted["node"].cat.categories)]
+    for name in ("node", "cidr"):
+        best[name] = pd.Categorical(best[name], categories=wanted[name].cat.categories)
+    best = best[["node", "cidr", "type", "via", "interface", "tunnel", "owner"]].rename(
+        columns={"via": "kernel_via", "interface": "kernel_interface", "owner": "programmed_by"}
+    )
+    found = wanted.merge(best, on=["node", "cidr"], how="left")
+    fits = pd.Series(_fits(found), index=found.index)
+    status = pd.Series(np.select([found["type"].isna(), fits], ["missing", "present"], "different"), index=found.index)
+    found["status"] = status.where(found["node"].astype("str").isin(seen))
+    for name in ("status", "kernel_via", "kernel_interface", "programmed_by"):
+        found[name] = found[name].astype("category")
+    return found
+
+
+def _fits(found: pd.DataFrame) -> Any:
+    """Whether the kernel's route leads where it should; WireGuard may carry any mode."""
+    own = (found["kind"] == OWN).to_numpy()
+    hole = found["type"].isin(["blackhole", "unreachable", "prohibit"]).to_numpy()
+    tunnel = found["tunnel"].astype(object).to_numpy()
+    mode = found["mode"].astype(object).to_numpy()
+    via, expected = found["kernel_via"].astype(object).to_numpy(), found["via"].astype(object).to_numpy()
+    same = via == expected
+    unknown = pd.isna(found["via"]).to_numpy()
+    routed = (mode == "none") & pd.isna(found["tunnel"]).to_numpy() & (same | ~found["near"].to_numpy())
+    tunnelled = (tunnel == mode) & (same | unknown)
+    return np.where(own, hole, ~hole & (routed | tunnelled | (tunnel == "wireguard")))
+
+
+def _with_bird(found: pd.DataFrame, routes: pd.DataFrame | None) -> pd.DataFrame:
+    if routes is None:
+        return found.assign(in_bird=None, sync_error=None).astype({"in_bird": "boolean", "sync_error": "boolean"})
+    heard = set(routes["node"])
+    bad = routes.groupby(["node", "prefix"], observed=True)["sync_error"].max().reset_index()
+    for name, other in (("node", "node"), ("cidr", "prefix")):
+        bad = bad[bad[other].isin(found[name].cat.categories)]
+        bad = bad.assign(**{name: pd.Categorical(bad[other], categories=found[name].cat.categories)})
+    bad = bad[["node", "cidr", "sync_error"]]
+    merged = found.merge(bad, on=["node", "cidr"], how="left")
+    asked = merged["node"].astype("str").isin(heard)
+    merged["in_bird"] = merged["sync_error"].notna().astype("boolean").where(asked)
+    merged["sync_error"] = merged["sync_error"].astype("boolean")
+    return merged

@@ -1,0 +1,101 @@
+"""Pictures of routes: the matrix of nodes and blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from calicokit.figures import BLUE, GREY, PALE, SKY, VERMILLION, YELLOW, Figure, figure, message, of_tables, safe
+from calicokit.words import natural, plural
+
+MOST_NODES, MOST_BLOCKS = 400, 800
+NAMED = 40
+"""Up to so many rows or columns have their names beside them."""
+
+LOOKS = {
+    "own": ("its own block", BLUE, "■"),
+    "present": ("route is there", SKY, "·"),
+    "different": ("leads elsewhere", YELLOW, "?"),
+    "missing": ("missing", VERMILLION, "×"),
+    "unseen": ("not seen", GREY, ""),
+}
+
+
+@of_tables
+def matrix(blocks: pd.DataFrame) -> Figure:
+    """Which node has the route to which block (``routes.blocks``); never told by colour alone."""
+    if not len(blocks):
+        return message("There is no block, so that no node needs a route.")
+    frame = blocks.astype({"node": "str", "cidr": "str", "owner": "str"})
+    state = frame["status"].astype("str").where(frame["status"].notna(), "unseen")
+    frame["state"] = state.where((frame["kind"] != "own") | (state != "present"), "own")
+    wrong = frame[frame["state"].isin(["missing", "different"])]
+    nodes = _chosen(frame["node"].unique(), set(wrong["node"]), MOST_NODES)
+    order = frame.drop_duplicates("cidr").sort_values("cidr", key=lambda s: s.map(_address))
+    cidrs = _chosen(order["cidr"], set(wrong["cidr"]), MOST_BLOCKS)
+    shown = frame[frame["node"].isin(nodes) & frame["cidr"].isin(cidrs)]
+    grid = shown.pivot(index="node", columns="cidr", values="state").reindex(index=nodes, columns=cidrs)
+    return _drawn(grid, len(wrong), len(frame), frame)
+
+
+def _chosen(names: Any, needed: set[str], most: int) -> list[str]:
+    """All names, or, of too many, those with something wrong first; in their natural order."""
+    every = list(names)
+    if len(every) > most:
+        every = sorted(every, key=lambda n: n not in needed)[:most]
+    return sorted(every, key=natural)
+
+
+def _address(cidr: str) -> Any:
+    from calicokit.net import prefix
+
+    return prefix(cidr).first
+
+
+def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Figure:
+    kinds = list(LOOKS)
+    codes = grid.map(lambda s: kinds.index(s) if isinstance(s, str) else kinds.index("unseen"))
+    steps = [(i / len(kinds), LOOKS[k][1]) for i, k in enumerate(kinds)]
+    scale = [pair for i, (at, colour) in enumerate(steps) for pair in ((at, colour), ((i + 1) / len(kinds), colour))]
+    few = grid.size <= NAMED * NAMED
+    owners = dict(zip(frame["cidr"], frame["owner"], strict=True))
+    columns = [f"{safe(c)}<br>{safe(owners[c])}" if len(grid.columns) <= 12 else safe(c) for c in grid.columns]
+    heat = go.Heatmap(
+        z=codes.to_numpy(),
+        x=columns,
+        y=[safe(n) for n in grid.index],
+        zmin=0,
+        zmax=len(kinds),
+        colorscale=scale,
+        showscale=False,
+        xgap=1 if few else 0,
+        ygap=1 if few else 0,
+        text=[[LOOKS[kinds[c]][2] for c in row] for row in codes.to_numpy()] if few else None,
+        texttemplate="%{text}" if few else None,
+        customdata=[[LOOKS[kinds[c]][0] for c in row] for row in codes.to_numpy()],
+        hovertemplate="%{y} → %{x}: %{customdata}<extra></extra>",
+    )
+    used = [k for k in kinds if (codes.to_numpy() == kinds.index(k)).any()]
+    legend = [
+        go.Scatter(x=[None], y=[None], mode="markers", name=f"{LOOKS[k][2]} {LOOKS[k][0]}".strip(),
+                   marker={"color": LOOKS[k][1], "symbol": "square", "size": 12})
+        for k in used
+    ]  # fmt: skip
+    fact = (
+        f"All {plural(all_, 'route')} to blocks are there"
+        if not wrong
+        else (f"{wrong} of {plural(all_, 'route')} to blocks {'is' if wrong == 1 else 'are'} missing or lead elsewhere")
+    )
+    axis = {"showgrid": False, "zeroline": False}
+    return figure(
+        [heat, *legend],
+        fact,
+        "Rows are nodes, columns blocks and whose they are.",
+        height=max(160, min(900, 24 * len(grid.index) + 60)),
+        showlegend=True,
+        plot_bgcolor=PALE,
+        xaxis={**axis, "showticklabels": len(grid.columns) <= NAMED, "side": "bottom", "automargin": True},
+        yaxis={**axis, "showticklabels": len(grid.index) <= NAMED, "autorange": "reversed", "automargin": True},
+    )

@@ -1,0 +1,97 @@
+"""The kernel's routes on each node, and whose work each is.
+
+Sources: felix/routetable (protocol 80 for tunnels and the node's own blocks, boot for pods), BIRD's protocol 12
+("bird"), iproute2's rt_protos; recordings of v3.28 and v3.34.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from calicokit.kube.tables import EVIDENCE
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+
+TUNNELS = {
+    "vxlan.calico": "vxlan",
+    "vxlan-v6.calico": "vxlan",
+    "tunl0": "ipip",
+    "wireguard.cali": "wireguard",
+    "wg-v6.cali": "wireguard",
+}
+"""Calico's tunnel devices; their names are fixed (source: felix/dataplane/linux)."""
+
+FELIX_PROTOCOLS = ("80", "calico")
+OF_THE_KERNEL = ("kernel", "ra", "redirect", "dhcp")
+LOCAL = ("local", "broadcast", "multicast", "anycast")
+
+KERNEL = Schema(
+    "routes.kernel",
+    "The kernel's routes of every table on every node, and whose work each is.",
+    (
+        Column("node", "str", "node"),
+        Column("cidr", "str", "destination"),
+        Column("version", "int", "4 or 6"),
+        Column("type", "str", "unicast, blackhole, unreachable, prohibit, …"),
+        Column("via", "str", "gateway; null where the destination is on the link"),
+        Column("interface", "str", "device"),
+        Column("tunnel", "str", "vxlan, ipip or wireguard, where the device is one of Calico's tunnels"),
+        Column("table", "str", "routing table"),
+        Column("protocol", "str", "who says that it set it, as printed; null is boot"),
+        Column("metric", "int", "metric; the lowest wins among equal destinations; null is 0"),
+        Column("mtu", "int", "MTU of the route", "bytes"),
+        Column("owner", "str", "bird, felix, kernel (addresses, DHCP, router advertisements) or other"),
+        Column("line", "int", "line in the text, from 1"),
+        EVIDENCE,
+    ),
+    key=("node", "table", "cidr", "metric", "via", "interface"),
+)
+
+
+@table(KERNEL, any_of=("output.ip_route_all", "output.ip_route_json", "output.ip_route"))
+def kernel(every: pd.DataFrame | None, json: pd.DataFrame | None, main: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Of each node the fullest output that there is; local addresses are left out."""
+    parts: list[pd.DataFrame] = []
+    have: set[str] = set()
+    for frame in (every, json, main):
+        if frame is not None:
+            parts.append(frame[~frame["node"].isin(have)])
+            have |= set(frame["node"])
+    found = pd.concat(parts, ignore_index=True)
+    found = found[~found["type"].isin(LOCAL)].reset_index(drop=True)
+    return KERNEL.frame(
+        {
+            **{n: found[n].tolist() for n in ("node", "version", "type", "interface", "protocol", "metric", "mtu")},
+            "cidr": found["destination"].tolist(),
+            "via": found["gateway"].tolist(),
+            "tunnel": [TUNNELS.get(i) if isinstance(i, str) else None for i in found["interface"]],
+            "table": [t if isinstance(t, str) else "main" for t in found["table"]],
+            "owner": [owner(*row) for row in cells(found, "protocol", "interface", "scope", "gateway")],
+            "line": found["line"].tolist(),
+            "evidence": found["evidence"].tolist(),
+        }
+    )
+
+
+def owner(protocol: object, interface: object, scope: object, gateway: object) -> str:
+    """Whose work a route is.
+
+    >>> owner("bird", "eth0", None, "172.30.0.1"), owner(None, "cali0a1b2c3d4e5", "link", None)
+    ('bird', 'felix')
+    >>> owner(None, "eth0", None, "172.30.0.1"), owner("kernel", "eth0", "link", None)
+    ('other', 'kernel')
+    """
+    if protocol == "bird":
+        return "bird"
+    if protocol in FELIX_PROTOCOLS or (interface in TUNNELS and protocol != "kernel"):
+        return "felix"
+    if protocol in OF_THE_KERNEL:
+        return "kernel"
+    to_pod = isinstance(interface, str) and interface != "lo" and scope == "link" and not isinstance(gateway, str)
+    return "felix" if to_pod and is_workload(str(interface)) else "other"
+
+
+def is_workload(interface: str) -> bool:
+    """Whether an interface has the form of a workload's: a prefix and 11 hex digits, as all of Calico's have."""
+    head, digits = interface[:-11], interface[-11:]
+    return len(digits) == 11 and bool(head) and head.isalpha() and set(digits) <= set("0123456789abcdef")

@@ -1,0 +1,163 @@
+"""The way of a packet from a node to an address, hop by hop, as the kernels' routes have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from calicokit.net import prefix
+from calicokit.registry import table
+from calicokit.routes.kernel import TUNNELS, is_workload
+from calicokit.schema import Column, Schema, cells, records
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
+
+MOST_HOPS = 16
+
+PATH = Schema(
+    "routes.path",
+    "The way from a node to an address: which route each node takes, and who comes next. Give --from NODE and --to IP.",
+    (
+        Column("hop", "int", "number of the node on the way, from 1"),
+        Column("node", "str", "node; null: outside the cluster"),
+        Column("table", "str", "table that decided"),
+        Column("cidr", "str", "destination of the route that is taken, the longest that fits"),
+        Column("type", "str", "unicast, local, blackhole, …"),
+        Column("via", "str", "gateway"),
+        Column("interface", "str", "device"),
+        Column("owner", "str", "who programmed it: bird, felix, kernel or other"),
+        Column("next", "str", "node, pod or router that is next; null where the way ends"),
+        Column("says", "str", "what happens here, in words"),
+        Column("line", "int", "line in the text, from 1"),
+        Column("evidence", "str", "where the route was read"),
+    ),
+    key=("hop",),
+)
+
+
+@table(
+    PATH,
+    needs=("routes.kernel", "bgp.nodes", "kube.tunnels"),
+    wants=("output.ip_rule", "routes.pods"),
+    options=("from", "to"),
+)
+def path(
+    kernel: pd.DataFrame,
+    nodes: pd.DataFrame,
+    tunnels: pd.DataFrame,
+    rules: pd.DataFrame | None = None,
+    pods: pd.DataFrame | None = None,
+    **options: str,
+) -> pd.DataFrame:
+    """One row for each node on the way. Raises ``ValueError`` with one sentence for a node or address that is none.
+
+    Rules with conditions (marks, interfaces, sources) are passed over, as no packet is at hand to ask them.
+    """
+    start, to = options["from"], options["to"]
+    target = prefix(to)
+    if target.size != 1 or target.version != 4:
+        raise ValueError(f"{to!r} is no IPv4 address")
+    if start not in set(kernel["node"]):
+        raise ValueError(f"routes of a node {start!r} were not seen; seen are {', '.join(sorted(set(kernel['node'])))}")
+    known = _owners(nodes, tunnels)
+    own = (
+        {}
+        if pods is None
+        else {a: (n, f"{s}/{p}") for a, n, s, p in cells(pods, "address", "node", "namespace", "pod")}
+    )
+    return PATH.frame(list(_hops(kernel, rules, known, own, start, to)))
+
+
+def _owners(nodes: pd.DataFrame, tunnels: pd.DataFrame) -> dict[str, str]:
+    """Whose an address is: nodes' own and their tunnels'."""
+    found = {a: n for n, a in cells(tunnels, "node", "address")}
+    return found | {a: n for n, a in cells(nodes, "node", "address") if isinstance(a, str)}
+
+
+def _hops(
+    kernel: pd.DataFrame,
+    rules: pd.DataFrame | None,
+    known: dict[str, str],
+    pods: dict[str, tuple[str, str]],
+    start: str,
+    to: str,
+) -> Iterator[dict[str, Any]]:
+    node, seen = start, set()
+    for hop in range(1, MOST_HOPS + 1):
+        if node in seen:
+            yield {"hop": hop, "node": node, "says": "a loop: the packet has been here before"}
+            return
+        seen.add(node)
+        if known.get(to) == node:
+            yield {"hop": hop, "node": node, "type": "local", "says": "the node's own address"}
+            return
+        mine = kernel[kernel["node"] == node]
+        if not len(mine):
+            yield {"hop": hop, "node": node, "says": "the routes of this node were not seen"}
+            return
+        route = _taken(mine, _tables(rules, node), to)
+        if route is None:
+            yield {"hop": hop, "node": node, "says": "no route: unreachable"}
+            return
+        following, says = _next(route, known, pods, to)
+        names = ("table", "cidr", "type", "via", "interface", "owner", "line", "evidence")
+        yield {"hop": hop, "node": node, "next": following, "says": says} | {n: getattr(route, n) for n in names}
+        if following is None or following not in set(known.values()):
+            return
+        node = following
+
+
+def _tables(rules: pd.DataFrame | None, node: str) -> list[str]:
+    """The tables in the order in which a packet without any property is looked up."""
+    if rules is None or node not in set(rules["node"]):
+        return ["main", "default"]
+    mine = rules[
+        (rules["node"] == node)
+        & rules["table"].notna()
+        & (rules["from"] == "all")
+        & rules[["to", "fwmark", "iif", "oif"]].isna().all(axis=1)
+        & (rules["table"] != "local")
+    ]
+    return mine.sort_values("priority")["table"].tolist()
+
+
+def _taken(routes: pd.DataFrame, tables: list[str], to: str) -> Any:
+    """The first table's longest route, the one of the lowest metric; None for none."""
+    target = prefix(to)
+    for name in tables:
+        fits = [r for r in records(routes[routes["table"] == name]) if prefix(r.cidr).covers(target)]
+        if fits:
+            return min(fits, key=lambda r: (prefix(r.cidr).size, 0 if pd.isna(r.metric) else r.metric))
+    return None
+
+
+def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], to: str) -> tuple[str | None, str]:
+    if route.type != "unicast":
+        return None, f"{route.type}: the packet ends here"
+    interface = str(route.interface)
+    if interface in TUNNELS:
+        peer = known.get(str(route.via))
+        return peer, f"into the {TUNNELS[interface]} tunnel to {peer or route.via}"
+    if not isinstance(route.via, str):
+        if to in known:
+            return known[to], f"on the link of {interface}"
+        if is_workload(interface):
+            pod = pods.get(to, (None, None))[1]
+            return pod, f"to the pod {pod}" if pod else f"to the pod behind {interface}"
+        return None, f"on the link of {interface}, to {to}"
+    peer = known.get(route.via)
+    return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, outside what is seen"
+
+
+def some_path(cluster: Cluster) -> pd.DataFrame:
+    """A way to look at first: from one node to a pod of another; the empty table where neither was seen."""
+    pods, kernel = cluster.table("routes.pods"), cluster.table("routes.kernel")
+    if pods.unknown or not len(pods) or not len(kernel):
+        return pods if pods.unknown else PATH.frame()
+    start = sorted(kernel["node"].unique())[-1]
+    others = pods[pods["node"] != start]
+    target = (others if len(others) else pods)["address"].iloc[0]
+    return cluster.table("routes.path", **{"from": start, "to": target})

@@ -1,0 +1,185 @@
+"""Tunnel devices: what they sent and received, their neighbours, and whether MTUs fit.
+
+Sources: felix/dataplane/linux (vxlan_mgr.go: a permanent neighbour and forwarding entry for each other node), Calico's
+documentation of MTUs (20 bytes for IPIP, 50 for VXLAN, 60 for WireGuard over IPv4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.texts import Texts
+from calicokit.parsers.base import parse
+from calicokit.registry import table
+from calicokit.routes.kernel import TUNNELS, is_workload
+from calicokit.schema import Column, Schema, cells
+
+OVERHEAD = {"vxlan": 50, "ipip": 20, "wireguard": 60, "none": 0}
+_COUNTERS = ("rx_packets", "tx_packets", "rx_errors", "tx_dropped")
+
+DEVICES = Schema(
+    "routes.tunnels",
+    "Calico's tunnel devices on each node, and what went through them.",
+    (
+        Column("node", "str", "node"),
+        Column("interface", "str", "device"),
+        Column("mode", "str", "vxlan, ipip or wireguard"),
+        Column("mtu", "int", "its MTU", "bytes"),
+        Column("up", "bool", "it is up"),
+        Column("rx_packets", "int", "packets that came out of it since it was made"),
+        Column("tx_packets", "int", "packets that went into it"),
+        Column("rx_growth", "int", "rx_packets between the first and the last sample of a series; null: no series"),
+        Column("tx_growth", "int", "tx_packets between the first and the last sample of a series"),
+        Column("evidence", "str", "where this was read"),
+    ),
+    key=("node", "interface"),
+)
+
+VXLAN = Schema(
+    "routes.vxlan",
+    "For each pair of nodes that speak VXLAN: whether the first knows how to reach the second.",
+    (
+        Column("node", "str", "node that sends"),
+        Column("peer", "str", "node that it sends to"),
+        Column("vtep", "str", "the peer's tunnel address"),
+        Column("peer_address", "str", "the peer's own address"),
+        Column("neighbour", "bool", "the tunnel address has a neighbour entry on vxlan.calico; null: not seen"),
+        Column("mac", "str", "its hardware address"),
+        Column("forwarding", "bool", "a forwarding entry leads to the peer's address; null: not seen"),
+    ),
+    key=("node", "peer"),
+)
+
+MTUS = Schema(
+    "routes.mtus",
+    "MTUs on each node: of the way out, of the tunnel, of pods' interfaces, and the most that fits.",
+    (
+        Column("node", "str", "node"),
+        Column("interface", "str", "interface that has the node's address"),
+        Column("host_mtu", "int", "its MTU", "bytes"),
+        Column("mode", "str", "encapsulation that is in use between nodes: none, vxlan, ipip or wireguard"),
+        Column("tunnel_mtu", "int", "MTU of the tunnel device", "bytes"),
+        Column("pod_mtu", "int", "largest MTU of a pod's interface on the node's side", "bytes"),
+        Column(
+            "fits", "int", "the most that fits: the smallest MTU of any node's way out, less encapsulation", "bytes"
+        ),
+        Column("problem", "str", "what does not fit; null where all does"),
+    ),
+    key=("node",),
+)
+
+
+@table(DEVICES, needs=("output.ip_link_stats",), wants=("ip-link-stats+series",))
+def devices(links: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
+    """One row for each tunnel device; see :data:`DEVICES`."""
+    mine = links[links["interface"].isin(list(TUNNELS))].reset_index(drop=True)
+    grown = _growth(series)
+    keys = list(cells(mine, "node", "interface"))
+    return DEVICES.frame(
+        {
+            **{n: mine[n].tolist() for n in ("node", "interface", "mtu", "rx_packets", "tx_packets", "evidence")},
+            "mode": [TUNNELS[i] for i in mine["interface"]],
+            "up": ["UP" in f for f in mine["flags"]],
+            "rx_growth": [grown.get((*k, "rx_packets")) for k in keys],
+            "tx_growth": [grown.get((*k, "tx_packets")) for k in keys],
+        }
+    )
+
+
+def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
+    """What counters of tunnel devices grew by from the first to the last sample; a device made anew counts from 0."""
+    first: dict[tuple[str, str, str], int] = {}
+    last: dict[tuple[str, str, str], int] = {}
+    for evidence in series or ():
+        frame = parse("ip-link", evidence.decode()).frame
+        mine = frame[frame["interface"].isin(list(TUNNELS))]
+        for row in mine.itertuples():
+            for name in ("rx_packets", "tx_packets"):
+                value = getattr(row, name)
+                if pd.notna(value):
+                    key = (str(evidence.node), str(row.interface), name)
+                    first.setdefault(key, int(value))
+                    last[key] = int(value)
+    return {k: last[k] - first[k] if last[k] >= first[k] else last[k] for k in first}
+
+
+@table(
+    VXLAN,
+    needs=("routes.blocks", "bgp.nodes", "kube.tunnels", "output.ip_neigh", "output.bridge_fdb", "routes.tunnels"),
+)
+def vxlan(
+    blocks: pd.DataFrame,
+    nodes: pd.DataFrame,
+    tunnels: pd.DataFrame,
+    neighbours: pd.DataFrame,
+    forwarding: pd.DataFrame,
+    devices: pd.DataFrame,
+) -> pd.DataFrame:
+    """One row for each direction between nodes of a VXLAN pool where both have the device."""
+    pairs = blocks[(blocks["mode"] == "vxlan") & (blocks["kind"] == "remote")][["node", "owner"]].astype("str")
+    with_device = set(devices[devices["mode"] == "vxlan"]["node"])
+    address = dict(cells(nodes, "node", "address"))
+    vteps = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
+    on_vxlan = neighbours[neighbours["interface"] == "vxlan.calico"]
+    macs = {(n, a): m for n, a, m in cells(on_vxlan, "node", "address", "mac") if isinstance(m, str)}
+    ways = {(n, m, d) for n, m, d in cells(forwarding, "node", "mac", "destination") if isinstance(d, str)}
+    heard, told = set(neighbours["node"]), set(forwarding["node"])
+    rows = []
+    for node, peer in sorted(set(cells(pairs, "node", "owner"))):
+        if node not in with_device or peer not in with_device or peer not in vteps:
+            continue
+        mac = macs.get((node, vteps[peer]))
+        row: dict[str, Any] = {"node": node, "peer": peer, "vtep": vteps[peer], "peer_address": address.get(peer)}
+        row |= {"mac": mac, "neighbour": mac is not None if node in heard else None}
+        row["forwarding"] = (node, mac, address.get(peer)) in ways if node in told and mac is not None else None
+        rows.append(row)
+    return VXLAN.frame(rows)
+
+
+@table(
+    MTUS,
+    needs=("routes.blocks", "bgp.nodes", "output.ip_link_stats", "output.ip_addr"),
+)
+def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, addresses: pd.DataFrame) -> pd.DataFrame:
+    """One row for each node whose way out is known; see :data:`MTUS`."""
+    own = {(n, a): i for n, a, i in cells(addresses, "node", "address", "interface")}
+    mtu = {(n, i): m for n, i, m in cells(links, "node", "interface", "mtu") if pd.notna(m)}
+    modes = _modes(blocks, links)
+    rows: list[dict[str, Any]] = []
+    for node, address in cells(nodes, "node", "address"):
+        interface = own.get((node, address))
+        if interface is None or (node, interface) not in mtu:
+            continue
+        mode = modes.get(node, "none")
+        tunnel = next((m for (n, i), m in mtu.items() if n == node and TUNNELS.get(i) == mode), None)
+        pods = [m for (n, i), m in mtu.items() if n == node and is_workload(i)]
+        row = {"node": node, "interface": interface, "host_mtu": mtu[node, interface], "mode": mode}
+        rows.append({**row, "tunnel_mtu": tunnel, "pod_mtu": max(pods, default=None)})
+    least = min((r["host_mtu"] for r in rows), default=0)
+    for row in rows:
+        row["fits"] = least - OVERHEAD[row["mode"]]
+        row["problem"] = _problem(row)
+    return MTUS.frame(rows)
+
+
+def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, str]:
+    """The encapsulation that costs most of those in use from each node; WireGuard where its device is there."""
+    found: dict[str, str] = {}
+    remote = blocks[blocks["kind"] == "remote"][["node", "mode"]].astype("str").drop_duplicates()
+    for node, mode in cells(remote, "node", "mode"):
+        if OVERHEAD[mode] >= OVERHEAD[found.get(node, "none")]:
+            found[node] = mode
+    for node in links[links["interface"] == "wireguard.cali"]["node"]:
+        found[node] = "wireguard"
+    return found
+
+
+def _problem(row: dict[str, Any]) -> str | None:
+    room = row["host_mtu"] - OVERHEAD[row["mode"]]
+    if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
+        return f"the tunnel's MTU {row['tunnel_mtu']} is more than the {room} that {row['interface']} leaves"
+    if row["pod_mtu"] is not None and row["pod_mtu"] > row["fits"]:
+        return f"pods' MTU {row['pod_mtu']} is more than the {row['fits']} that fits on the way to all nodes"
+    return None

@@ -1,0 +1,85 @@
+"""A recording with some of its answers edited: a fault that no recording shows, in the tools' own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from calicokit.cluster import Cluster
+from calicokit.diagnosis.model import Finding
+from calicokit.evidence.incidents import index
+from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.recording import Recording
+
+Edit = Callable[[str], str]
+
+
+@dataclass
+class Edited:
+    """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing."""
+
+    incident: str
+    edits: dict[tuple[str, str | None], Edit] = field(default_factory=dict)
+    gone: set[tuple[str, str | None]] = field(default_factory=set)
+    name: str = "edited"
+
+    def __post_init__(self) -> None:
+        self.recording = Recording(index()[self.incident].path)
+
+    def nodes(self) -> Sequence[str]:
+        return self.recording.nodes()
+
+    def now(self) -> datetime | None:
+        return self.recording.now()
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        for want, answer in self.recording.fetch(wants):
+            key = (want.id, want.node)
+            if key in self.gone:
+                yield want, Missing(want.id, "not in this recording", want.node)
+            elif isinstance(answer, Evidence) and key in self.edits and not want.series:
+                yield want, replace(answer, text=self.edits[key](answer.text.decode()).encode())
+            else:
+                yield want, answer
+
+    def edit(self, id_: str, node: str | None, how: Edit) -> Edited:
+        before = self.edits.get((id_, node))
+        self.edits[id_, node] = (lambda text: how(before(text))) if before else how
+        return self
+
+    def objects(self, id_: str, change: Callable[[dict[str, Any]], None]) -> Edited:
+        """Change every object of an API list."""
+
+        def how(text: str) -> str:
+            document = json.loads(text)
+            for item in document["items"]:
+                change(item)
+            return json.dumps(document)
+
+        return self.edit(id_, None, how)
+
+    def routes(self, node: str, how: Edit) -> Edited:
+        """Edit what ``ip route`` prints of the node, in every form that is recorded as text."""
+        self.gone |= {("ip-route-json", n) for n in self.nodes()}
+        return self.edit("ip-route-all", node, how).edit("ip-route", node, how)
+
+    def cluster(self) -> Cluster:
+        return Cluster(self)
+
+    def loud(self) -> list[Finding]:
+        return [f for f in self.cluster().check() if f.severity != "info"]
+
+    def heads(self) -> list[Finding]:
+        return [f for f in self.loud() if not f.explained_by]
+
+
+def without(*words: str) -> Edit:
+    """Takes out the lines that hold all of these words."""
+    return lambda text: "".join(ln for ln in text.splitlines(keepends=True) if not all(w in ln for w in words))
+
+
+def adding(line: str) -> Edit:
+    return lambda text: text + line + "\n"

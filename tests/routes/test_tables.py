@@ -1,0 +1,108 @@
+"""Tables of routes: scale, the path, filters, words and figures."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import calicokit
+from calicokit.evidence.model import Missing
+from calicokit.routes import figures, words
+from calicokit.routes.filters import decide
+from calicokit.routes.kernel import is_workload, owner
+from calicokit.schema import Table
+from tests import recordings
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_blocks_are_routed_as_the_kernel_says(name: str) -> None:
+    """Every route to another node's block is BIRD's or Felix's; own blocks are blackholes of theirs."""
+    cluster = calicokit.open(f"incident:{name}")
+    blocks = cluster.routes.blocks()
+    there = blocks[blocks["status"] == "present"]
+    assert len(there)
+    assert set(there["programmed_by"].astype("str")) <= {"bird", "felix"}
+    felix = set(blocks[blocks["programmed_by"] == "felix"]["mode"].astype("str"))
+    assert felix <= {"vxlan", "ipip"}
+
+
+def test_a_path_leads_to_the_pod_through_its_node() -> None:
+    cluster = calicokit.open("incident:healthy-vxlan-typha")
+    pods = cluster.routes.pods()
+    pod = pods[pods["node"] == "node-1"].iloc[0]
+    path = cluster.routes.path("node-3", pod["address"])
+    assert path["node"].tolist() == ["node-3", "node-1"]
+    assert path["next"].tolist() == ["node-1", f"{pod['namespace']}/{pod['pod']}"]
+    assert path["owner"].tolist() == ["felix", "felix"]
+    assert "vxlan tunnel" in path["says"].iloc[0]
+
+
+def test_a_path_shows_the_conflict() -> None:
+    path = calicokit.open("incident:route-conflict").table("routes.path", **{"from": "node-2", "to": "10.48.84.130"})
+    assert path["cidr"].tolist() == ["10.48.84.128/27"]
+    assert path["owner"].tolist() == ["other"]
+    assert "outside what is seen" in path["says"].iloc[0]
+
+
+def test_a_path_inside_a_node_and_to_a_hole() -> None:
+    cluster = calicokit.open("incident:healthy-bgp-mesh")
+    assert cluster.routes.path("node-1", "172.30.0.11")["type"].tolist() == ["local"]
+    block = cluster.ipam.blocks()
+    own = block[block["node"] == "node-1"]["block"].iloc[0]
+    last = own.replace("/26", "").rpartition(".")[0] + "." + str(int(own.split(".")[3].split("/")[0]) + 63)
+    assert "blackhole" in cluster.routes.path("node-1", last)["says"].iloc[0]
+
+
+@pytest.mark.parametrize(("start", "to"), [("node-9", "10.48.0.1"), ("node-1", "not-an-ip"), ("node-1", "10.0.0.0/8")])
+def test_what_a_path_cannot_begin_with_is_a_sentence(start: str, to: str) -> None:
+    with pytest.raises(ValueError, match=r"not seen|no IPv4 address|does not appear"):
+        calicokit.open("incident:healthy-bgp-mesh").routes.path(start, to)
+
+
+@pytest.mark.parametrize(
+    ("rules", "decision"),
+    [
+        ([{"action": "Reject", "matchOperator": "In", "cidr": "10.48.0.0/16"}], 0),
+        ([{"action": "Reject", "matchOperator": "In", "cidr": "10.49.0.0/16"}], None),
+        ([{"action": "Reject", "matchOperator": "NotIn", "cidr": "10.49.0.0/16"}], 0),
+        ([{"action": "Reject", "matchOperator": "Equal", "cidr": "10.48.84.128/26"}], 0),
+        ([{"action": "Reject", "matchOperator": "NotEqual", "cidr": "10.48.84.128/26"}], None),
+        ([{"action": "Reject", "source": "RemotePeers"}], None),
+        ([{"action": "Reject", "matchOperator": "In", "cidr": "10.48.0.0/16", "prefixLength": {"max": 24}}], None),
+        ([{"action": "Reject", "interface": "eth*"}, {"action": "Reject"}], 1),
+        ([{"action": "Accept", "matchOperator": "In", "cidr": "10.48.0.0/16"}, {"action": "Reject"}], 0),
+    ],
+)
+def test_the_first_rule_whose_conditions_hold_decides(rules: list[dict[str, object]], decision: int | None) -> None:
+    found = decide([("f", {"exportV4": rules})], "export", "10.48.84.128/26")
+    assert (found and found[1]) == decision
+
+
+def test_a_condition_on_what_is_not_seen_is_unknown() -> None:
+    found = decide(
+        [("f", {"importV4": [{"action": "Reject", "communities": {"values": ["1:2"]}}]})], "import", "10.0.0.0/26"
+    )
+    assert found == ("f", 0, "unknown")
+
+
+def test_owners_of_routes() -> None:
+    assert owner("80", "eth0", None, "172.30.0.1") == "felix"
+    assert owner(None, "tunl0", None, "172.30.0.1") == "felix"
+    assert owner("static", "eth0", None, "172.30.0.1") == "other"
+    assert owner(None, "docker0", "link", None) == "other"
+    assert is_workload("eni0a1b2c3d4e5")
+    assert not is_workload("eth0")
+
+
+def test_words_and_figures_say_unknown_where_it_is() -> None:
+    hole = Missing("ippools", "not listed")
+    unknown = Table(pd.DataFrame(), unknown=(hole,))
+    for tell in (words.blocks, words.conflicts, words.pods, words.mtus, words.addresses):
+        assert "ippools: not listed" in str(tell(unknown))
+    assert "ippools: not listed" in figures.matrix(unknown).fact
+
+
+def test_the_matrix_marks_what_is_missing_and_not_by_colour_alone() -> None:
+    drawn = figures.matrix(calicokit.open("incident:bgp-tcp179-blocked").routes.blocks())
+    assert drawn.fact.startswith("4 of 16 routes")
+    assert sum(cell == "×" for row in drawn.data[0].text for cell in row) == 4

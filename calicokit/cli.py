@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from calicokit import __version__, progress, terminal
+from calicokit.acts.cli import app as act
 from calicokit.evidence.model import SourceError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(act)
 
 Source = Annotated[
     str | None, typer.Argument(metavar="[SOURCE]", help="Path of a recording or bundle, or a bundled incident's name.")

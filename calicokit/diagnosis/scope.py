@@ -6,7 +6,7 @@ from calicokit.diagnosis.model import CHECKS
 
 LATER = {
     "BGP and routes": "bgp-session-down",
-    "dropped packets and the dataplane": "policy-drop",
+    "conntrack, interfaces and stale programming": "dataplane-stale",
     "Felix, Typha and scale": "felix-dead",
 }
 """Topic → one finding id whose check belongs to it."""

@@ -396,14 +396,19 @@ class TestCluster:
                 self._define(crd(group, plural, document))
             self.put(stored(group, plural, document))
         self._until("the objects are served", lambda: all(self._served(*entry) for entry in lists))
+        self._until("no other kinds are served", lambda: self._extra(lists) == set(), 60)
         scratch = self.folder / "answers"
         shutil.rmtree(scratch, ignore_errors=True)
         self.replay(replay_of(recording, scratch))
 
     def _clear(self) -> None:
-        for definition in self.call("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]:
-            name = definition["metadata"]["name"]
-            self.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        names = [d["metadata"]["name"] for d in self.call("GET", path)["items"]]
+        for name in names:
+            plural, _, group = name.partition(".")
+            self.delete(f"/registry/{group}/{plural}/")  # objects with finalizers would keep their kind for ever
+            self.call("DELETE", f"{path}/{name}")
+        self._until("the old kinds are gone", lambda: not self.call("GET", path)["items"], 60)
         for plural in CORE:
             self.delete(f"/registry/{plural}/")
 
@@ -418,6 +423,13 @@ class TestCluster:
             return True
 
         self._until(f"{definition['metadata']['name']} is defined", made)
+
+    def _extra(self, lists: list[tuple[str, str, Object]]) -> set[tuple[str, str]]:
+        """Kinds of an earlier recording that are still served in this one's groups."""
+        wanted = {(group, plural) for group, plural, _ in lists}
+        groups = {group for group, _ in wanted if "projectcalico" in group}
+        found = {(g, r["name"]) for g in groups for r in self.call("GET", f"/apis/{g}")["resources"]}
+        return found - wanted
 
     def _served(self, group: str, plural: str, document: Object) -> bool:
         path = f"/apis/{group}/{plural}" if "/" in group else f"/api/{group}/{plural}"

@@ -292,3 +292,7 @@ def test_two_captures_hold_the_same_objects(e2e: TestCluster, tmp_path: Path) ->
         found.append([json.loads(a.text)["items"] for a in answers])
     assert len(found[0]) == 4
     assert found[0] == found[1]
+    done = run(e2e, "diff", tmp_path / "a.zip", tmp_path / "b.zip", "--format", "json")
+    assert done.returncode == 0, done.stdout[:2000]
+    live = run(e2e, "diff", tmp_path / "a.zip", "context:e2e-reader", "--format", "json")
+    assert live.returncode in (0, 1), live.stderr

@@ -42,3 +42,19 @@ def test_noise_around_does_not_hide_it() -> None:
         "$ kubectl exec -n kube-system calico-node-x -- ip rule\r\nDefaulted container\r\n0:\tfrom all lookup local\r\n"
     )
     assert guess(text)[0].kind == "ip-rule"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("felix-log", "2019-05-02 11:22:33.444 [INFO][54] int_dataplane.go 751: Applying dataplane updates\n"),
+        (
+            "conntrack",
+            "ipv4     2 tcp      6 86399 ESTABLISHED src=10.1.2.3 dst=10.4.5.6 sport=41022 dport=443 src=10.7.8.9 "
+            "dst=10.1.2.3 sport=6443 dport=41022 [ASSURED] mark=0 zone=0 use=2\n",
+        ),
+        ("bird-protocols", "BIRD 2.0.12 ready.\nName Proto Table State Since Info\ndevice1 Device --- up 2024-03-01\n"),
+    ],
+)
+def test_older_and_wider_layouts(kind: str, text: str) -> None:
+    assert guess(text)[0].kind == kind

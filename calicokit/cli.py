@@ -93,8 +93,8 @@ def table(
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
-    start: Annotated[str, typer.Option("--from", help="Of routes.path: the node that sends.")] = "",
-    target: Annotated[str, typer.Option("--to", help="Of routes.path: the address it sends to.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Of routes.path and routes.filter_effect: the node.")] = "",
+    target: Annotated[str, typer.Option("--to", help="Of the same: the address, or prefix.")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
 ) -> None:

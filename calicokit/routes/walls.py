@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -47,19 +49,21 @@ SENT = 10
 
 @table(
     WALLS,
-    any_of=("output.iptables_save", "output.iptables_legacy_save"),
+    any_of=("output.iptables_save", "output.iptables_legacy_save", "output.nft_ruleset"),
     wants=("routes.settings", "bgp.nodes", "routes.blocks"),
 )
 def walls(
     saved: pd.DataFrame | None,
     legacy: pd.DataFrame | None,
+    nft: pd.DataFrame | None,
     settings: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
     blocks: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each such rule that has met packets, is for nodes' addresses, and for a mode that pools use.
 
-    Many hosts keep strangers out of these ports: a rule that nothing has met says nothing of a fault.
+    Many hosts keep strangers out of these ports: a rule that nothing has met says nothing of a fault, nor does one
+    behind a rule of the same chain that lets the nodes' packets in.
     """
     ports = {str(VXLAN_PORT): "vxlan", str(WIREGUARD_PORT): "wireguard"}
     if settings is not None and len(settings):
@@ -67,30 +71,135 @@ def walls(
         ports = {str(first["vxlan_port"]): "vxlan", str(first["wireguard_port"]): "wireguard"}
     used = {"vxlan", "ipip"} if blocks is None else set(blocks[blocks["kind"] == "remote"]["mode"].astype("str"))
     addresses = None if nodes is None else [prefix(a) for a in nodes["address"].dropna()]
+    found = [r for rules in (saved, legacy) if rules is not None for r in _of_iptables(rules)]
+    found += [] if nft is None else list(_of_nft(nft))
+    let: dict[tuple[str, ...], set[str]] = {}
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for rules in (r for r in (saved, legacy) if r is not None):
-        closed = rules[rules["target"].isin(["DROP", "REJECT"]) & ~rules["chain"].str.startswith(OURS)]
-        for row in records(closed[~(closed["packets"] == 0).fillna(False)]):
-            mode = _mode(row, ports)
-            if mode in {*used, "wireguard"} and _of_nodes(row, addresses):
-                rule = f"-A {row.chain} {row.spec}"
-                rows[row.node, mode, rule] = {"node": row.node, "mode": mode, "rule": rule, "packets": row.packets}
+    for rule in found:
+        modes = {m for m in {*used, "wireguard"} & _modes(rule, ports) if _of_nodes(rule, addresses)}
+        passed = let.setdefault(rule.place, set())
+        if rule.verdict == "accept":
+            passed |= modes if _all_of_nodes(rule, addresses) else set()
+            continue
+        # One that is for every packet of the node is another fault; it says nothing of tunnels.
+        for mode in modes - passed if rule.protocol is not None and rule.packets != 0 else ():
+            rows[rule.place[0], mode, rule.text] = {
+                "node": rule.place[0],
+                "mode": mode,
+                "rule": rule.text,
+                "packets": rule.packets,
+            }
     return WALLS.frame(list(rows.values()))
 
 
-def _mode(rule: Any, ports: dict[str, str]) -> str | None:
+@dataclass(frozen=True)
+class _Rule:
+    """A rule that drops or accepts, as far as it matters here, whichever tool wrote it; in the order of its chain."""
+
+    place: tuple[str, ...]  # node, table, chain
+    verdict: str
+    protocol: str | None
+    ports: tuple[str, ...]
+    sides: tuple[str, ...]  # what -s and -d say
+    packets: int | None
+    text: str
+
+
+_VERDICTS = {"DROP": "drop", "REJECT": "drop", "ACCEPT": "accept"}
+
+
+def _of_iptables(rules: pd.DataFrame) -> Iterator[_Rule]:
+    ends = rules[among(rules["target"], _VERDICTS) & ~rules["chain"].str.startswith(OURS)]
+    for row in records(ends):
+        verdict = _VERDICTS[row.target]
+        if isinstance(row.match_sets, str):
+            continue  # who is in a set is not asked here
+        further = [row.ctstate if "NEW" not in str(row.ctstate) else None, row.sports, row.mark, row.in_interface]
+        if verdict == "accept" and (any(isinstance(f, str) for f in further) or isinstance(row.out_interface, str)):
+            continue
+        yield _Rule(
+            place=(row.node, row.evidence, row.table, row.chain),
+            verdict=verdict,
+            protocol=row.protocol if isinstance(row.protocol, str) else None,
+            ports=tuple(str(row.dports).split(",")) if isinstance(row.dports, str) else (),
+            sides=tuple(s for s in (row.source, row.destination) if isinstance(s, str)),
+            packets=None if pd.isna(row.packets) else int(row.packets),
+            text=f"-A {row.chain} {row.spec}",
+        )
+
+
+IPTABLES = ("filter", "nat", "mangle", "raw", "security")
+"""Tables of iptables in nftables, which iptables-save shows."""
+
+_NFT = re.compile(
+    r"(?P<what>ip [sd]addr|ip protocol|meta l4proto|(?:udp|th) dport) (?P<not>!= )?(?P<value>\{[^}]*\}|[^\s{}]+) ?"
+)
+_SIDE = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?")
+_SAID = re.compile(r"counter packets \d+ bytes \d+|counter|log(?: prefix \"[^\"]*\")?|reject with \S+ ?(?:type )?\S*")
+
+
+def _of_nft(rules: pd.DataFrame) -> Iterator[_Rule]:
+    """Rules of tables that are neither Calico's, kube-proxy's nor iptables'."""
+    ends = rules[
+        among(rules["verdict"], ("drop", "reject", "accept")) & among(rules["family"], ("ip", "inet", "netdev"))
+    ]
+    strange = ~among(ends["table"], (*IPTABLES, "calico", "kube-proxy"))
+    for row in records(ends[strange]):
+        rule = _read_nft(row)
+        if rule is not None:
+            yield rule
+
+
+def _read_nft(row: Any) -> _Rule | None:
+    """The rule; None where it asks for what is not understood, or for a set."""
+    said: dict[str, Any] = {"sides": [], "ports": (), "protocol": None}
+    expression = str(row.expression)
+    for match in _NFT.finditer(expression):
+        values = [v.strip() for v in match["value"].strip("{} ").split(",")]
+        if match["what"].endswith("addr"):
+            if len(values) > 1 or not _SIDE.fullmatch(values[0]):
+                return None
+            said["sides"].append(f"! {values[0]}" if match["not"] else values[0])
+        elif match["not"]:
+            return None
+        elif match["what"].endswith("dport"):
+            said["ports"], said["protocol"] = tuple(values), "udp"
+        else:
+            said["protocol"] = said["protocol"] or values[0]
+    rest = _SAID.sub("", _NFT.sub("", expression)).replace(str(row.verdict), "").strip()
+    packets = None if pd.isna(row.packets) else int(row.packets)
+    if rest and (packets is None or row.verdict == "accept"):
+        return None
+    return _Rule(
+        place=(row.node, row.family, row.table, row.chain),
+        verdict="accept" if row.verdict == "accept" else "drop",
+        protocol=said["protocol"],
+        ports=said["ports"],
+        sides=tuple(said["sides"]),
+        packets=packets,
+        text=f"nft {row.table} {row.chain}: {expression}",
+    )
+
+
+def _modes(rule: _Rule, ports: dict[str, str]) -> set[str]:
+    """The kinds of tunnel whose packets a rule is for; one that accepts any protocol or port accepts all."""
+    if rule.protocol is None:
+        return {"ipip", *ports.values()}
     if rule.protocol in IPIP:
-        return "ipip"
-    named = str(rule.dports).split(",") if rule.protocol in UDP else ()
-    return next((mode for port, mode in ports.items() if port in named), None)
+        return {"ipip"}
+    if rule.protocol not in UDP:
+        return set()
+    named = {mode for port, mode in ports.items() if port in rule.ports}
+    return set(ports.values()) if rule.verdict == "accept" and not rule.ports else named
 
 
-def _of_nodes(rule: Any, addresses: list[Prefix] | None) -> bool:
-    """Whether some node's address fits the rule's source and destination; who is in a set is not asked here."""
-    if isinstance(rule.match_sets, str):
-        return False
-    sides = [s for s in (rule.source, rule.destination) if isinstance(s, str)]
-    return addresses is None or all(any(_fits(a, s) for a in addresses) for s in sides)
+def _of_nodes(rule: _Rule, addresses: list[Prefix] | None) -> bool:
+    """Whether some node's address fits the rule's source and destination."""
+    return addresses is None or all(any(_fits(a, s) for a in addresses) for s in rule.sides)
+
+
+def _all_of_nodes(rule: _Rule, addresses: list[Prefix] | None) -> bool:
+    return not rule.sides or (addresses is not None and all(_fits(a, s) for s in rule.sides for a in addresses))
 
 
 def _fits(address: Prefix, side: str) -> bool:

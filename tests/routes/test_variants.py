@@ -625,3 +625,72 @@ def test_borrowed_addresses_have_a_route_of_their_own_on_the_other_nodes() -> No
         "birdcl-route", row.node, without(f"{row.cidr} ")
     )
     assert ("bgp-route-missing", {"node": row.node, "cidr": row.cidr}) in heads(lab)
+
+
+# ---- walls that stand behind a door, and those of nftables' own tables
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -p udp -m udp --dport 4789 -j ACCEPT",
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -j ACCEPT",
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -p udp -j ACCEPT",
+    ],
+)
+def test_a_rule_behind_one_that_lets_the_nodes_in_keeps_strangers_out(door: str) -> None:
+    wall = "[99:9900] -A INPUT -p udp -m udp --dport 4789 -j DROP"
+    assert "vxlan-blocked" not in ids(with_rule(VXLAN, "node-2", f"{door}\n{wall}"))
+    assert "vxlan-blocked" in ids(with_rule(VXLAN, "node-2", f"{wall}\n{door}"))
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        "[5000:500000] -A INPUT -s 172.30.0.11/32 -p udp -m udp --dport 4789 -j ACCEPT",  # one node only
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -p tcp -j ACCEPT",
+        "[5000:500000] -A INPUT -s 172.30.0.0/24 -p udp -m udp --dport 53 -j ACCEPT",
+    ],
+)
+def test_a_door_that_is_not_for_all_nodes_tunnels(door: str) -> None:
+    wall = "[99:9900] -A INPUT -p udp -m udp --dport 4789 -j DROP"
+    assert "vxlan-blocked" in ids(with_rule(VXLAN, "node-2", f"{door}\n{wall}"))
+
+
+def hardened(*rules: str) -> Edited:
+    """A table of nftables' own, as firewalld and hand-written rule sets have it; iptables-save does not show it."""
+    body = "\n".join(f"\t\t{r}" for r in rules)
+    head = "type filter hook input priority filter; policy accept;"
+    text = f"table inet hardening {{\n\tchain input {{\n\t\t{head}\n{body}\n\t}}\n}}"
+    return Edited(VXLAN).edit("nft-ruleset", "node-2", adding(text))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["udp dport 4789 counter packets 120 bytes 9000 drop"],
+        ["ct state established,related accept", "udp dport { 4789, 8472 } drop"],
+        ["ip saddr 172.30.0.0/24 udp dport 4789 reject with icmp type port-unreachable"],
+        ['meta l4proto udp udp dport 4789 log prefix "no " drop'],
+    ],
+)
+def test_a_rule_of_nftables_that_drops_vxlan(rules: list[str]) -> None:
+    assert ("vxlan-blocked", {"node": "node-2"}) in [(f.id, f.subject) for f in hardened(*rules).loud()]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["udp dport 4789 counter packets 0 bytes 0 drop"],
+        ["ip saddr != 172.30.0.0/24 udp dport 4789 drop"],
+        ["ip saddr 203.0.113.0/24 udp dport 4789 drop"],
+        ["ip saddr @strangers udp dport 4789 drop"],
+        ["ip saddr 172.30.0.0/24 accept", "udp dport 4789 counter packets 9 bytes 900 drop"],
+        ['iifname "wan0" udp dport 4789 drop'],  # not counted, and of one interface
+        ["tcp dport 4789 counter packets 9 bytes 900 drop"],
+        ["ip saddr 10.0.0.1-10.0.0.9 udp dport 4789 counter packets 9 bytes 900 drop"],
+    ],
+)
+def test_a_rule_of_nftables_that_blocks_no_tunnel(rules: list[str]) -> None:
+    assert "vxlan-blocked" not in ids(hardened(*rules))

@@ -33,7 +33,7 @@ FILTERS = Schema(
     key=("node", "peer", "direction", "cidr"),
 )
 
-_UNSEEN = ("communities", "asPathPrefix", "priority", "peerType")
+_UNSEEN = ("communities", "asPathPrefix", "priority")
 """Conditions on what only the route itself has."""
 
 
@@ -55,15 +55,17 @@ def filters(
     plain = set(owned) - relays if nodes is None else set(nodes["node"]) - relays
     known: dict[Any, Any] = {}
     rows = []
-    for node, peer, why, names in cells(sessions.astype("str"), "node", "peer", "why", "filters"):
+    plain_text = sessions.astype("str")
+    for node, peer, why, names, *two in cells(plain_text, "node", "peer", "why", "filters", "local_as", "peer_as"):
+        kind = "iBGP" if two[0] == two[1] else "eBGP"
         used = [(n.strip(), rules.get(n.strip()) or {}) for n in names.split(",")]
         for direction, teller, hears in (("export", node, peer), ("import", peer, node)):
             handed = owned.get(teller, []) if teller in plain else [c for c, o in owners if o != hears]
             for cidr in handed:
                 learnt = direction == "import" or cidr not in owned.get(node, ())
-                key = (names, direction, cidr, learnt)
+                key = (names, direction, cidr, learnt, kind)
                 if key not in known:
-                    known[key] = decide(used, direction, cidr, learnt)
+                    known[key] = decide(used, direction, cidr, learnt, kind)
                 if known[key] is not None:
                     name, number, action = known[key]
                     row: dict[str, Any] = {"node": node, "peer": peer, "bgp_peer": why, "direction": direction}
@@ -73,7 +75,11 @@ def filters(
 
 
 def decide(
-    filters: list[tuple[str, dict[str, Any]]], direction: str, cidr: str, learnt: bool | None = None
+    filters: list[tuple[str, dict[str, Any]]],
+    direction: str,
+    cidr: str,
+    learnt: bool | None = None,
+    peer_type: str | None = None,
 ) -> tuple[str, int, str] | None:
     """The filter, the rule and the action that decide about a block; None where no rule does.
 
@@ -83,14 +89,16 @@ def decide(
     """
     for name, body in filters:
         for number, rule in enumerate(body.get(f"{direction}V4") or ()):
-            holds = list(_conditions(rule, direction, cidr, direction == "import" if learnt is None else learnt))
+            holds = list(_conditions(rule, cidr, direction == "import" if learnt is None else learnt))
+            if rule.get("peerType"):
+                holds.append(None if peer_type is None else rule["peerType"] == peer_type)
             if False in holds:
                 continue
             return name, number, "unknown" if None in holds else str(rule.get("action"))
     return None
 
 
-def _conditions(rule: dict[str, Any], direction: str, cidr: str, learnt: bool) -> Iterator[bool | None]:
+def _conditions(rule: dict[str, Any], cidr: str, learnt: bool) -> Iterator[bool | None]:
     """Whether each condition holds for a block, own or learnt from a peer; None where that cannot be known."""
     if rule.get("cidr"):
         yield _matches(rule, cidr)

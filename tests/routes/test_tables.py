@@ -85,6 +85,14 @@ def test_a_condition_on_what_is_not_seen_is_unknown() -> None:
     assert found == ("f", 0, "unknown")
 
 
+@pytest.mark.parametrize(
+    ("peer", "decision"), [("eBGP", ("f", 0, "Reject")), ("iBGP", ("f", 1, "Accept")), (None, ("f", 0, "unknown"))]
+)
+def test_a_rule_for_one_kind_of_peer(peer: str | None, decision: tuple[str, int, str]) -> None:
+    rules = [{"action": "Reject", "peerType": "eBGP"}, {"action": "Accept"}]
+    assert decide([("f", {"exportV4": rules})], "export", "10.48.84.128/26", False, peer) == decision
+
+
 def test_owners_of_routes() -> None:
     assert owner("80", "eth0", None, "172.30.0.1") == "felix"
     assert owner(None, "tunl0", None, "172.30.0.1") == "felix"

@@ -1,4 +1,4 @@
-"""Pictures of routes: the matrix of nodes and blocks."""
+"""Pictures of routes: the matrix of nodes and blocks, and the way of one packet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from calicokit.figures import (
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     PALE,
@@ -21,7 +22,7 @@ from calicokit.figures import (
     of_tables,
     safe,
 )
-from calicokit.schema import cells
+from calicokit.schema import cells, records
 from calicokit.words import natural, plural
 
 MOST_NODES, MOST_BLOCKS = 400, 800
@@ -124,3 +125,58 @@ def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Fi
         xaxis={**axis, "showticklabels": len(grid.columns) <= NAMED, "side": "bottom", "automargin": True},
         yaxis={**axis, "showticklabels": len(grid.index) <= NAMED, "autorange": "reversed", "automargin": True},
     )
+
+
+@of_tables
+def path(path: pd.DataFrame) -> Figure:
+    """The way of a packet, hop by hop (``routes.path``): the route that each node takes stands over the line."""
+    if not len(path):
+        return message("No way was asked for, or no node's routes were seen.")
+    hops = list(records(path))
+    last = hops[-1]
+    ends = isinstance(last.next, str)
+    stops = [str(h.node) for h in hops] + ([str(last.next)] if ends else [])
+    outside = ends and "/" not in str(last.next)  # a router, and no pod NS/NAME
+    colours = [BLUE] * len(hops) + ([GREY if outside else GREEN] if ends else [])
+    if not ends:
+        colours[-1] = GREEN if last.type == "local" else VERMILLION
+    line = go.Scatter(
+        x=list(range(len(stops))),
+        y=[0] * len(stops),
+        mode="lines+markers+text",
+        text=[safe(s) for s in stops],
+        textposition="bottom center",
+        hovertext=[safe(h.says) for h in hops] + ([safe(last.next)] if ends else []),
+        hovertemplate="%{hovertext}<extra></extra>",
+        line={"color": GREY, "width": 2},
+        marker={"size": 18, "color": colours, "symbol": ["square"] * len(hops) + (["circle"] if ends else [])},
+        cliponaxis=False,
+    )
+    over = [
+        {"x": i + 0.5, "y": 0, "yshift": 26, "showarrow": False, "text": _taken(hop)}
+        for i, hop in enumerate(hops[: len(stops) - 1])
+    ]
+    hidden = {"visible": False, "fixedrange": True}
+    return figure(
+        [line],
+        _way(stops, str(last.says)),
+        "Squares are nodes; over each line stands the route that the node takes.",
+        height=110,
+        showlegend=False,
+        annotations=over,
+        xaxis={**hidden, "range": [-0.5, max(len(stops), 2) - 0.5]},
+        yaxis={**hidden, "range": [-1, 1]},
+    )
+
+
+def _way(stops: list[str], says: str) -> str:
+    if len(stops) < 2:
+        return f"On {stops[0]}: {says}"
+    return f"From {stops[0]} {says}" if says.startswith("to ") else f"From {stops[0]} to {stops[-1]}: {says}"
+
+
+def _taken(hop: Any) -> str:
+    """The route of a hop in two short lines."""
+    way = [f"via {hop.via}"] if isinstance(hop.via, str) else []
+    way += [f"dev {hop.interface}"] if isinstance(hop.interface, str) else []
+    return f"{safe(hop.cidr)}<br>{safe(' '.join(way) or hop.type)}"

@@ -9,7 +9,7 @@ that was learnt by iBGP only from or to a client of a route reflector.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,6 +19,9 @@ from calicokit.net import canonical_cidr, prefix
 from calicokit.registry import table
 from calicokit.routes.bird_filters import ACCEPT, REJECT, UNDEFINED, UNKNOWN, Decision, Functions
 from calicokit.schema import Column, Schema, records
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
 
 EFFECT = Schema(
     "routes.filter_effect",
@@ -189,3 +192,17 @@ def _route(best: Any, learnt: bool, known: bool) -> dict[str, Any]:
         "krt_metric": metric if own == "kernel" or not known else UNDEFINED,
         "bgp_local_pref": priority if learnt else 100,  # BIRD's default, which it sets before it asks the filter
     }
+
+
+def some_effect(cluster: Cluster) -> pd.DataFrame:
+    """An effect to look at first: of a block on the node that owns it; the empty table where BGP is not in use."""
+    use = cluster.table("bgp.use")
+    if not use.unknown and use["in_use"].eq(False).any():
+        return EFFECT.frame()
+    blocks, routes = cluster.table("routes.blocks"), cluster.table("output.birdcl_route")
+    if blocks.unknown or routes.unknown:
+        return blocks if blocks.unknown else routes
+    own = blocks[(blocks["kind"] == "own") & blocks["in_bird"].fillna(False).astype(bool)]
+    if not len(own):
+        return EFFECT.frame()
+    return cluster.table("routes.filter_effect", **{"from": str(own["node"].iloc[0]), "to": str(own["cidr"].iloc[0])})

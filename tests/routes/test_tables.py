@@ -8,6 +8,7 @@ import pytest
 import calicokit
 from calicokit.evidence.model import Missing
 from calicokit.routes import figures, words
+from calicokit.routes.filter_effect import some_effect
 from calicokit.routes.filters import decide
 from calicokit.routes.kernel import is_workload, owner
 from calicokit.schema import Table
@@ -123,3 +124,24 @@ def test_the_matrix_marks_what_a_foreign_route_overrides() -> None:
     drawn = figures.matrix(routes.blocks(), routes.conflicts())
     assert drawn.fact.startswith("1 of 16 routes to blocks is overridden ")
     assert [cell for row in drawn.data[0].text for cell in row].count("!") == 1
+
+
+def test_the_picture_of_a_path_names_its_end() -> None:
+    cluster = calicokit.open("incident:route-conflict")
+    lost = figures.path(cluster.routes.path("node-2", "10.48.84.130"))
+    assert "outside what is seen" in lost.fact
+    assert "10.48.84.128/27" in lost.layout.annotations[0].text
+    pod = cluster.routes.pods().query("node == 'node-3'").iloc[0]
+    found = figures.path(cluster.routes.path("node-4", pod["address"]))
+    assert found.data[0].text == ("node-4", "node-3", f"{pod['namespace']}/{pod['pod']}")
+
+
+def test_the_picture_of_a_path_that_ends_at_once() -> None:
+    cluster = calicokit.open("incident:route-conflict")
+    assert "own address" in figures.path(cluster.routes.path("node-2", "172.30.0.12")).fact
+    assert "No way" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
+
+
+def test_there_is_no_effect_of_filters_where_bgp_is_not_in_use() -> None:
+    assert not len(some_effect(calicokit.open("incident:healthy-vxlan-typha")))
+    assert set(some_effect(calicokit.open("incident:healthy-bgp-mesh"))["action"]) == {"Accept"}

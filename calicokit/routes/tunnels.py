@@ -194,4 +194,6 @@ def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
         return f"{row['interface']} leaves {room} to pods, and those of the cluster have up to {most}"
     if row["pod_mtu"] is not None and row["pod_mtu"] > room:
         return f"pods' MTU {row['pod_mtu']} is more than the {room} that {row['interface']} leaves"
+    if row["tunnel_mtu"] is not None and row["pod_mtu"] is not None and row["pod_mtu"] > row["tunnel_mtu"]:
+        return f"pods' MTU {row['pod_mtu']} is more than the {row['tunnel_mtu']} of the tunnel that they use"
     return None

@@ -381,6 +381,12 @@ def test_pods_that_do_not_leave_room_for_vxlan() -> None:
     assert heads(lab) == [("mtu-mismatch", {"nodes": ["node-3"]})]
 
 
+def test_pods_that_are_larger_than_the_tunnel() -> None:
+    """vxlanMTU was made smaller, and the pods that run kept what they had."""
+    lab = Edited(VXLAN).edit("ip-link-stats", "node-2", mtu("vxlan.calico", 1400))
+    assert heads(lab) == [("mtu-mismatch", {"nodes": ["node-2"]})]
+
+
 def test_larger_links_than_pods_use_are_no_fault() -> None:
     lab = Edited(MESH).edit("ip-link-stats", "node-2", mtu("eth0", 9000))
     assert lab.loud() == []

@@ -30,7 +30,7 @@ def _conflicts(kernel: pd.DataFrame, found: pd.DataFrame, ipam: pd.DataFrame, no
     start = time.perf_counter()
     rows = conflicts(whole, found, None, None, None, nodes)
     between = time.perf_counter()
-    twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, None, None, rows)
+    twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, None, None, rows)  # type: ignore[arg-type]
     taken = time.perf_counter() - between
     print(f"  {len(rows)} conflicts in {between - start:.1f} s, {len(twice)} claims in {taken:.1f} s")
 

@@ -442,3 +442,19 @@ def test_plurals_are_those_of_the_catalog() -> None:
     known = {p for i in CATALOG.values() if isinstance(i.how, Api) for p in i.how.plurals}
     assert {printed.plural_of(k) for k in kinds} <= known
     assert re.fullmatch(r"[a-z]+", printed.plural_of("NetworkPolicy"))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("healthy-nftables", set()),
+        ("healthy-vxlan-typha", set()),
+        ("bgp-as-mismatch", {"bgp-as-mismatch"}),
+        ("iptables-backends-mixed", {"iptables-backend-mixed"}),
+    ],
+)
+@pytest.mark.parametrize("make", [bundles.cluster_diags, bundles.loose])
+def test_checks_say_of_a_bundle_what_was_wrong_and_no_more(
+    make: Callable[[str], dict[str, bytes]], name: str, found: set[str], tmp_path: Path
+) -> None:
+    assert {f.id for f in opened(make(name), tmp_path).check() if f.severity != "info"} == found

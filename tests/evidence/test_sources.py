@@ -90,8 +90,8 @@ def test_every_source_gives_the_same_tables_and_findings(source: Source) -> None
     cluster, reference = Cluster(source), Cluster(Recording(index()[INCIDENT].path))
     for name in ("ipam.allocations", "health.pods", "cni.results"):
         unknown = ["evidence"] if source.now() else ["evidence", "age"]
-        mine, theirs = (c.table(name).drop(columns=unknown, errors="ignore") for c in (cluster, reference))
-        pd.testing.assert_frame_equal(mine, theirs)
+        first, second = (c.table(name).drop(columns=unknown, errors="ignore") for c in (cluster, reference))
+        pd.testing.assert_frame_equal(first, second)
     held_up = set(cluster.check().coverage.checked) ^ set(reference.check().coverage.checked)
     mine, theirs = ([f.as_dict() for f in c.check() if f.id not in held_up] for c in (cluster, reference))
     assert mine == theirs

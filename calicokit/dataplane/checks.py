@@ -20,6 +20,10 @@ PORTS = {"179": "BGP", "4789": "VXLAN", "5473": "Typha", "6443": "the API server
 TUNNEL = re.compile(r"-p (?:4|ipencap|ipip)\b|(?:ip protocol|meta l4proto) (?:4|ipencap|ipip)\b")
 PORT = re.compile(r"(?:--dports?|dport) \{?\s?([\d,: ]{1,100})")
 CIDR = re.compile(r"(?:-[sd]|ip [sd]addr) (\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?)")
+STRANGERS = re.compile(r"! -[sd] |[sd]addr != |! --match-set ")
+"""A rule for all but some addresses keeps strangers out."""
+
+PLACE = ("node", "family", "backend", "table", "chain")
 RESTRICTED = re.compile(r"(?:^| )(?:! )?(?:-[iosdp]|--\w|iifname|oifname|ip6? [sd]addr|ct |meta )")
 
 # ---- rules of others
@@ -28,11 +32,17 @@ RESTRICTED = re.compile(r"(?:^| )(?:! )?(?:-[iosdp]|--\w|iifname|oifname|ip6? [s
 @check("foreign-drop-rule", needs=("dataplane.rules", "ipam.pools"))
 def foreign_drop_rule(rules: pd.DataFrame, pools: pd.DataFrame) -> Iterator[Finding]:
     """Rules that neither Calico nor kube-proxy wrote and that drop what pods or Calico need."""
-    closed = rules[(rules["owner"] == "foreign") & rules["verdict"].isin(["drop", "reject"])]
+    closed = rules[
+        (rules["owner"] == "foreign") & rules["verdict"].isin(["drop", "reject"]) & (rules["packets"].fillna(1) > 0)
+    ]
+    open_ = rules[(rules["owner"] == "foreign") & (rules["verdict"] == "accept")]
+    let_in = {(*r[:5],): int(r[5]) for r in reversed(list(cells(open_.dropna(subset="rule"), *PLACE, "rule")))}
     cidrs = [prefix(c) for c in pools["cidr"]]
     hits: dict[tuple[str, str, str], list[tuple[Any, str]]] = {}
     for row in records(closed):
-        what = _concerns(row, cidrs)
+        if pd.isna(row.packets) and let_in.get(tuple(getattr(row, n) for n in PLACE), row.rule) < row.rule:
+            continue  # not counted, and behind a rule that lets some in: what is left for it is not known
+        what = "" if STRANGERS.search(str(row.spec)) else _concerns(row, cidrs)
         if what:
             hits.setdefault((row.node, row.table, row.chain), []).append((row, what))
     for (node, name, chain), found in list(hits.items())[:MOST]:

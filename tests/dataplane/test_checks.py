@@ -102,12 +102,21 @@ def test_blocked_vxlan_hangs_under_the_rule_that_blocks_it() -> None:
         "-A FORWARD -i docker0 -o docker0 -j DROP",
         "-A FORWARD -d 192.0.2.0/24 -j DROP",
         "-A FORWARD -p tcp -m tcp --dport 179 -j ACCEPT",
+        "-A INPUT ! -s 172.30.0.0/24 -p udp -m udp --dport 4789 -j DROP",
     ],
 )
 def test_rules_that_are_no_matter_of_calicos(rule: str) -> None:
     lab = Edited(MESH)
     for id_ in ("iptables-save", "iptables-nft-save"):
         lab.edit(id_, "node-2", ruled("filter", rule))
+    assert foreign(lab) == []
+
+
+def test_a_rule_that_has_dropped_nothing_is_no_wall() -> None:
+    lab = Edited(VXLAN)
+    rule = "-A INPUT -p udp -m udp --dport 4789 -j DROP"
+    for id_ in ("iptables-save", "iptables-nft-save"):
+        lab.edit(id_, "node-2", lambda text: ruled("filter", rule)(text).replace("[7:420]", "[0:0]"))
     assert foreign(lab) == []
 
 

@@ -21,7 +21,8 @@ MOST = 50
 def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
     """Rules that neither Calico nor kube-proxy wrote and that drop what pods or Calico need."""
     groups = list(drops.groupby(["node", "table", "chain"], sort=False))
-    for (node, name, chain), group in groups[:MOST]:
+    for place, group in groups[:MOST]:
+        node, name, chain = map(str, place)
         first = group.iloc[0]
         what = sorted({c for concerns in group["concerns"] for c in concerns})
         counted = group["packets"].dropna()
@@ -35,7 +36,7 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
             remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and take it "
             "out there, so that it does not come back.",
             evidence=[
-                Rows.of(source_of(b), "dataplane.foreign_drops", _rule_keys(g), node)
+                Rows.of(source_of(str(b)), "dataplane.foreign_drops", _rule_keys(g), node)
                 for b, g in group.groupby("backend")
             ],
             about={node, *what},

@@ -45,7 +45,9 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
             cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach nothing "
             "but the node.",
             remedy="sysctl -w net.ipv4.ip_forward=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
-            evidence=[Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)],
+            evidence=[
+                Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)
+            ],
             about={row.node},
         )
 
@@ -59,12 +61,16 @@ def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> It
         first = group.iloc[0]
         back = f"by {first['back']}" if isinstance(first["back"], str) else "nowhere"
         drops = counted.get(node)
-        seen = f"; {plural(int(drops), 'packet')} dropped so far" if drops is not None and pd.notna(drops) and drops else ""
+        seen = (
+            f"; {plural(int(drops), 'packet')} dropped so far"
+            if drops is not None and pd.notna(drops) and drops
+            else ""
+        )
         yield finding(
             "rp-filter-strict",
             subject={"node": str(node), "interface": str(interface)},
             cause=f"{node} filters reverse paths strictly on {interface}: packets of {first['source']} on "
-            f"{listed(sorted(set(group['sender'])))} come in there, and the best route back to them leads {back}{seen}.",
+            f"{listed(sorted(set(group['sender'])))} come in there, and the best route back leads {back}{seen}.",
             remedy="Make the route back the same (see routes.kernel and the route that differs), or set rp_filter of "
             f"all and of {interface} to 2 where asymmetric routes are meant.",
             evidence=[
@@ -120,11 +126,11 @@ def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iter
             "conntrack-full",
             severity="info" if past else "",
             subject={"node": row.node},
-            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which it could "
-            f"make no entry, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
+            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which it "
+            f"could make no entry, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
             + ("; it has room now." if past else "; the kernel's log says that the table is full." if said else "."),
-            remedy="Raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), and find who opens so many "
-            "connections (`conntrack -L`, by source).",
+            remedy="Raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), and find who opens so "
+            "many connections (`conntrack -L`, by source).",
             evidence=[
                 Rows.of("conntrack-stats", "dataplane.kernel", [{"node": row.node}], row.node),
                 *([Rows.of("kernel-log", "output.kernel_log", [{"kind": "conntrack"}])] if said else []),
@@ -140,23 +146,19 @@ def _number(value: Any) -> int:
 @check("conntrack-stale", needs=("dataplane.stale_connections",))
 def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
     """Tracked connections to what is gone, still in use."""
-    for (node, protocol, source, to, port, backend), _ in stale.groupby(
-        ["node", "protocol", "source", "destination", "dport", "backend"], dropna=False
-    ):
-        meant = f"{to}:{port}" if pd.notna(port) else str(to)
-        flow = f"{protocol} {source} to {meant}" + (f" at {backend}" if backend != to else "")
+    for row in records(stale.drop_duplicates(["node", "protocol", "source", "destination", "dport", "backend"])):
+        meant = f"{row.destination}:{row.dport}" if pd.notna(row.dport) else row.destination
+        flow = f"{row.protocol} {row.source} to {meant}"
+        flow += f" at {row.backend}" if row.backend != row.destination else ""
+        key = {"node": row.node, "source": row.source, "backend": row.backend}
         yield finding(
             "conntrack-stale",
-            subject={"node": node, "flow": flow},
-            cause=f"{node} still tracks {flow}, and {source} still sends: nothing has {backend} any more.",
-            remedy=f"conntrack -D -p {protocol} -s {source} -d {to} on {node}; if it comes back, see whether kube-proxy "
-            "on that node runs and is up to date.",
-            evidence=[
-                Rows.of(
-                    "conntrack", "dataplane.stale_connections", [{"node": node, "source": source, "backend": backend}], node
-                )
-            ],
-            about={str(node), str(backend)},
+            subject={"node": row.node, "flow": flow},
+            cause=f"{row.node} still tracks {flow}, and {row.source} still sends: nothing has {row.backend} any more.",
+            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it comes "
+            "back, see whether kube-proxy on that node runs and is up to date.",
+            evidence=[Rows.of("conntrack", "dataplane.stale_connections", [key], row.node)],
+            about={row.node, row.backend},
         )
 
 
@@ -199,8 +201,8 @@ def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) 
             "interface-loss",
             subject={"node": row.node, "interface": row.interface},
             cause=f"{row.interface} of {row.node} ({row.carries}) {why}.",
-            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` takes out "
-            "what somebody left behind. A limit that is meant (bandwidth annotations, a slow line) needs less traffic.",
+            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` takes "
+            "out what was left behind. A limit that is meant (bandwidth annotations, a slow line) needs less traffic.",
             evidence=[
                 Rows.of("tc-qdisc", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node)
             ],
@@ -220,7 +222,9 @@ def _loss(row: Any, plain: bool) -> str:
     if kinds & {"ingress", "clsact"} and dropped >= FEW and plain:
         return f"polices what comes in ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
     if grown >= FEW and grown >= NOTABLE * _number(row.packets_grown):
-        return f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} while it was watched"
+        return (
+            f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} while it was watched"
+        )
     return ""
 
 
@@ -240,10 +244,10 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
         yield finding(
             "bpf-kube-proxy-conflict",
             subject={"node": str(node)},
-            cause=f"eBPF mode is on for {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for services "
-            "there too.",
-            remedy="Switch kube-proxy off where eBPF mode is on (see Calico's eBPF guide), and let its rules be cleaned "
-            "up (bpfKubeProxyIptablesCleanupEnabled).",
+            cause=f"eBPF mode is on for {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
+            "services there too.",
+            remedy="Switch kube-proxy off where eBPF mode is on (see Calico's eBPF guide), and let its rules be "
+            "cleaned up (bpfKubeProxyIptablesCleanupEnabled).",
             evidence=[
                 Rows.of("iptables-nft-save", "dataplane.rules", [{"node": node, "owner": "kube-proxy"}], str(node))
             ],
@@ -348,11 +352,11 @@ def _restored(resynced: pd.DataFrame) -> Iterator[Finding]:
 
 @explains("dataplane-stale", "policy-drop")
 def _old_rules(cause: Finding, effect: Finding) -> bool:
-    return cause.severity == "critical" and effect.subject["policy"] in (cause.subject["policy"],)
+    return cause.severity == "critical" and bool(effect.subject["policy"] == cause.subject["policy"])
 
 
 def _same_node(cause: Finding, effect: Finding) -> bool:
-    return cause.subject["node"] == effect.subject.get("node")
+    return bool(cause.subject["node"] == effect.subject.get("node"))
 
 
 for _cause in ("dataplane-program-failing", "felix-dead", "felix-not-ready", "datastore-unreachable"):

@@ -13,7 +13,7 @@ from calicokit.schema import Column, Schema, cells
 
 CONFIGURATION = Schema(
     "dataplane.configuration",
-    "Fields of FelixConfiguration that are set. A node's own come before the default ones, its environment before both.",
+    "Fields of FelixConfiguration that are set. A node's own come before the default, its environment before both.",
     (
         Column("name", "str", "default, or node.NODE"),
         Column("node", "str", "node that it is for; null for all"),

@@ -1,9 +1,10 @@
 """Rules that neither Calico nor kube-proxy wrote, and that drop what Calico or pods need.
 
-For what Calico itself needs (BGP, tunnels, the API server, Typha) real packets are walked through all rules of the node:
-a rule behind one that accepts them drops nothing. For pods' traffic, whose ports are not known, Calico's own chains are
-taken to accept, so that only what others wrote decides; a rule that asks for more than is known counts where it has
-dropped packets.
+For what Calico itself needs (BGP, tunnels, the API server, Typha) real packets are walked through all rules of the
+node: a rule behind one that accepts them drops nothing. For pods' traffic, whose ports are not known, Calico's own
+chains are taken to accept, so that only what others wrote decides. A rule that asks for more than is known, or that
+stands behind one that accepts, counts where it is meant for just this traffic and has dropped packets: Felix moves its
+own rules to the top when it sees others there.
 """
 
 from __future__ import annotations
@@ -47,6 +48,13 @@ PODS, API, TYPHA = "pods' packets", "the API server", "Typha"
 MOST_PEERS = 12
 """Other ends that are tried for each node; rules for one of many are rare."""
 MOST_PODS = 24
+WIREGUARD_PORT = 51820
+SERVED = (
+    (API, "default/kubernetes"),
+    (TYPHA, "kube-system/calico-typha"),
+    (TYPHA, "calico-system/calico-typha"),
+)
+"""Services that Calico on a node asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def _row(hits: list[Hit], counted: Mapping[tuple[Any, ...], Any]) -> dict[str, A
     first = hits[0]
     by, packet = first.by, first.packet
     place = (first.node, *by.space, by.chain)
-    row = dict(zip(_PLACE, place, strict=True))
+    row: dict[str, Any] = dict(zip(_PLACE, place, strict=True))
     row |= {"concerns": sorted({h.concerns for h in hits}), "sure": any(h.sure for h in hits), "example": words(packet)}
     if isinstance(by, Base):
         packets = counted.get(place)
@@ -138,7 +146,9 @@ class _Needs:
         settings = [spec(item) for item in felix.rows(lambda item: item)] if felix is not None else []
         self.vxlan_port = next((int(s["vxlanPort"]) for s in settings if s.get("vxlanPort")), VXLAN_PORT)
         self.wireguard = any(s.get("wireguardEnabled") for s in settings)
-        self.wireguard_port = next((int(s["wireguardListeningPort"]) for s in settings if s.get("wireguardListeningPort")), 51820)
+        self.wireguard_port = next(
+            (int(s["wireguardListeningPort"]) for s in settings if s.get("wireguardListeningPort")), 51820
+        )
         self.peers: dict[str, list[str]] = {}
         if sessions is not None:
             bgp = sessions[(sessions["proto"] == "BGP") & sessions["peer"].notna()]
@@ -161,7 +171,7 @@ class _Needs:
 
     def served(self) -> Iterator[tuple[str, int, list[str]]]:
         """What nodes ask: word, port and addresses."""
-        for what, service in ((API, "default/kubernetes"), (TYPHA, "kube-system/calico-typha"), (TYPHA, "calico-system/calico-typha")):
+        for what, service in SERVED:
             by_port: dict[int, list[str]] = {}
             for backend in self.model.parts.backends.get(service, ()):
                 if ":" not in backend.address and backend.protocol == "tcp":
@@ -200,16 +210,33 @@ def _of_calico(dataplane: Dataplane, node: str, needs: _Needs) -> Iterator[Hit]:
 
 def _walked(dataplane: Dataplane, node: str, what: str, packet: Packet, sent: bool) -> Iterator[Hit]:
     """The foreign rules in which a packet of a node's own, or one that comes to it, ends on this node."""
+    ruleset = dataplane.nodes[node]
     if sent:
-        ends = dataplane.sent(node, Way(packet))
+        met = replace(packet, iif="", oif=dataplane.out(ruleset, packet)[0])
+        ends, hooks = dataplane.sent(node, Way(packet)), ("output", "postrouting")
     else:
-        way = dataplane.entrance_of(node, packet)
-        ends = list(dataplane.from_interface(node, replace(packet, iif=way)).ends)
+        met = replace(packet, iif=dataplane.entrance_of(node, packet))
+        ends, hooks = list(dataplane.from_interface(node, met).ends), ("prerouting", "input")
     for end in ends:
         if end.node == node and end.by is not None and _is_foreign(end.by):
             sure = not end.doubts
             if sure or (isinstance(end.by, Rule) and end.by.packets):
                 yield Hit(node, end.by, what, packet, sure)
+    other = replace(met, dport=(met.dport or 0) ^ 1) if met.dport else replace(met, protocol=6, dport=1)
+    yield from (Hit(node, by, what, packet, False) for by in _meant_for(ruleset, hooks, met, other))
+
+
+def _meant_for(ruleset: Ruleset, hooks: tuple[str, ...], packet: Packet, other: Packet) -> Iterator[Rule]:
+    """Foreign rules that have dropped packets and are meant for this packet, not for another that differs a little."""
+    for hook in hooks:
+        for by, sure in _others(ruleset, hook, packet, alone=True):
+            if (
+                sure
+                and isinstance(by, Rule)
+                and by.packets
+                and by.compiled.matches_packet(other, ruleset.node) is False
+            ):
+                yield by
 
 
 def _is_foreign(by: Rule | Base) -> bool:
@@ -229,6 +256,12 @@ def _of_pods(dataplane: Dataplane, node: str) -> Iterator[Hit]:
             for by, sure in _others(ruleset, hook, met):
                 if sure or (isinstance(by, Rule) and by.packets):
                     yield Hit(node, by, PODS, packet, sure)
+            other = replace(met, source=ELSEWHERE, destination=ELSEWHERE + 1, iif="other0", oif="other1")
+            yield from (Hit(node, by, PODS, packet, False) for by in _meant_for(ruleset, (hook,), met, other))
+
+
+ELSEWHERE = 0xC6336401
+"""An address for documentation (198.51.100.1), which is nobody's."""
 
 
 def _others_close(ruleset: Ruleset) -> bool:
@@ -252,47 +285,57 @@ def _between_pods(dataplane: Dataplane, node: str) -> Iterator[Packet]:
             yield replace(out, source=other, destination=address, iif=through, oif=place.interface)
 
 
-def _others(ruleset: Ruleset, hook: str, packet: Packet) -> Iterator[tuple[Rule | Base, bool]]:
-    """What others wrote that drops a packet at a hook, if Calico and kube-proxy let it pass."""
+def _others(ruleset: Ruleset, hook: str, packet: Packet, alone: bool = False) -> Iterator[tuple[Rule | Base, bool]]:
+    """What others wrote that drops a packet at a hook, if Calico and kube-proxy let it pass.
+
+    ``alone`` looks at each rule that drops by itself, whatever accepts the packet before it.
+    """
     for base in ruleset.at(hook, packet.version):
         if base.type == "nat":
             continue
         found: list[tuple[Rule | Base, bool]] = []
-        over = _through(ruleset, base, base.chain, packet, found, 0)
-        if not over and base.policy == "drop":
+        over = _Others(ruleset, base, packet, alone, found).through(base.chain, 0)
+        if not over and not alone and base.policy == "drop":
             found.append((base, True))
         yield from found
-        if any(sure for _, sure in found):
+        if not alone and any(sure for _, sure in found):
             return
 
 
-def _through(
-    ruleset: Ruleset, base: Base, chain: str, packet: Packet, found: list[tuple[Rule | Base, bool]], depth: int
-) -> bool:
-    """Go through a chain; true where the packet surely leaves the base chain in it (accepted, or dropped)."""
-    for rule in ruleset.chains.get((base.space, chain), ()):
-        if rule.owner == "calico":
-            if rule.verdict == "accept" and "mark" in rule.spec:
-                return True  # Calico's word for what it accepted
-            continue
-        if rule.owner != "foreign":
-            continue
-        told = rule.compiled.matches_packet(packet, ruleset.node)
-        if told is False:
-            continue
-        if rule.verdict in ("drop", "reject"):
-            found.append((rule, told is True))
-            if told:
-                return True
-        elif rule.verdict == "accept" and told:
-            return True
-        elif rule.verdict == "return" and told:
-            return False
-        elif rule.verdict in ("jump", "goto") and depth < 16:
-            inside: list[tuple[Rule | Base, bool]] = []
-            over = _through(ruleset, base, rule.target, packet, inside, depth + 1)
-            found += [(by, sure and told is True) for by, sure in inside]
-            if told and (over or rule.verdict == "goto"):
-                return over
-    return False
+@dataclass
+class _Others:
+    """A packet's way through what others wrote in a base chain."""
 
+    ruleset: Ruleset
+    base: Base
+    packet: Packet
+    alone: bool
+    found: list[tuple[Rule | Base, bool]]
+
+    def through(self, chain: str, depth: int, sure: bool = True) -> bool:
+        """Go through a chain; true where the packet surely leaves the base chain in it (accepted, or dropped)."""
+        for rule in self.ruleset.chains.get((self.base.space, chain), ()):
+            if rule.owner == "calico" and rule.verdict == "accept" and "mark" in rule.spec and not self.alone:
+                return True  # Calico's word for what it accepted
+            if rule.owner != "foreign":
+                continue
+            told = rule.compiled.matches_packet(self.packet, self.ruleset.node)
+            left = None if told is False else self.met(rule, bool(told), depth, sure)
+            if left is not None:
+                return left
+        return False
+
+    def met(self, rule: Rule, told: bool, depth: int, sure: bool) -> bool | None:
+        """What a rule that matches, or may, does: true and false end the chain, None goes on."""
+        if rule.verdict in ("drop", "reject"):
+            self.found.append((rule, told and sure))
+            return True if told and not self.alone else None
+        if rule.verdict in ("jump", "goto") and depth < DEEPEST:
+            over = self.through(rule.target, depth + 1, sure and told)
+            return over if told and not self.alone and (over or rule.verdict == "goto") else None
+        if self.alone or not told:
+            return None
+        return {"accept": True, "return": False}.get(rule.verdict)
+
+
+DEEPEST = 16

@@ -1,13 +1,14 @@
 """The kernel under the rules: forwarding, connection tracking, reverse paths, interfaces and their queues.
 
-Sources: reference/dataplane.md, section 6; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher of
-all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as parsers/tc.py reads them.
+Sources: reference/dataplane.md, section 6; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher
+of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as parsers/tc.py reads them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -172,7 +173,7 @@ def interfaces(
 ) -> pd.DataFrame:
     """One row an interface; see :data:`INTERFACES`."""
     shown = links if links is not None else devices
-    assert shown is not None  # noqa: S101  (one of them is known)
+    assert shown is not None  # one of them is known
     counted = _counted(shown)
     carries = _Carried(links, addresses, endpoints)
     filters, forwarding = _per_interface(settings, "rp_filter"), _per_interface(settings, "forwarding")
@@ -254,7 +255,7 @@ def _growth(samples: Samples) -> dict[tuple[Any, Any], tuple[int, ...]]:
     made = {}
     for key, at in samples.items():
         ordered = [counts for _, counts in sorted(at)]
-        falls = any(b < a for old, new in zip(ordered, ordered[1:], strict=False) for a, b in zip(old, new, strict=True))
+        falls = any(b < a for old, new in pairwise(ordered) for a, b in zip(old, new, strict=True))
         if len(ordered) > 1 and not falls:
             made[key] = tuple(b - a for a, b in zip(ordered[0], ordered[-1], strict=True))
     return made
@@ -310,7 +311,7 @@ def reverse_paths(routes: pd.DataFrame, settings: pd.DataFrame, endpoints: pd.Da
             several = back is not None and back.kind == "unicast" and leaves is None
             if leaves == interface or several or (back is not None and back.kind == "local"):
                 continue
-            row = {"node": node, "interface": interface, "back": leaves, "sender": sender}
+            row: dict[str, Any] = {"node": node, "interface": interface, "back": leaves, "sender": sender}
             row |= {"source": address_text(4, source), "rp_filter": effective(filters, node, interface)}
             rows.append(row)
     return PATHS.frame(rows)

@@ -25,7 +25,7 @@ from calicokit.selectors import parse
 
 MEMBERSHIPS = Schema(
     "dataplane.memberships",
-    "IP sets of policies' selectors that lack, or have beyond what is asked, addresses of pods and network sets (IPv4).",
+    "IP sets of policies' selectors that lack addresses of pods and network sets, or have others too (IPv4).",
     (
         NODE,
         Column("set", "str", "the set"),

@@ -98,7 +98,8 @@ def failures(log: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for node, lines in log.groupby("node"):
         messages = lines["message"].fillna("")
-        failed = lines[messages.str.startswith(_FAILED) | messages.str.endswith(("save command failed", "after retries"))]
+        ended = messages.str.endswith(("save command failed", "after retries"))
+        failed = lines[messages.str.startswith(_FAILED) | ended]
         if not len(failed):
             continue
         last = failed.iloc[-1]
@@ -121,7 +122,8 @@ def failures(log: pd.DataFrame) -> pd.DataFrame:
 def resynced(log: pd.DataFrame, chains: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each chain; see :data:`RESYNCED`."""
     lines = log[log["message"].fillna("").str.startswith(_CHANGED) & log["fields"].notna()]
-    named = lines.assign(chain=[_chain_in(f) for f in lines["fields"]]).dropna(subset="chain")
+    found = pd.Series([_chain_in(f) for f in lines["fields"]], index=lines.index, dtype="str")
+    named = lines.assign(chain=found).dropna(subset="chain")
     policies = {} if chains is None else {(n, c): p for n, c, p in cells(chains, "node", "chain", "policy")}
     rows = [
         {"node": n, "chain": c, "times": len(g), "last": g["time"].max(), "policy": policies.get((n, c))}
@@ -173,7 +175,9 @@ def differences(
     return DIFFERENCES.frame(rows)
 
 
-def _settled(endpoints: pd.DataFrame, pods: pd.DataFrame, now: pd.Timestamp) -> Iterator[tuple[str, str, str, list[str]]]:
+def _settled(
+    endpoints: pd.DataFrame, pods: pd.DataFrame, now: pd.Timestamp
+) -> Iterator[tuple[str, str, str, list[str]]]:
     """Node, namespace, pod and the interfaces that it may have, of pods that have run for a while."""
     own = pods[(pods["phase"] == "Running") & ~pods["finished"] & pods["deleted"].isna()]
     own = own[(now - own["created"]).dt.total_seconds() > SETTLED]
@@ -212,7 +216,8 @@ class _Programmed:
     @classmethod
     def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named]) -> _Programmed:
         made = cls()
-        made.names = dict(known)
+        said = chains[(chains["role"] == "policy") & chains["policy"].notna() & chains["kind"].notna()]
+        made.names = {unlayered(c): (k, p) for c, k, p in cells(said, "chain", "kind", "policy")} | dict(known)
         own = chains[(chains["owner"] == "calico") & chains["family"].isin(["ip"]) & chains["role"].notna()]
         own = own[own["table"].isin(["filter", "calico"])]
         leads: dict[Place, list[str]] = defaultdict(list)
@@ -300,8 +305,8 @@ def _compared(
             yield base | words | {"difference": "missing", "kind": kind, "policy": policy}
     for chain, name in zip(there, named, strict=True):
         if name is None or name not in should:
-            kind, policy = name or (None, None)
-            yield base | words | {"difference": "extra", "kind": kind, "policy": policy, "chain": chain}
+            whose = dict(zip(("kind", "policy"), name, strict=True)) if name else {}
+            yield base | words | whose | {"difference": "extra", "chain": chain}
     both = [n for n in named if n in should]
     wanted = [n for n in should if n in named]
     for name, at in zip(both, wanted, strict=False):

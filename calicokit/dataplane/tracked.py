@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from calicokit.schema import Column, Schema, cells
 
 STALE = Schema(
     "dataplane.stale_connections",
-    "Tracked connections to an address of a pool that nothing has any more, and that were used while they were watched.",
+    "Tracked connections to an address of a pool that nothing has any more, and that were used while watched.",
     (
         Column("node", "str", "node that tracks it"),
         Column("protocol", "str", "protocol"),
@@ -82,5 +83,5 @@ def used(at: list[tuple[Any, int, int]]) -> bool:
     """Whether an entry was used between its samples (time, timeout, packets): a timeout only runs down by itself."""
     return any(
         packets > before or timeout > left - (then - earlier).total_seconds() + 1
-        for (earlier, left, before), (then, timeout, packets) in zip(at, at[1:], strict=False)
+        for (earlier, left, before), (then, timeout, packets) in pairwise(at)
     )

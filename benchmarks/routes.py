@@ -13,9 +13,26 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from calicokit.net import address_text
+from calicokit.routes.conflicts import claims, conflicts
 from calicokit.routes.expected import blocks
 
 START = 10 << 24
+
+
+def _conflicts(kernel: pd.DataFrame, found: pd.DataFrame, ipam: pd.DataFrame, nodes: pd.DataFrame) -> None:
+    """A foreign route on every tenth node, a default route on all: what is in the way, and who claims whose block."""
+    names = nodes["node"].tolist()
+    foreign = pd.DataFrame({"node": names[::10], "cidr": [f"{address_text(4, START)}/28"] * len(names[::10])})
+    default = pd.DataFrame({"node": names, "cidr": "0.0.0.0/0"})
+    strange = pd.concat([foreign, default]).assign(type="unicast", via="172.0.0.1", interface="eth0", owner="other")
+    whole = pd.concat([kernel, strange], ignore_index=True).assign(version=4, table="main", protocol=None)
+    whole = whole.assign(line=range(len(whole)), evidence="made")
+    start = time.perf_counter()
+    rows = conflicts(whole, found, None, None, None, nodes)
+    between = time.perf_counter()
+    twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, None, None, rows)  # type: ignore[arg-type]
+    taken = time.perf_counter() - between
+    print(f"  {len(rows)} conflicts in {between - start:.1f} s, {len(twice)} claims in {taken:.1f} s")
 
 
 def main() -> None:
@@ -58,6 +75,7 @@ def main() -> None:
     said = found["status"].value_counts().to_dict()
     print(f"{chosen.nodes} nodes x {chosen.blocks} blocks = {len(found)} routes: {said}")
     print(f"  {taken:.1f} s, peak {peak:.0f} MiB, its own input included")
+    _conflicts(kernel, found, ipam, nodes)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from calicokit.words import listed, plural
 MOST = 50
 """So many nodes or pods at fault are named one by one."""
 
+BAD_CHECKSUMS = 100
+"""So many datagrams with a bad checksum do not come from the internet's noise."""
+
 YOUNG = 10
 """Seconds in which a pod's route may still be missing."""
 
@@ -41,33 +44,32 @@ def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("encap-needed", needs=("ipam.pools", "routes.blocks", "routes.addresses", "bgp.expected", "bgp.use"))
-def encap_needed(
-    pools: pd.DataFrame, blocks: pd.DataFrame, addresses: pd.DataFrame, expected: pd.DataFrame, use: pd.DataFrame
-) -> Iterator[Finding]:
+@check("encap-needed", needs=("routes.subnets", "bgp.use"))
+def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A pool without encapsulation, nodes in different subnets, and no router that is told its routes."""
-    if not bool(use["in_use"].fillna(False).iloc[0]) or not expected["internal"].all():
-        return  # a router outside is told, or BGP is not what brings the routes: what is between is not seen
-    networks = {n: w for n, w, p in cells(addresses, "node", "network", "problem") if not isinstance(p, str)}
-    if any(w.endswith("/32") for w in networks.values()):
-        return  # addresses without a network, as some clouds give them: nothing tells what is next to what
-    plain = blocks[(blocks["kind"] == "remote") & (blocks["mode"] == "none")]
-    for pool in pools[~pools["disabled"].fillna(False)]["pool"]:
-        mine = plain[plain["pool"] == pool]
-        nodes = sorted({str(n) for n in mine["owner"]} & set(networks))
-        subnets = {networks[n] for n in nodes}
-        if len(subnets) < 2:
-            continue
+    if not bool(use["in_use"].fillna(False).iloc[0]):
+        return  # BGP is not what brings the routes: what is between is not seen
+    told = subnets["routers"].map(bool) & subnets["exported"]
+    dead = subnets[~told & ~(subnets["answered"] > 0).fillna(False)]
+    for pool, rows in dead.groupby("pool", sort=True):
+        nodes = sorted({n for found in rows["nodes"] for n in found})
+        names = sorted({*rows["subnet"], *rows["other"]})
+        quiet = " No tracked flow between their pods saw an answer." if rows["answered"].notna().any() else ""
         yield finding(
             "encap-needed",
-            subject={"nodes": nodes, "pool": pool},
-            cause=f"Pool {pool} has no encapsulation, and nodes with its blocks are in {len(subnets)} subnets "
-            f"({listed(sorted(subnets))}): the routers between them are told of no pod, and drop its packets.",
+            subject={"nodes": nodes, "pool": str(pool)},
+            cause=f"Pool {pool} has no encapsulation, and nodes with its blocks are in {len(names)} subnets "
+            f"({listed(names)}) with a router between them, as {rows['how'].iloc[0]}: it is told of no pod, and drops "
+            f"its packets.{quiet}",
             remedy=f"Set vxlanMode or ipipMode of {pool} to CrossSubnet, or tell the routers the pool's routes "
             "(BGPPeer).",
             evidence=[
                 Rows.of("ippools", "ipam.pools", [{"pool": pool}]),
-                Rows.of("nodes", "routes.addresses", [{"node": n} for n in nodes]),
+                Rows.of(
+                    "nodes",
+                    "routes.subnets",
+                    [{"pool": pool, "subnet": r.subnet, "other": r.other} for r in records(rows)],
+                ),
             ],
             about=set(nodes),
         )
@@ -78,48 +80,59 @@ def encap_needed(
 
 @check("route-conflict", needs=("routes.conflicts",))
 def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
-    """A route that Calico did not program overrides one that it did."""
-    for row in list(records(conflicts))[:MOST]:
-        way = " ".join(
-            f"{word} {value}" for word, value in (("via", row.via), ("dev", row.interface)) if isinstance(value, str)
-        )
-        kind = "" if row.type == "unicast" else f"{row.type} "
-        proto = f", proto {row.protocol}" if isinstance(row.protocol, str) else ""
-        whose = f", a block of {row.owner}" if isinstance(row.owner, str) else ""
+    """A route or rule that Calico did not make decides in place of Calico's, and leads elsewhere."""
+    for row in list(records(conflicts[~conflicts["harmless"]]))[:MOST]:
+        key = {"node": row.node, "table": row.table, "cidr": row.cidr, "line": row.line}
+        whose = f", to pods of {listed(row.owners)}" if row.owners else ""
         learnt = f" {listed(row.learnt_by)} learnt it from here by BGP." if row.learnt_by else ""
         yield finding(
             "route-conflict",
             subject={"node": row.node, "cidr": row.cidr},
-            cause=f"On {row.node} the route {kind}{row.cidr} {way}{proto}, which Calico did not program, overrides "
-            f"Calico's {row.overrides}{whose}.{learnt}",
-            remedy=f"Find who set it (`ip route show {row.cidr}`, NetworkManager, netplan, another CNI), remove it "
-            f"(`{' '.join(f'ip route del {kind}{row.cidr} {way}'.split())}`), and keep it from coming back.",
-            evidence=[
-                Rows.of(
-                    "ip-route-all",
-                    "routes.conflicts",
-                    [{"node": row.node, "table": row.table, "cidr": row.cidr}],
-                    row.node,
-                )
-            ],
-            about={row.node, row.overrides, *row.learnt_by, *([row.owner] if isinstance(row.owner, str) else [])},
+            cause=f"On {row.node} `{row.route}`, which Calico did not make, {_OVERRIDES[row.how]} Calico's "
+            f"{listed(row.overrides)}{whose}.{learnt}",
+            remedy=f"Find who set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
+            "keep it from coming back.",
+            evidence=[Rows.of("ip-rule" if row.how == "rule" else "ip-route-all", "routes.conflicts", [key], row.node)],
+            about={row.node, row.cidr, *row.overrides, *row.learnt_by, *row.owners},
         )
 
 
-@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks"))
-def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame) -> Iterator[Finding]:
+_OVERRIDES = {
+    "longer-prefix": "is more specific than",
+    "metric": "has the place, or a better metric, of",
+    "table": "is asked by a routing rule before",
+    "rule": "decides before",
+}
+
+
+def _undo(row: Any) -> str:
+    if row.how == "rule":
+        return f"`ip rule del {row.route.partition(': ')[2]}`"
+    return f"`ip route del {row.route}`" + (", or the rule that asks its table" if row.how == "table" else "")
+
+
+@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks", "bgp.expected"))
+def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Finding]:
     """A BGPFilter keeps out a route that a node lacks."""
-    lacking = _lacking(blocks)
-    rejects = filters[filters["action"] == "Reject"]
-    for row in list(records(rejects))[:MOST]:
-        receiver = row.peer if row.direction == "export" else row.node
-        if (receiver, row.cidr) not in lacking:
+    lacking: dict[str, set[str]] = {}
+    for node, cidr in _lacking(blocks):
+        lacking.setdefault(cidr, set()).add(node)
+    inside = set(expected[expected["internal"].astype(bool)]["node"].astype("str"))
+    told: set[tuple[str, ...]] = set()
+    for row in records(filters[filters["action"] == "Reject"]):
+        lost = lacking.get(row.cidr, set())
+        hears = {row.node} & lost if row.direction == "import" else lost - {row.owner}
+        if row.peer not in set(blocks["node"].cat.categories):
+            hears -= inside  # nodes that have sessions with each other get their routes from these
+        key = (row.node, _resource(row.bgp_peer), row.filter, row.cidr)
+        if not hears or key in told or len(told) >= MOST:
             continue
+        told.add(key)
         yield finding(
             "bgp-filter-reject",
-            subject={"node": row.node, "peer": _resource(row.bgp_peer), "filter": row.filter, "cidr": row.cidr},
+            subject=dict(zip(("node", "peer", "filter", "cidr"), key, strict=True)),
             cause=f"Rule {row.rule} of {row.direction}V4 of BGPFilter {row.filter} rejects {row.cidr} (block of "
-            f"{row.owner}) on {row.node}: {receiver} has no route to it.",
+            f"{row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
             remedy=f"Let BGPFilter {row.filter} accept the pools' prefixes, or take it out of {row.bgp_peer}.",
             evidence=[
                 Rows.of(
@@ -127,9 +140,9 @@ def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame) -> Iterator[Findi
                     "routes.filters",
                     [{"node": row.node, "peer": row.peer, "direction": row.direction, "cidr": row.cidr}],
                 ),
-                Rows.of("ip-route-all", "routes.blocks", [{"node": receiver, "cidr": row.cidr}], receiver),
+                Rows.of("ip-route-all", "routes.blocks", [{"node": n, "cidr": row.cidr} for n in sorted(hears)]),
             ],
-            about={receiver, row.owner, row.cidr},
+            about={*hears, row.owner, row.cidr},
         )
 
 
@@ -139,14 +152,15 @@ def _resource(why: str) -> str:
 
 
 def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
-    mine = blocks[(blocks["kind"] == "remote") & (blocks["status"] == "missing")].astype({"node": "str", "cidr": "str"})
+    away = blocks["kind"].isin(["remote", "borrowed"]) & (blocks["status"] == "missing")
+    mine = blocks[away].astype({"node": "str", "cidr": "str"})
     return {(r.node, r.cidr): r for r in records(mine)}
 
 
 @check(
     "bgp-route-missing",
     needs=("routes.blocks", "ipam.blocks", "ipam.affinities", "bgp.compared", "bgp.use", "bgp.birds"),
-    wants=("@now",),
+    wants=("ipam.pools", "health.node_conditions", "routes.settings", "@now"),
 )
 def route_missing(
     blocks: pd.DataFrame,
@@ -155,12 +169,17 @@ def route_missing(
     compared: pd.DataFrame,
     use: pd.DataFrame,
     birds: pd.DataFrame,
+    pools: pd.DataFrame | None = None,
+    conditions: pd.DataFrame | None = None,
+    settings: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
 ) -> Iterator[Finding]:
     """A node lacks the route to a living node's block although the sessions on the way are up."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
         return
-    alive = set(birds[birds["state"] == "answers"]["node"])
+    alive = set(birds[birds["state"] == "answers"]["node"]) - _not_ready(conditions)
+    hidden = set() if pools is None else set(pools[~pools["bgp_export"].fillna(True)]["pool"])
+    felixs = _felix_programs(settings)
     confirmed = {(n, b) for n, b, s in cells(affinities, "node", "block", "state") if s == "confirmed"}
     claimed = dict(cells(ipam, "block", "claimed"))
     up = _ways(compared)
@@ -168,22 +187,40 @@ def route_missing(
     for (node, cidr), row in _lacking(blocks).items():
         owner = str(row.owner)
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
-        if row.mode == "vxlan" or {node, owner} - alive or (owner, cidr) not in confirmed or young:
+        held = row.kind == "borrowed" or (owner, cidr) in confirmed
+        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or not held or young:
             continue
-        by_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
-        if by_felix or not up(node, owner) or found >= MOST:
+        maybe_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
+        if maybe_felix or not up(node, owner) or found >= MOST:
             continue
         found += 1
         yield finding(
             "bgp-route-missing",
             subject={"node": node, "cidr": cidr},
-            cause=f"{node} has no route to {cidr}, a block of {owner}, although the sessions on the way are up"
+            cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the sessions on the way are up"
             f"{_where_lost(row, blocks)}.",
             remedy=f"Compare `birdcl show route {cidr} all` on {owner} and {node}, then the filters between them "
             "(BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},
         )
+
+
+_WHAT = {"remote": "a block of", "borrowed": "an address of another node's block that a pod has on"}
+
+
+def _not_ready(conditions: pd.DataFrame | None) -> set[str]:
+    if conditions is None:
+        return set()
+    return set(conditions[(conditions["condition"] == "Ready") & (conditions["status"] != "True")]["node"])
+
+
+def _felix_programs(settings: pd.DataFrame | None) -> set[str]:
+    """The modes whose routes Felix programs from the datastore, so that BGP is not what lacks."""
+    if settings is None or not len(settings):
+        return {"vxlan"}
+    by = settings.iloc[0]
+    return {"vxlan", *(m for m, who in (("ipip", by["ipip_by"]), ("none", by["plain_by"])) if who == "felix")}
 
 
 def _ways(compared: pd.DataFrame) -> Any:
@@ -268,7 +305,7 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
     if not bool(use["in_use"].fillna(False).iloc[0]) or "answers" not in set(birds["state"]):
         return
     nobody = pd.Series([isinstance(by, list) and not by for by in services["announced_by"]], dtype=bool)
-    lost = services[nobody]
+    lost = services[nobody & (services["whole"] | services["ready"].fillna(False))]
     for name, group in lost.groupby("service"):
         row = next(records(group))
         local = " (externalTrafficPolicy is Local: it needs a ready endpoint on a node)" if row.local else ""
@@ -365,7 +402,7 @@ def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, 
 def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Finding]:
     """UDP that arrives with bad checksums on a node that speaks VXLAN."""
     speak = set(tunnels[tunnels["mode"] == "vxlan"]["node"])
-    bad = counters[(counters["counter"] == "UdpInCsumErrors") & (counters["value"] >= ENOUGH)]
+    bad = counters[(counters["counter"] == "UdpInCsumErrors") & (counters["value"] >= BAD_CHECKSUMS)]
     for row in records(bad[bad["node"].isin(speak)]):
         yield finding(
             "vxlan-offload-broken",
@@ -378,9 +415,35 @@ def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Fi
         )
 
 
-@check("wireguard-down", needs=("routes.wireguard",))
-def wireguard_down(wireguard: pd.DataFrame) -> Iterator[Finding]:
-    """WireGuard is on and a node has no key or no device, or nothing comes out of it."""
+@check("wireguard-down", needs=("routes.wireguard",), wants=("routes.wireguard_peers", "routes.walls"))
+def wireguard_down(
+    wireguard: pd.DataFrame, peers: pd.DataFrame | None = None, walls: pd.DataFrame | None = None
+) -> Iterator[Finding]:
+    """WireGuard is on and a node has no key or no device, or nothing comes out of it, or a peer never answered."""
+    if not len(wireguard):
+        return
+    bad = set(wireguard[wireguard["problem"].notna()]["node"])
+    walled = _walled(walls, "wireguard")
+    silent = None if peers is None else peers[~peers["handshake"].fillna(True) & (peers["sent"] > 0)]
+    for row in list(records(silent))[:MOST] if silent is not None else ():
+        if isinstance(row.peer, str) and not {row.node, row.peer} & bad and not row.received > 0:
+            rules = "".join(f"; on {n} a rule keeps it out ({walled[n]})" for n in (row.node, row.peer) if n in walled)
+            yield finding(
+                "wireguard-down",
+                subject={"node": row.node, "peer": row.peer},
+                cause=f"{row.node} has sent {row.sent:,.0f} bytes to {row.peer} by WireGuard and never had a handshake "
+                f"with it{rules}.",
+                remedy="Open UDP 51820 (wireguardListeningPort) between all nodes; `wg show` on both.",
+                evidence=[
+                    Rows.of(
+                        "felix-metrics",
+                        "routes.wireguard_peers",
+                        [{"node": row.node, "peer_key": row.peer_key}],
+                        row.node,
+                    )
+                ],
+                about={row.node, row.peer},
+            )
     for row in list(records(wireguard[wireguard["problem"].notna()]))[:MOST]:
         yield finding(
             "wireguard-down",
@@ -417,8 +480,15 @@ def _shares(cause: Finding, effect: Finding) -> bool:
     return bool({str(cause.subject.get("node"))} & effect.about)
 
 
-for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch", "bgp-filter-reject"):
+for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch"):
     explains(_cause, "bgp-route-missing")(lambda cause, effect: bool((cause.about | _named(cause)) & effect.about))
+
+
+@explains("bgp-filter-reject", "bgp-route-missing")
+def _filtered(cause: Finding, effect: Finding) -> bool:
+    return cause.subject["cidr"] == effect.subject["cidr"] and effect.subject["node"] in cause.about
+
+
 for _cause in ("ipam-block-overlap", "ipam-affinity-stale"):
     explains(_cause, "bgp-block-conflict")(lambda cause, effect: bool(_named(cause) & effect.about))
 

@@ -2,7 +2,7 @@
 
 Who programs what differs by version: BIRD the routes of pools without encapsulation, and of IPIP until v3.32; Felix
 those of VXLAN, and of IPIP since v3.33 (source: felix/dataplane/linux, confd's templates). Which of them did is shown,
-not demanded. IPv4 only: nothing in the catalog prints IPv6 routes.
+not demanded. IPv4 only: nothing in the catalog asks BIRD for IPv6, and no recording has it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import pandas as pd
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
-OWN, REMOTE = "own", "remote"
+OWN, REMOTE, BORROWED = "own", "remote", "borrowed"
+FRESH = 20
+"""Seconds in which a borrowed address may not have reached all nodes."""
+
 NEVER, CROSS = "Never", "CrossSubnet"
 
 BLOCKS = Schema(
@@ -24,11 +27,14 @@ BLOCKS = Schema(
     "Routes that each node should have for every block, and whether its kernel and BIRD have them.",
     (
         Column("node", "category", "node that should have the route"),
-        Column("cidr", "category", "block"),
+        Column("cidr", "category", "block, or borrowed address"),
         Column(
-            "kind", "category", "own: the node's own block, a blackhole under its pods' routes; remote: another node's"
+            "kind",
+            "category",
+            "own: the node's own block, a blackhole under its pods' routes; remote: another node's; borrowed: an "
+            "address that a pod has on another node than its block's",
         ),
-        Column("owner", "category", "node whose block it is"),
+        Column("owner", "category", "node whose block it is, or which has the pod"),
         Column("pool", "category", "IP pool"),
         Column("mode", "category", "how packets go there: none, vxlan or ipip, for these two nodes"),
         Column(
@@ -48,7 +54,7 @@ BLOCKS = Schema(
 @table(
     BLOCKS,
     needs=("ipam.blocks", "ipam.pools", "bgp.nodes", "kube.tunnels"),
-    wants=("routes.kernel", "output.birdcl_route", "output.birdcl_route_all"),
+    wants=("routes.kernel", "output.birdcl_route", "output.birdcl_route_all", "ipam.allocations"),
 )
 def blocks(
     blocks: pd.DataFrame,
@@ -58,15 +64,34 @@ def blocks(
     kernel: pd.DataFrame | None = None,
     routes: pd.DataFrame | None = None,
     details: pd.DataFrame | None = None,
+    allocations: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each node and block of IPv4; see :data:`BLOCKS`."""
-    wanted = _wanted(blocks, pools, nodes, tunnels)
+    """One row for each node and block, and each borrowed address, of IPv4; see :data:`BLOCKS`."""
+    lent = blocks.iloc[:0] if allocations is None else _lent(allocations)
+    wanted = _wanted(blocks, lent, pools, nodes, tunnels)
     found = _with_kernel(wanted, kernel)
     return BLOCKS.take(_with_bird(found, routes if routes is not None else details))
 
 
-def _wanted(blocks: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame) -> pd.DataFrame:
+def _lent(allocations: pd.DataFrame) -> pd.DataFrame:
+    """Borrowed addresses of pods, in the form of blocks of one address; those just given are left out."""
+    rows = allocations[
+        allocations["borrowed"].astype(bool)
+        & (allocations["state"] == "in-use")
+        & (allocations["type"] == "pod")
+        & (allocations["version"] == 4)
+        & ~(allocations["age"] < FRESH)
+    ]
+    return rows.assign(block=rows["address"] + "/32")[["block", "node", "pool", "version"]].drop_duplicates("block")
+
+
+def _wanted(
+    blocks: pd.DataFrame, lent: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame
+) -> pd.DataFrame:
     """Every node with every block that has an owner; numbers first, names at the end."""
+    single = set(blocks["block"])
+    lent = lent[~lent["block"].isin(single)]
+    blocks = pd.concat([blocks[["block", "node", "pool", "version"]], lent], ignore_index=True)
     linux = nodes[nodes["address"].notna() & (nodes["system"] != "windows")].reset_index(drop=True)
     known = {n: i for i, n in enumerate(linux["node"])}
     modes = {p: (i, v) for p, i, v in cells(pools, "pool", "ipip_mode", "vxlan_mode")}
@@ -80,7 +105,8 @@ def _wanted(blocks: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunn
     near = (addresses[of] & masks[at]) == networks[at]
     ipip = np.array([modes[p][0] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
     vxlan = np.array([modes[p][1] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
-    kind = np.where(at == of, 0, 1)
+    borrowed = own["block"].isin(set(lent["block"])).to_numpy(dtype=bool)[block] if many else np.array([], dtype=bool)
+    kind = np.where(at == of, 0, np.where(borrowed, 2, 1))
     mode = np.select([_goes(vxlan, near), _goes(ipip, near)], [1, 2], 0)
     names, plain = linux["node"].tolist(), linux["address"].tolist()
     by_tunnel = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
@@ -89,11 +115,11 @@ def _wanted(blocks: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunn
     via = np.where(kind == 0, -1, np.where(mode == 1, of + count, of))
     missing = np.array([g is None for g in gateways] or [True])
     via = np.where(via >= 0, np.where(missing[via], -1, via), -1)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "node": _categories(at, names),
             "cidr": _categories(block, own["block"].tolist()),
-            "kind": _categories(kind, [OWN, REMOTE]),
+            "kind": _categories(kind, [OWN, REMOTE, BORROWED]),
             "owner": _categories(of, names),
             "pool": _categories(block, own["pool"].tolist()),
             "mode": _categories(mode, ["none", "vxlan", "ipip"]),
@@ -101,6 +127,9 @@ def _wanted(blocks: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunn
             "near": near,
         }
     )
+    # A block of one address is no blackhole, as that would hide its pod; a borrowed address is a pod's route at home.
+    single = (kind == 0) & np.array([c.endswith("/32") for c in own["block"]], dtype=bool)[block] if many else kind == 0
+    return frame[~single].reset_index(drop=True) if single.any() else frame
 
 
 def _numbers(nodes: pd.DataFrame) -> tuple[Any, Any, Any]:

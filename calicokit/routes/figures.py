@@ -7,7 +7,21 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from calicokit.figures import BLUE, GREY, PALE, SKY, VERMILLION, YELLOW, Figure, figure, message, of_tables, safe
+from calicokit.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PALE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    Figure,
+    figure,
+    message,
+    of_tables,
+    safe,
+)
+from calicokit.schema import cells
 from calicokit.words import natural, plural
 
 MOST_NODES, MOST_BLOCKS = 400, 800
@@ -18,20 +32,25 @@ LOOKS = {
     "own": ("its own block", BLUE, "■"),
     "present": ("route is there", SKY, "·"),
     "different": ("leads elsewhere", YELLOW, "?"),
+    "overridden": ("overridden by a foreign route", ORANGE, "!"),
     "missing": ("missing", VERMILLION, "×"),
     "unseen": ("not seen", GREY, ""),
 }
 
 
 @of_tables
-def matrix(blocks: pd.DataFrame) -> Figure:
-    """Which node has the route to which block (``routes.blocks``); never told by colour alone."""
+def matrix(blocks: pd.DataFrame, conflicts: pd.DataFrame) -> Figure:
+    """Which node has the route to which block (``routes.blocks``, ``routes.conflicts``); never told by colour alone."""
     if not len(blocks):
         return message("There is no block, so that no node needs a route.")
-    frame = blocks.astype({"node": "str", "cidr": "str", "owner": "str"})
+    frame = blocks[blocks["kind"] != "borrowed"].astype({"node": "str", "cidr": "str", "owner": "str"})
     state = frame["status"].astype("str").where(frame["status"].notna(), "unseen")
     frame["state"] = state.where((frame["kind"] != "own") | (state != "present"), "own")
-    wrong = frame[frame["state"].isin(["missing", "different"])]
+    hit = {(n, c) for n, every in cells(conflicts[~conflicts["harmless"]], "node", "overrides") for c in every}
+    if hit:
+        over = [pair in hit for pair in cells(frame, "node", "cidr")]
+        frame["state"] = frame["state"].mask(pd.Series(over, index=frame.index), "overridden")
+    wrong = frame[frame["state"].isin(["missing", "different", "overridden"])]
     nodes = _chosen(frame["node"].unique(), set(wrong["node"]), MOST_NODES)
     order = frame.drop_duplicates("cidr").sort_values("cidr", key=lambda s: s.map(_address))
     cidrs = _chosen(order["cidr"], set(wrong["cidr"]), MOST_BLOCKS)
@@ -52,6 +71,12 @@ def _address(cidr: str) -> Any:
     from calicokit.net import prefix
 
     return prefix(cidr).first
+
+
+def _wrongs(codes: pd.DataFrame, kinds: list[str]) -> str:
+    words = {"missing": "missing", "different": "leading elsewhere", "overridden": "overridden"}
+    there = set(codes.to_numpy().ravel().tolist())
+    return " or ".join(word for kind, word in words.items() if kinds.index(kind) in there) or "not as they should be"
 
 
 def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Figure:
@@ -86,7 +111,7 @@ def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Fi
     fact = (
         f"All {plural(all_, 'route')} to blocks are there"
         if not wrong
-        else (f"{wrong} of {plural(all_, 'route')} to blocks {'is' if wrong == 1 else 'are'} missing or lead elsewhere")
+        else f"{wrong} of {plural(all_, 'route')} to blocks {'is' if wrong == 1 else 'are'} {_wrongs(codes, kinds)}"
     )
     axis = {"showgrid": False, "zeroline": False}
     return figure(

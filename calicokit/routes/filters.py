@@ -21,7 +21,7 @@ FILTERS = Schema(
     "What BGPFilters decide about the blocks that nodes tell each other.",
     (
         Column("node", "str", "node whose BIRD applies the filter"),
-        Column("peer", "str", "node at the other end"),
+        Column("peer", "str", "node at the other end, or the address of a router outside"),
         Column("bgp_peer", "str", "resource that asks for the session and names the filter"),
         Column("direction", "str", "export: what the node tells; import: what it is told"),
         Column("filter", "str", "BGPFilter"),
@@ -37,28 +37,44 @@ _UNSEEN = ("communities", "asPathPrefix", "priority", "peerType")
 """Conditions on what only the route itself has."""
 
 
-@table(FILTERS, needs=("bgpfilters", "bgp.expected", "ipam.blocks"))
-def filters(objects: Objects, expected: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
-    """One row for each session, direction and block that some rule decides; see :data:`FILTERS`."""
+@table(FILTERS, needs=("bgpfilters", "bgp.expected", "ipam.blocks"), wants=("bgp.nodes",))
+def filters(
+    objects: Objects, expected: pd.DataFrame, blocks: pd.DataFrame, nodes: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row for each session, direction and block that some rule decides; see :data:`FILTERS`.
+
+    A plain node tells its own blocks; a route reflector and a router outside hand on those of the others too.
+    """
     rules = dict(objects.rows(lambda item: (item["metadata"]["name"], spec(item))))
-    sessions = expected[expected["internal"] & expected["filters"].notna() & (expected["family"] == 4)]
+    sessions = expected[expected["filters"].notna() & (expected["family"] == 4)]
+    owners = [(c, n) for c, n, v in cells(blocks, "block", "node", "version") if v == 4 and isinstance(n, str)]
     owned: dict[str, list[str]] = {}
-    for cidr, node, version in cells(blocks, "block", "node", "version"):
-        if version == 4 and isinstance(node, str):
-            owned.setdefault(node, []).append(cidr)
+    for cidr, owner in owners:
+        owned.setdefault(owner, []).append(cidr)
+    relays = set() if nodes is None else set(nodes[nodes["cluster_id"].notna()]["node"])
+    plain = set(owned) - relays if nodes is None else set(nodes["node"]) - relays
+    known: dict[Any, Any] = {}
     rows = []
     for node, peer, why, names in cells(sessions.astype("str"), "node", "peer", "why", "filters"):
-        for direction, owner in (("export", node), ("import", peer)):
-            for cidr in owned.get(owner, ()):
-                found = decide([(n.strip(), rules.get(n.strip()) or {}) for n in names.split(",")], direction, cidr)
-                if found is not None:
-                    name, number, action = found
+        used = [(n.strip(), rules.get(n.strip()) or {}) for n in names.split(",")]
+        for direction, teller, hears in (("export", node, peer), ("import", peer, node)):
+            handed = owned.get(teller, []) if teller in plain else [c for c, o in owners if o != hears]
+            for cidr in handed:
+                learnt = direction == "import" or cidr not in owned.get(node, ())
+                key = (names, direction, cidr, learnt)
+                if key not in known:
+                    known[key] = decide(used, direction, cidr, learnt)
+                if known[key] is not None:
+                    name, number, action = known[key]
                     row: dict[str, Any] = {"node": node, "peer": peer, "bgp_peer": why, "direction": direction}
-                    rows.append(row | {"filter": name, "rule": number, "action": action, "cidr": cidr, "owner": owner})
-    return FILTERS.frame(rows)
+                    rows.append(row | {"filter": name, "rule": number, "action": action, "cidr": cidr})
+    by_block = dict(owners)
+    return FILTERS.frame([{**row, "owner": by_block[row["cidr"]]} for row in rows])
 
 
-def decide(filters: list[tuple[str, dict[str, Any]]], direction: str, cidr: str) -> tuple[str, int, str] | None:
+def decide(
+    filters: list[tuple[str, dict[str, Any]]], direction: str, cidr: str, learnt: bool | None = None
+) -> tuple[str, int, str] | None:
     """The filter, the rule and the action that decide about a block; None where no rule does.
 
     >>> decide([("f", {"exportV4": [{"action": "Reject", "matchOperator": "In", "cidr": "10.48.0.0/16"}]})], "export",
@@ -67,21 +83,21 @@ def decide(filters: list[tuple[str, dict[str, Any]]], direction: str, cidr: str)
     """
     for name, body in filters:
         for number, rule in enumerate(body.get(f"{direction}V4") or ()):
-            holds = list(_conditions(rule, direction, cidr))
+            holds = list(_conditions(rule, direction, cidr, direction == "import" if learnt is None else learnt))
             if False in holds:
                 continue
             return name, number, "unknown" if None in holds else str(rule.get("action"))
     return None
 
 
-def _conditions(rule: dict[str, Any], direction: str, cidr: str) -> Iterator[bool | None]:
-    """Whether each condition holds for a node's own block; None where that cannot be known from here."""
+def _conditions(rule: dict[str, Any], direction: str, cidr: str, learnt: bool) -> Iterator[bool | None]:
+    """Whether each condition holds for a block, own or learnt from a peer; None where that cannot be known."""
     if rule.get("cidr"):
         yield _matches(rule, cidr)
-    if rule.get("source") == "RemotePeers":  # learnt from a peer: a node's own block is not
-        yield direction == "import"
-    if rule.get("interface"):  # a block is a blackhole where it is exported
-        yield None if direction == "import" else False
+    if rule.get("source") == "RemotePeers":
+        yield learnt
+    if rule.get("interface"):  # an own block is a blackhole where it is exported
+        yield None if learnt else False
     for name in _UNSEEN:
         if rule.get(name):
             yield None

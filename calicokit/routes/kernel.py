@@ -22,6 +22,9 @@ TUNNELS = {
 """Calico's tunnel devices; their names are fixed (source: felix/dataplane/linux)."""
 
 FELIX_PROTOCOLS = ("80", "calico")
+BIRD_PROTOCOLS = ("bird", "12")
+"""As iproute2 prints it with and without its file of names."""
+
 OF_THE_KERNEL = ("kernel", "ra", "redirect", "dhcp")
 LOCAL = ("local", "broadcast", "multicast", "anycast")
 
@@ -48,9 +51,15 @@ KERNEL = Schema(
 )
 
 
-@table(KERNEL, any_of=("output.ip_route_all", "output.ip_route_json", "output.ip_route"))
-def kernel(every: pd.DataFrame | None, json: pd.DataFrame | None, main: pd.DataFrame | None = None) -> pd.DataFrame:
+@table(KERNEL, any_of=("output.ip_route_all", "output.ip_route_json", "output.ip_route"), wants=("routes.settings",))
+def kernel(
+    every: pd.DataFrame | None,
+    json: pd.DataFrame | None,
+    main: pd.DataFrame | None = None,
+    settings: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Of each node the fullest output that there is; local addresses are left out."""
+    felixs = () if settings is None else tuple(settings["device_protocol"].dropna())
     parts: list[pd.DataFrame] = []
     have: set[str] = set()
     for frame in (every, json, main):
@@ -66,24 +75,26 @@ def kernel(every: pd.DataFrame | None, json: pd.DataFrame | None, main: pd.DataF
             "via": found["gateway"].tolist(),
             "tunnel": [TUNNELS.get(i) if isinstance(i, str) else None for i in found["interface"]],
             "table": [t if isinstance(t, str) else "main" for t in found["table"]],
-            "owner": [owner(*row) for row in cells(found, "protocol", "interface", "scope", "gateway")],
+            "owner": [
+                owner(p, i, s, g, felixs) for p, i, s, g in cells(found, "protocol", "interface", "scope", "gateway")
+            ],
             "line": found["line"].tolist(),
             "evidence": found["evidence"].tolist(),
         }
     )
 
 
-def owner(protocol: object, interface: object, scope: object, gateway: object) -> str:
-    """Whose work a route is.
+def owner(protocol: object, interface: object, scope: object, gateway: object, felixs: tuple[str, ...] = ()) -> str:
+    """Whose work a route is; ``felixs`` are protocols that Felix was told to use.
 
     >>> owner("bird", "eth0", None, "172.30.0.1"), owner(None, "cali0a1b2c3d4e5", "link", None)
     ('bird', 'felix')
     >>> owner(None, "eth0", None, "172.30.0.1"), owner("kernel", "eth0", "link", None)
     ('other', 'kernel')
     """
-    if protocol == "bird":
+    if protocol in BIRD_PROTOCOLS:
         return "bird"
-    if protocol in FELIX_PROTOCOLS or (interface in TUNNELS and protocol != "kernel"):
+    if protocol in (*FELIX_PROTOCOLS, *felixs) or (interface in TUNNELS and protocol != "kernel"):
         return "felix"
     if protocol in OF_THE_KERNEL:
         return "kernel"

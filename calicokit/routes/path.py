@@ -54,7 +54,8 @@ def path(
 ) -> pd.DataFrame:
     """One row for each node on the way. Raises ``ValueError`` with one sentence for a node or address that is none.
 
-    Rules with conditions (marks, interfaces, sources) are passed over, as no packet is at hand to ask them.
+    Rules on the destination are asked; those with other conditions (marks, interfaces, sources) are passed over, as no
+    packet is at hand to ask them.
     """
     start, to = options["from"], options["to"]
     target = prefix(to)
@@ -98,7 +99,10 @@ def _hops(
         if not len(mine):
             yield {"hop": hop, "node": node, "says": "the routes of this node were not seen"}
             return
-        route = _taken(mine, _tables(rules, node), to)
+        route = _taken(mine, _tables(rules, node, to), to)
+        if isinstance(route, str):
+            yield {"hop": hop, "node": node, "type": route, "says": f"{route} by a routing rule: the packet ends here"}
+            return
         if route is None:
             yield {"hop": hop, "node": node, "says": "no route: unreachable"}
             return
@@ -110,27 +114,38 @@ def _hops(
         node = following
 
 
-def _tables(rules: pd.DataFrame | None, node: str) -> list[str]:
-    """The tables in the order in which a packet without any property is looked up."""
+def _tables(rules: pd.DataFrame | None, node: str, to: str) -> list[str]:
+    """The tables in which a packet to this address is looked up, in order; ``!blackhole`` for a rule that drops it."""
     if rules is None or node not in set(rules["node"]):
         return ["main", "default"]
     mine = rules[
         (rules["node"] == node)
-        & rules["table"].notna()
         & (rules["from"] == "all")
-        & rules[["to", "fwmark", "iif", "oif"]].isna().all(axis=1)
-        & (rules["table"] != "local")
+        & rules[["fwmark", "iif", "oif"]].isna().all(axis=1)
+        & ~rules["inverted"].fillna(False).astype(bool)
+        & (rules["table"].fillna("") != "local")
+    ].sort_values("priority")
+    target = prefix(to)
+    fits = [not isinstance(t, str) or prefix(t).covers(target) for t in mine["to"]]
+    asked = mine[fits]
+    return [
+        f"!{a}" if a in DROPS else t for a, t in cells(asked, "action", "table") if a in DROPS or isinstance(t, str)
     ]
-    return mine.sort_values("priority")["table"].tolist()
+
+
+DROPS = ("blackhole", "unreachable", "prohibit")
 
 
 def _taken(routes: pd.DataFrame, tables: list[str], to: str) -> Any:
-    """The first table's longest route, the one of the lowest metric; None for none."""
+    """The first table's longest route, the one of the lowest metric; None for none, a text for a rule that drops."""
     target = prefix(to)
     for name in tables:
+        if name.startswith("!"):
+            return name[1:]
         fits = [r for r in records(routes[routes["table"] == name]) if prefix(r.cidr).covers(target)]
-        if fits:
-            return min(fits, key=lambda r: (prefix(r.cidr).size, 0 if pd.isna(r.metric) else r.metric))
+        best = min(fits, key=lambda r: (prefix(r.cidr).size, 0 if pd.isna(r.metric) else r.metric), default=None)
+        if best is not None and best.type != "throw":  # which sends the packet on to the next rule
+            return best
     return None
 
 

@@ -1,7 +1,9 @@
 """Service addresses that BGPConfiguration asks to advertise, and whether BIRD announces them.
 
-Source: confd/pkg/backends/calico/routes.go: the ranges are announced whole by every node; a service with
-externalTrafficPolicy Local as /32 by the nodes that have a ready endpoint; addresses outside the ranges never.
+Source: confd/pkg/backends/calico/routes.go: the ranges are announced whole by every node, but for those of one address
+and, where serviceLoadBalancerAggregation is Disabled, those of load balancers: these need a ready endpoint.
+A service with externalTrafficPolicy Local is also announced as /32 by the nodes that have one. Addresses outside the
+ranges never are.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ SERVICES = Schema(
     "Services' addresses that BGPConfiguration asks to advertise, and which nodes announce them.",
     (
         Column("service", "str", "NS/NAME"),
-        Column("address", "str", "its address"),
+        Column("address", "str", "its IPv4 address"),
         Column("kind", "str", "cluster, external or load-balancer"),
         Column("range", "str", "range of BGPConfiguration that the address is in"),
         Column("local", "bool", "externalTrafficPolicy is Local: announced by nodes with a ready endpoint only"),
+        Column("whole", "bool", "the range is announced as such, whatever endpoints there are"),
+        Column("ready", "bool", "the service has a ready endpoint; null: not known"),
         Column("announced_by", "list", "nodes whose BIRD has a route of its own for it; null where BIRD was not seen"),
         Column("evidence", "str", "where the service was read"),
     ),
@@ -36,15 +40,18 @@ FIELDS = {"serviceClusterIPs": "cluster", "serviceExternalIPs": "external", "ser
 @table(
     SERVICES,
     needs=("services", "bgpconfigurations"),
-    wants=("output.birdcl_route", "output.birdcl_route_all"),
+    wants=("output.birdcl_route", "output.birdcl_route_all", "endpointslices"),
 )
 def services(
     services: Objects,
     configurations: Objects,
     routes: pd.DataFrame | None = None,
     details: pd.DataFrame | None = None,
+    slices: Objects | None = None,
 ) -> pd.DataFrame:
     """One row for each address; see :data:`SERVICES`."""
+    split = any(configurations.rows(_split))
+    ready = None if slices is None else {name for name in slices.rows(_ready) if name}
     ranges = [r for found in configurations.rows(_ranges) for r in found]
     found = routes if routes is not None else details
     own: dict[str, list[Prefix]] = {}
@@ -56,12 +63,33 @@ def services(
     rows = []
     for name, kind, address, local in (r for each in services.rows(_addresses) for r in each):
         where = next((c for k, c in ranges if k == kind and prefix(c).covers(prefix(address))), None)
-        if where is None:
+        if where is None or ":" in address:  # the catalog has BIRD for IPv4 only
             continue
         by = sorted(n for n, nets in own.items() if any(p.covers(prefix(address)) for p in nets))
-        row: dict[str, Any] = {"service": name, "address": address, "kind": kind, "range": where, "local": local}
+        whole = prefix(where).size > 1 and not (kind == "load-balancer" and split)
+        state = {"whole": whole, "ready": None if ready is None else name in ready}
+        row: dict[str, Any] = {
+            **state,
+            "service": name,
+            "address": address,
+            "kind": kind,
+            "range": where,
+            "local": local,
+        }
         rows.append({**row, "announced_by": None if found is None else by, "evidence": services.ref})
     return SERVICES.frame(rows)
+
+
+def _split(item: Object) -> bool:
+    return item["metadata"]["name"] == "default" and spec(item).get("serviceLoadBalancerAggregation") == "Disabled"
+
+
+def _ready(item: Object) -> str | None:
+    """NS/NAME of the service of a slice that has a ready endpoint; no word of readiness is ready."""
+    meta = item["metadata"]
+    service = (meta.get("labels") or {}).get("kubernetes.io/service-name")
+    able = any((e.get("conditions") or {}).get("ready") is not False for e in item.get("endpoints") or ())
+    return f"{meta['namespace']}/{service}" if service and able else None
 
 
 def _ranges(item: Object) -> list[tuple[str, str]]:

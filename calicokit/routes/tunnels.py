@@ -108,6 +108,7 @@ def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
 @table(
     VXLAN,
     needs=("routes.blocks", "bgp.nodes", "kube.tunnels", "output.ip_neigh", "output.bridge_fdb", "routes.tunnels"),
+    wants=("routes.settings",),
 )
 def vxlan(
     blocks: pd.DataFrame,
@@ -116,8 +117,14 @@ def vxlan(
     neighbours: pd.DataFrame,
     forwarding: pd.DataFrame,
     devices: pd.DataFrame,
+    settings: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each direction between nodes of a VXLAN pool where both have the device."""
+    """One row for each direction between nodes of a VXLAN pool where both have the device.
+
+    None with eBPF, whose device asks no such entries (source: vxlan_mgr.go, FlowBased).
+    """
+    if settings is not None and settings["bpf"].any():
+        return VXLAN.frame()
     pairs = blocks[(blocks["mode"] == "vxlan") & (blocks["kind"] == "remote")][["node", "owner"]].astype("str")
     with_device = set(devices[devices["mode"] == "vxlan"]["node"])
     address = dict(cells(nodes, "node", "address"))
@@ -158,9 +165,11 @@ def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, address
         row = {"node": node, "interface": interface, "host_mtu": mtu[node, interface], "mode": mode}
         rows.append({**row, "tunnel_mtu": tunnel, "pod_mtu": max(pods, default=None)})
     least = min((r["host_mtu"] for r in rows), default=0)
+    usual = int(pd.Series([r["host_mtu"] for r in rows]).mode().max()) if rows else 0
+    most = max((r["pod_mtu"] or 0 for r in rows), default=0)
     for row in rows:
         row["fits"] = least - OVERHEAD[row["mode"]]
-        row["problem"] = _problem(row)
+        row["problem"] = _problem(row, most, usual)
     return MTUS.frame(rows)
 
 
@@ -176,10 +185,13 @@ def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _problem(row: dict[str, Any]) -> str | None:
+def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
+    """A pod's MTU that is too large is a fault of the node whose link is not as the others', else of the pod's node."""
     room = row["host_mtu"] - OVERHEAD[row["mode"]]
     if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
         return f"the tunnel's MTU {row['tunnel_mtu']} is more than the {room} that {row['interface']} leaves"
-    if row["pod_mtu"] is not None and row["pod_mtu"] > row["fits"]:
-        return f"pods' MTU {row['pod_mtu']} is more than the {row['fits']} that fits on the way to all nodes"
+    if row["host_mtu"] != usual and room < most:
+        return f"{row['interface']} leaves {room} to pods, and those of the cluster have up to {most}"
+    if row["pod_mtu"] is not None and row["pod_mtu"] > room:
+        return f"pods' MTU {row['pod_mtu']} is more than the {room} that {row['interface']} leaves"
     return None

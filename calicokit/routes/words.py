@@ -9,8 +9,8 @@ from calicokit.words import listed, plural, says
 
 
 @says
-def blocks(blocks: pd.DataFrame) -> str:
-    """Whether nodes have the routes to each other's blocks (``routes.blocks``)."""
+def blocks(blocks: pd.DataFrame, conflicts: pd.DataFrame) -> str:
+    """Whether nodes have the routes to each other's blocks (``routes.blocks``), and whether these decide."""
     seen = blocks[blocks["status"].notna()]
     if not len(seen):
         return (
@@ -18,22 +18,28 @@ def blocks(blocks: pd.DataFrame) -> str:
         )
     bad = seen[seen["status"] != "present"]
     modes = listed(sorted(seen[seen["kind"] == "remote"]["mode"].astype("str").unique())) or "none"
+    foreign = int((~conflicts["harmless"]).sum())
+    but = (
+        f" But {plural(foreign, 'foreign route decides', 'foreign routes decide')} in place of some." if foreign else ""
+    )
     if not len(bad):
-        return f"All {plural(len(seen), 'route')} that blocks ask for are there (encapsulation between nodes: {modes})."
+        all_ = plural(len(seen), "route")
+        return f"All {all_} that blocks ask for are there (encapsulation between nodes: {modes}).{but}"
     nodes = bad["node"].astype("str").unique()
     return (
         f"{plural(len(bad), 'route')} of {len(seen)} {'is' if len(bad) == 1 else 'are'} missing or lead elsewhere, on "
-        f"{listed(nodes)}; the findings say why, where that is known."
+        f"{listed(nodes)}; the findings say why, where that is known.{but}"
     )
 
 
 @says
 def conflicts(conflicts: pd.DataFrame) -> str:
     """Routes that are in the way (``routes.conflicts``)."""
-    if not len(conflicts):
+    bad = conflicts[~conflicts["harmless"]]
+    if not len(bad):
         return "No route that Calico did not program overrides one that it did."
-    said = [f"{r.cidr} on {r.node} overrides {r.overrides}" for r in records(conflicts)]
-    return f"{plural(len(conflicts), 'route is', 'routes are')} in the way of Calico's: {listed(said)}."
+    said = [f"{r.cidr} on {r.node} overrides {listed(r.overrides)}" for r in records(bad)]
+    return f"{plural(len(bad), 'route is', 'routes are')} in the way of Calico's: {listed(said)}."
 
 
 @says

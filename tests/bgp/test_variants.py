@@ -17,6 +17,13 @@ def heads(lab: Lab) -> list[Finding]:
     return [f for f in lab.loud() if not f.explained_by]
 
 
+def under_the_wall(lab: Lab) -> Finding:
+    """The sessions that a foreign rule keeps down."""
+    (found,) = (f for f in lab.loud() if f.explained_by == "foreign-drop-rule")
+    assert found.id == "bgp-session-down"
+    return found
+
+
 def only(lab: Lab) -> Finding:
     """The one finding that no other explains."""
     found = heads(lab)
@@ -246,7 +253,8 @@ def test_one_pair_that_a_rule_separates() -> None:
     lab.say("ss-bgp", "n2", SS_HEAD + SS_LISTEN + syn_sent("10.0.0.2", "10.0.0.1"))
     lab.say("iptables-save", "n2", "*filter\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -d 10.0.0.1/32 -p tcp -m tcp "
             "--dport 179 -j DROP\nCOMMIT\n")  # fmt: skip
-    first = only(lab)
+    assert only(lab).subject == {"node": "n2", "table": "filter", "chain": "OUTPUT"}
+    first = under_the_wall(lab)
     assert first.subject == {"node": "n2", "peers": ["n1"], "why": "tcp-179-blocked"}
     assert "--dport 179" in first.cause
 
@@ -264,7 +272,8 @@ def test_rejecting_rules_are_blocks_too() -> None:
     lab = Lab().down("n2", "n1", "Active", "Socket: Connection refused").down("n1", "n2", "Passive")
     lab.say("iptables-save", "n1", "*filter\n:INPUT ACCEPT [0:0]\n[9:540] -A INPUT -p tcp -m tcp --dport 179 -j REJECT "
             "--reject-with icmp-port-unreachable\nCOMMIT\n")  # fmt: skip
-    assert only(lab).subject == {"node": "n1", "peers": ["n2"], "why": "tcp-179-blocked"}
+    assert only(lab).id == "foreign-drop-rule"
+    assert under_the_wall(lab).subject == {"node": "n1", "peers": ["n2"], "why": "tcp-179-blocked"}
 
 
 def test_refused_by_nobody_knows_what() -> None:
@@ -350,7 +359,8 @@ def test_two_faults_are_two_findings() -> None:
         lab.down("n1", other, "Passive").down(other, "n1", "Connect")
     lab.say("iptables-save", "n1", "*filter\n[1:60] -A INPUT -p tcp -m tcp --dport 179 -j DROP\nCOMMIT\n")
     found = [(f.id, f.subject["node"]) for f in heads(lab)]
-    assert found == [("bird-dead", "n6"), ("bgp-session-down", "n1")]
+    assert sorted(found) == [("bird-dead", "n6"), ("foreign-drop-rule", "n1")]
+    assert under_the_wall(lab).subject["node"] == "n1"
 
 
 def test_a_router_outside_that_is_down() -> None:

@@ -20,6 +20,7 @@ from calicokit.evidence.recording import Recording
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LIVE_SERIES = "a live cluster is seen once; calicokit capture --samples watches it"
+NOT_THERE = "not in this recording"
 RECORDED_SERIES = "not sampled over time in this recording"
 Kit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -88,6 +89,7 @@ def comparable(page: str, captured: Path) -> list[str]:
     Bars that reach to the time of the answer are left out with the figure that they are in.
     """
     page = page.replace(str(captured), "SOURCE").replace("context:", "SOURCE").replace(LIVE_SERIES, RECORDED_SERIES)
+    page = re.sub(r"`[^`]{1,80}` is not run on a live cluster; a recording or a bundle may hold it", NOT_THERE, page)
     page = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,27}|[0-9a-f]{32}", "ID", page)
     return [
         re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", "TIME", line)

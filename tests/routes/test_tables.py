@@ -97,12 +97,21 @@ def test_owners_of_routes() -> None:
 def test_words_and_figures_say_unknown_where_it_is() -> None:
     hole = Missing("ippools", "not listed")
     unknown = Table(pd.DataFrame(), unknown=(hole,))
-    for tell in (words.blocks, words.conflicts, words.pods, words.mtus, words.addresses):
+    assert "ippools: not listed" in str(words.blocks(unknown, unknown))
+    for tell in (words.conflicts, words.pods, words.mtus, words.addresses):
         assert "ippools: not listed" in str(tell(unknown))
-    assert "ippools: not listed" in figures.matrix(unknown).fact
+    assert "ippools: not listed" in figures.matrix(unknown, unknown).fact
 
 
 def test_the_matrix_marks_what_is_missing_and_not_by_colour_alone() -> None:
-    drawn = figures.matrix(calicokit.open("incident:bgp-tcp179-blocked").routes.blocks())
-    assert drawn.fact.startswith("4 of 16 routes")
+    routes = calicokit.open("incident:bgp-tcp179-blocked").routes
+    drawn = figures.matrix(routes.blocks(), routes.conflicts())
+    assert drawn.fact.startswith("4 of 16 routes to blocks are missing ")
     assert sum(cell == "×" for row in drawn.data[0].text for cell in row) == 4
+
+
+def test_the_matrix_marks_what_a_foreign_route_overrides() -> None:
+    routes = calicokit.open("incident:route-conflict").routes
+    drawn = figures.matrix(routes.blocks(), routes.conflicts())
+    assert drawn.fact.startswith("1 of 16 routes to blocks is overridden ")
+    assert [cell for row in drawn.data[0].text for cell in row].count("!") == 1

@@ -120,8 +120,8 @@ def main(rules: int) -> None:
     began, times = time.perf_counter(), 50
     for number in range(times):
         interface, address = known[number]
-        ends = (parsed_address(a)[1] for a in (address, known[-1 - number][1]))
-        packet = Packet(4, *ends, 6, None, 80, iif=interface)
+        here, there = (parsed_address(a)[1] for a in (address, known[-1 - number][1]))
+        packet = Packet(4, here, there, 6, None, 80, iif=interface)
         assert dataplane.from_interface(NODE, packet).ends
     print(f"one walk {(time.perf_counter() - began) / times * 1000:.1f} ms")
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

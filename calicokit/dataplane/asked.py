@@ -141,6 +141,18 @@ def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: s
     return Asked(walked, question, dataplane, _deciders(cluster.given("dataplane.drops")))
 
 
+def example(cluster: Cluster) -> Asked:
+    """A walk worth showing: a flow that was seen being dropped, else between two pods of different nodes."""
+    flows, endpoints = cluster.table("dataplane.dropped_flows"), cluster.table("dataplane.endpoints")
+    if len(flows):
+        first = flows.iloc[0]
+        port = None if pd.isna(first["dport"]) else int(first["dport"])
+        return walk(cluster, first["source"], first["destination"], port, first["protocol"])
+    pods = [a for addresses in endpoints.drop_duplicates("node")["addresses"] for a in addresses if ":" not in a]
+    source, target = (*pods, "a pod", "another pod")[:2] if len(pods) > 1 else ("a pod", "another pod")
+    return walk(cluster, source, target, 80)
+
+
 def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
     if drops is None:
         return {}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from calicokit.dataplane.dropped import who
 from calicokit.dataplane.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.naming import comment_parts
 from calicokit.dataplane.rules import PLACE
 from calicokit.dataplane.ruleset import Base, Rule
 from calicokit.schema import cells
@@ -19,7 +20,8 @@ from calicokit.words import listed
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster
 
-COLUMNS = ("way", "node", "hook", "table", "chain", "rule", "does", "packets", "spec")
+COLUMNS = ("way", "node", "hook", "table", "chain", "rule", "does", "says", "packets", "spec")
+SHOWN = COLUMNS[:-1]
 SERVICE = "svc/"
 
 
@@ -94,6 +96,7 @@ class Asked:
                         w for w in (rule.verdict, rule.target if rule.verdict in ("jump", "goto") else "") if w
                     )
                     + ("" if step.sure else " (if it matches)"),
+                    "says": comment_parts(rule.comment)[1],
                     "packets": rule.packets,
                     "spec": rule.spec,
                 }
@@ -105,7 +108,7 @@ class Asked:
         from calicokit.show import show
 
         head = f"<p><b>{escape(self.question)}: {escape(self.verdict)}.</b> {escape(self.sentence)}</p>"
-        return head + (show(self.frame, rows=80)._repr_html_() if len(self.frame) else "")
+        return head + (show(self.frame, *SHOWN, rows=80)._repr_html_() if len(self.frame) else "")
 
 
 def _rule(by: Rule | Base | None) -> str:

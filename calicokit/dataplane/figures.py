@@ -51,7 +51,8 @@ def chain_graph(graph: pd.DataFrame, node: str = "") -> Figure:
         node={
             "label": [safe(n) for n in names],
             "color": [VERMILLION if n.startswith(DROPPED) else BLUE if " " in n else GREY for n in names],
-            "pad": 14,
+            "align": "left",
+            "pad": 18,
             "thickness": 14,
             "hovertemplate": "%{label}: %{value} packets<extra></extra>",
         },
@@ -66,7 +67,8 @@ def chain_graph(graph: pd.DataFrame, node: str = "") -> Figure:
         },
     )
     note = f"{left}what a policy accepts goes back to the pod's chain and is not drawn."
-    return figure([trace], fact, note, height=max(260, 22 * len(names)))
+    note = note[0].upper() + note[1:]
+    return figure([trace], fact, note, height=max(280, 26 * len(names)))
 
 
 @of_tables
@@ -101,7 +103,7 @@ def drop_timeline(history: pd.DataFrame) -> Figure:
         note,
         height=260,
         showlegend=True,
-        yaxis={"title": "packets", "rangemode": "tozero"},
+        yaxis={"title": {"text": "packets", "standoff": 12}, "rangemode": "tozero", "automargin": True},
         xaxis={"title": "sample (UTC)"},
     )
 

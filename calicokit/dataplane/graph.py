@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.chains import Place
-from calicokit.dataplane.drops import meanings
+from calicokit.dataplane.drops import DROPS, meanings
 from calicokit.dataplane.naming import unlayered
 from calicokit.dataplane.rules import PLACE
 from calicokit.registry import table
@@ -42,31 +42,73 @@ HISTORY = Schema(
     ),
 )
 
+DROPPING = Schema(
+    "dataplane.dropping",
+    "The rules that have dropped packets, those first that did so while they were watched.",
+    DROPS.columns,
+)
+
+BACKENDS = Schema(
+    "dataplane.backends",
+    "How many rules of whom stand in which of the kernel's rule systems.",
+    (
+        Column("node", "str", "node"),
+        Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (nft's own tables)"),
+        Column("calico", "int", "rules of Calico", "rules"),
+        Column("kube_proxy", "int", "rules of kube-proxy and the kubelet", "rules"),
+        Column("foreign", "int", "rules of others", "rules"),
+    ),
+    key=("node", "backend"),
+)
+
 _PIECES = ("policy", "profile", "policy-group")
 
 
 @table(GRAPH, needs=("dataplane.edges", "dataplane.chains", "dataplane.rules", "dataplane.drops"))
 def graph(edges: pd.DataFrame, chains: pd.DataFrame, rules: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
-    """One row for each pair of chains that packets went between; see :data:`GRAPH`."""
+    """One row for each pair of chains that packets went between; see :data:`GRAPH`.
+
+    Empty chains, and the steps between the parts of a dispatch, are left out.
+    """
     known = meanings(chains)
+    empty = {row[:5] for row in cells(chains[chains["rules"] == 0], *PLACE)}
     inflow = _inflow(rules)
     seen: dict[tuple[str, str, str, str], int] = defaultdict(int)
     for *where, to, packets in cells(_ours(edges), *PLACE, "to", "packets"):
         place, target = tuple(where), (*where[:4], to)
-        if known.get(target, {}).get("role") in _PIECES:
+        if target in empty or known.get(target, {}).get("role") in _PIECES:
             continue  # it comes back: what a policy accepts returns to the pod's chain
         count = inflow.get(target, 0) if packets is pd.NA else int(packets)
-        if count and place in known:
-            seen[place[0], place[2], label(place, known), label(target, known)] += count
-    for *where, reason, policy, packets in cells(_ours(drops), *PLACE, "reason", "policy", "packets"):
+        source, end = label(place, known), label(target, known)
+        if count and place in known and source != end:
+            seen[place[0], place[2], source, end] += count
+    columns = (*PLACE, "reason", "policy", "namespace", "pod", "direction", "packets")
+    for *where, reason, policy, namespace, pod, direction, packets in cells(_ours(drops), *columns):
         count = 0 if packets is pd.NA or packets is None else int(packets)
         if count:
             said = policy if isinstance(policy, str) else reason
-            seen[where[0], where[2], label(tuple(where), known), f"{DROPPED}: {said}"] += count
+            source = _pod(namespace, pod, direction) if isinstance(pod, str) else label(tuple(where), known)
+            seen[where[0], where[2], source, f"{DROPPED}: {said}"] += count
     rows = [
         {"node": n, "backend": b, "source": s, "target": t, "packets": p} for (n, b, s, t), p in sorted(seen.items())
     ]
     return GRAPH.frame(rows)
+
+
+@table(DROPPING, needs=("dataplane.drops",))
+def dropping(drops: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``dataplane.drops`` that have dropped packets, what grows first; see :data:`DROPPING`."""
+    own = drops[((drops["packets"].fillna(0) > 0) | (drops["grown"].fillna(0) > 0)) & (drops["reason"] != "arp")]
+    return DROPPING.take(own.sort_values(["grown", "packets"], ascending=False, kind="stable"))
+
+
+@table(BACKENDS, needs=("dataplane.rules",))
+def backends(rules: pd.DataFrame) -> pd.DataFrame:
+    """One row a node and rule system; see :data:`BACKENDS`."""
+    own = rules[rules["family"] != "arp"]
+    counted = own.groupby(["node", "backend", "owner"]).size().unstack(fill_value=0)
+    counted = counted.reindex(columns=["calico", "kube-proxy", "foreign"], fill_value=0).reset_index()
+    return BACKENDS.take(counted.rename(columns={"kube-proxy": "kube_proxy"}))
 
 
 def _ours(frame: pd.DataFrame) -> pd.DataFrame:
@@ -90,13 +132,23 @@ def _inflow(rules: pd.DataFrame) -> dict[Place, int]:
 def label(place: Place, known: dict[Place, dict[str, Any]]) -> str:
     """A chain in words."""
     meaning = known.get(place, {})
-    way = {"egress": "from", "ingress": "to"}.get(meaning.get("direction", ""), "")
     if meaning.get("role") == "workload":
-        who = f"{meaning['namespace']}/{meaning['pod']}" if "pod" in meaning else meaning.get("interface", "")
-        return f"{way} {who}"
+        return (
+            _pod(meaning["namespace"], meaning["pod"], meaning["direction"])
+            if "pod" in meaning
+            else str(meaning["interface"])
+        )
+    if meaning.get("role") == "dispatch" and "wl-dispatch" in place[4]:
+        return (
+            f"{unlayered(place[4]).partition('-dispatch')[0]}-dispatch"  # its parts are for interfaces' first letters
+        )
     if meaning.get("role") == "policy" and "policy" in meaning:
         return f"policy {meaning['policy']} ({meaning.get('direction', '')})"
     return unlayered(place[4])
+
+
+def _pod(namespace: str, pod: str, direction: object) -> str:
+    return f"{'from' if direction == 'egress' else 'to'} {namespace}/{pod}"
 
 
 @table(HISTORY, needs=("dataplane.timeline", "dataplane.drops"))

@@ -106,7 +106,7 @@ def dropped_flows(flows: pd.DataFrame) -> str:
     pairs = list(dict.fromkeys(cells(flows, "src", "dst", "dport")))
     named = [f"{s} to {d} port {p}" for s, d, p in pairs[:3]]
     more = f", and {plural(len(pairs) - 3, 'more pair')}" if len(pairs) > 3 else ""
-    return f"{'; '.join(named)}{more}."
+    return f"Seen being dropped: {'; '.join(named)}{more}."
 
 
 def walked(asked: Asked) -> str:

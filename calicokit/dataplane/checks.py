@@ -125,7 +125,7 @@ def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Itera
     for subject, rows in list(found.items())[:MOST]:
         yield _dropped(subject, rows, watched=True)
     rest = decided[(decided["grown"].fillna(0) == 0) & (decided["packets"].fillna(0) > 0)]
-    totals = {s: rows for s, rows in _grouped(rest, None).items() if s not in found}
+    totals = {s: rows for s, rows in _grouped(rest, None).items() if s not in found and s[:2] != (UNKNOWN, UNKNOWN)}
     for subject, rows in list(totals.items())[:MOST]:
         yield _dropped(subject, rows, watched=False)
 

@@ -219,7 +219,7 @@ class _Programmed:
         said = chains[(chains["role"] == "policy") & chains["policy"].notna() & chains["kind"].notna()]
         made.names = {unlayered(c): (k, p) for c, k, p in cells(said, "chain", "kind", "policy")} | dict(known)
         own = chains[(chains["owner"] == "calico") & chains["family"].isin(["ip"]) & chains["role"].notna()]
-        own = own[own["table"].isin(["filter", "calico"])]
+        own = own[(own["table"] == "filter") | own["chain"].str.startswith("filter-")]
         leads: dict[Place, list[str]] = defaultdict(list)
         made.nodes = set(own["node"])
         bits = verdict_bits(rules)

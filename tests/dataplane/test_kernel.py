@@ -320,3 +320,14 @@ def test_a_chain_that_felix_restored_is_information() -> None:
     )
     (found,) = of(Edited(MESH).edit("felix-log", "node-1", adding(line)), "dataplane-stale")
     assert (found.severity, found.subject["policy"]) == ("info", "shop/default-deny")
+
+
+def test_rules_for_flow_logs_change_nothing() -> None:
+    """With flow logs on (v3.30 on), an NFLOG rule stands before each verdict; made after felix/rules/policy.go."""
+    drop = re.compile(r"^\[\d+:\d+\] (-A cali-p[io]-\S+ .*-m mark --mark (0x40000)/0x40000 )-j DROP$", re.MULTILINE)
+    nflog = r'[0:0] \g<1>-j NFLOG --nflog-prefix "DPI0|default/x" --nflog-group 1 --nflog-size 80' "\n\\g<0>"
+    text = recordings.read(MESH, "nodes/node-1/iptables-save.txt").decode()
+    assert drop.search(text)
+    lab = both(Edited(MESH), "node-1", lambda t: drop.sub(nflog, t))
+    assert lab.heads() == []
+    assert of(lab, "dataplane-stale") == []

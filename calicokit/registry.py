@@ -20,7 +20,10 @@ from typing import Any
 
 from calicokit.schema import Schema
 
-TOPICS = ("kube", "health", "cni", "bgp", "routes", "ipam", "policy", "dataplane", "output")
+TOPICS = (
+    *("kube", "health", "cni", "bgp", "routes", "ipam", "policy", "dataplane", "felix", "scaling", "logs"),
+    "output",
+)
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
 
 Build = Callable[..., Any]

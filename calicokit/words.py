@@ -36,9 +36,19 @@ def says(tell: Callable[..., str]) -> Callable[..., Says]:
 
 
 def why_unknown(*tables: Any) -> str:
-    """One sentence on what is missing, where any of the tables is unknown; else nothing."""
-    holes = dict.fromkeys(str(m) for t in tables for m in getattr(t, "unknown", ()))
-    return f"Unknown, not empty: {'; '.join(holes)}." if holes else ""
+    """One sentence on what is missing, where any of the tables is unknown; else nothing.
+
+    What is missing for the same reason, on many nodes or of many kinds, is said together.
+    """
+    by_node: dict[tuple[str, str], list[str | None]] = {}
+    for hole in dict.fromkeys(m for t in tables for m in getattr(t, "unknown", ())):
+        by_node.setdefault((hole.id, hole.why), []).append(hole.node)
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for (id_, why), nodes in by_node.items():
+        where = f" on {listed(n for n in nodes if n)}" if any(nodes) else ""
+        by_reason.setdefault((where, why), []).append(id_)
+    said = [f"{listed(ids)}{where}: {why}" for (where, why), ids in by_reason.items()]
+    return f"Unknown, not empty: {'; '.join(said)}." if said else ""
 
 
 def number(value: float) -> str:

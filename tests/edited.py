@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from calicokit.cluster import Cluster
@@ -19,12 +19,16 @@ Edit = Callable[[str], str]
 
 @dataclass
 class Edited:
-    """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing."""
+    """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing.
+
+    ``samples`` is a series beside the incident's own: time and text of each sample, by id and node.
+    """
 
     incident: str
     edits: dict[tuple[str, str | None], Edit] = field(default_factory=dict)
     gone: set[tuple[str, str | None]] = field(default_factory=set)
     name: str = "edited"
+    samples: dict[tuple[str, str | None], list[tuple[datetime, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.recording = Recording(index()[self.incident].path)
@@ -38,7 +42,10 @@ class Edited:
     def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
         for want, answer in self.recording.fetch(wants):
             key = (want.id, want.node)
-            if key in self.gone:
+            if want.series and key in self.samples:
+                for time, text in self.samples[key]:
+                    yield want, Evidence(want, text.encode(), path=f"{want.id}@{time:%H%M%S}", time=time)
+            elif key in self.gone:
                 yield want, Missing(want.id, "not in this recording", want.node)
             elif isinstance(answer, Evidence) and key in self.edits and not want.series:
                 yield want, replace(answer, text=self.edits[key](answer.text.decode()).encode())
@@ -48,6 +55,17 @@ class Edited:
     def edit(self, id_: str, node: str | None, how: Edit) -> Edited:
         before = self.edits.get((id_, node))
         self.edits[id_, node] = (lambda text: how(before(text))) if before else how
+        return self
+
+    def sampled(self, id_: str, node: str, *changes: Edit) -> Edited:
+        """A series of two and more samples, ten seconds apart: the closing text, changed by each of these in turn."""
+        (answer,) = (a for _, a in self.recording.fetch([Want(id_, node)]))
+        assert isinstance(answer, Evidence)
+        now = self.now()
+        assert now is not None
+        first = now - timedelta(seconds=10 * len(changes))
+        texts = [(first + timedelta(seconds=10 * i), how(answer.text.decode())) for i, how in enumerate(changes)]
+        self.samples[id_, node] = texts
         return self
 
     def objects(self, id_: str, change: Callable[[dict[str, Any]], None]) -> Edited:

@@ -9,7 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.naming import KINDS, PolicyName, Role, comment_parts, policy_in_comment, role, unlayered
+from calicokit.dataplane.naming import (
+    IPTABLES_LENGTH,
+    KINDS,
+    NFTABLES_LENGTH,
+    PolicyName,
+    Role,
+    comment_parts,
+    limited,
+    policy_chain_suffixes,
+    policy_in_comment,
+    role,
+    unlayered,
+)
 from calicokit.dataplane.rules import PLACE
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -92,6 +104,7 @@ class Facts:
     counts: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
     tiers: dict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
     foreign: set[Place] = field(default_factory=set)
+    known: dict[str, tuple[str, str]] = field(default_factory=dict)  # a policy's chain → its kind and name in the API
 
     @classmethod
     def of(cls, rules: pd.DataFrame) -> Facts:
@@ -131,10 +144,14 @@ class Facts:
 @table(
     CHAINS,
     needs=("dataplane.chain_list", "dataplane.rules", "dataplane.edges"),
-    wants=("dataplane.endpoints",),
+    wants=("dataplane.endpoints", "policy.policies"),
 )
 def chains(
-    declared: pd.DataFrame, rules: pd.DataFrame, edges: pd.DataFrame, endpoints: pd.DataFrame | None = None
+    declared: pd.DataFrame,
+    rules: pd.DataFrame,
+    edges: pd.DataFrame,
+    endpoints: pd.DataFrame | None = None,
+    policies: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a chain; see :data:`CHAINS`."""
     facts = Facts.of(rules)
@@ -143,6 +160,7 @@ def chains(
         references[(*where[:-1], to)] += int(count)
     _pass_on_tiers(facts.tiers, edges)
     pods = {} if endpoints is None else _by_interface(endpoints)
+    facts.known = {} if policies is None else chain_names(policies)
     rows = []
     for *where, hook in cells(declared, *PLACE, "hook"):
         place = tuple(where)
@@ -193,8 +211,27 @@ def _meaning(place: Place, what: Role, facts: Facts, pods: Mapping[tuple[str, st
         return row | {"policy": profile_name(what.of, words)}
     tiers = facts.tiers.get(place, set())
     row["tier"] = next(iter(tiers)) if len(tiers) == 1 else None
+    if (told := facts.known.get(unlayered(place[-1]))) is not None:
+        return row | {"kind": told[0], "policy": told[1]}
     named = policy_name(place[-1], words) if what.role == "policy" else None
     return row if named is None else row | {"kind": named.kind, "policy": named.ref}
+
+
+def chain_names(policies: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Chain → kind and NS/NAME, for every name that the chains of these policies may have in any version.
+
+    ``policies`` is ``policy.policies``; staged policies have no chains.
+    """
+    made: dict[str, tuple[str, str]] = {}
+    own = policies[~policies["staged"]]
+    for kind, namespace, name, tier in cells(own, "kind", "policy_namespace", "policy", "tier"):
+        place = namespace if isinstance(namespace, str) else ""
+        ref = f"{place}/{name}" if place else name
+        for rest in policy_chain_suffixes(kind, place, name, tier):
+            for start in ("cali-pi-", "cali-po-"):
+                for length in (IPTABLES_LENGTH, NFTABLES_LENGTH):
+                    made.setdefault(limited(start, rest, length), (kind, ref))
+    return made
 
 
 def profile_name(of: str, words: str) -> str | None:

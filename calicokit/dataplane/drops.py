@@ -95,7 +95,8 @@ class Reasons:
     """The mark bits for accept and pass, as policies set them."""
 
     def read(self, rules: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        self.bits = verdict_bits(rules)
+        accept, passed = verdict_bits(rules)
+        self.bits = accept | passed
         columns = (*PLACE, "rule", "verdict", "comment", "owner", "matches", "packets", "bytes", "key", "spec")
         for row in cells(rules, *columns):
             place, (rule, verdict, comment, owner, matches, packets, octets, key, spec) = row[:5], row[5:]
@@ -147,16 +148,21 @@ class Reasons:
 _BITS = re.compile(r"0x([0-9a-fA-F]{1,8})")
 
 
-def verdict_bits(rules: pd.DataFrame) -> int:
-    """The mark bits that mean accept and pass, as the rules test them; Felix's defaults where none does."""
-    tests = rules[(rules["owner"] == "calico") & rules["verdict"].isin(["return", "jump"])]
+def verdict_bits(rules: pd.DataFrame) -> tuple[int, int]:
+    """The mark bits that mean accept and pass, as endpoints' chains test them; Felix's defaults where none does."""
+    tests = rules[(rules["owner"] == "calico") & rules["chain"].str.contains("cali-[ft]w-")]
     tests = tests[tests["matches"].str.contains("mark").fillna(False).astype(bool)]
-    words = tests["comment"].fillna("").str.endswith("accepted") | (tests["verdict"] == "jump")
+    accepted = tests[(tests["verdict"] == "return") & tests["comment"].fillna("").str.endswith("accepted")]
+    asked = tests[(tests["verdict"] == "jump")]
+    return _bits_in(accepted["matches"]) or 0x10000, _bits_in(asked["matches"]) or 0x20000
+
+
+def _bits_in(matches: pd.Series[str]) -> int:
     found = 0
-    for matches in tests[words & tests["chain"].str.contains("cali-[ft]w-")]["matches"].drop_duplicates():
-        for bits in _BITS.findall(matches):
+    for text in matches.drop_duplicates():
+        for bits in _BITS.findall(text):
             found |= int(bits, 16)
-    return found or 0x30000
+    return found
 
 
 def ended_tier(words: str, current: str) -> str:

@@ -257,6 +257,11 @@ class Dataplane:
         fresh = replace(packet, iif=iif, oif="", mark=0, dnat=False, snat=False)
         return self.arrives(there, replace(way, packet=fresh), hops + 1)
 
+    def entrance_of(self, node: str, packet: Packet) -> str | None:
+        """The interface by which a packet for a node itself comes in from another: the one that leads back."""
+        route = self.route(node, packet.version, packet.source)
+        return route.interface if route is not None and route.kind == "unicast" else None
+
     def elsewhere(self, node: str, address: int | None, version: int, there: str) -> str:
         """Where a node's route sends packets that are meant for another node; empty if it is that node."""
         route = self.route(node, version, address)

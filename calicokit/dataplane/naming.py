@@ -29,8 +29,8 @@ KINDS = {
 
 _OLD_KINDS = {
     "knp.default.": "KubernetesNetworkPolicy",
-    "kanp.adminnetworkpolicy.": "KubernetesAdminNetworkPolicy",
-    "kbanp.baselineadminnetworkpolicy.": "KubernetesBaselineAdminNetworkPolicy",
+    "kanp.adminnetworkpolicy.": "AdminNetworkPolicy",
+    "kbanp.baselineadminnetworkpolicy.": "BaselineAdminNetworkPolicy",
 }
 """How names of Kubernetes' policies began up to v3.31."""
 

@@ -97,7 +97,7 @@ _VERDICTS = {
     "MARK": "mark",
     "CONNMARK": "connmark",
     "LOG": "log",
-    "NFLOG": "log",
+    "NFLOG": "nflog",
     "TRACE": "trace",
     "DNAT": "dnat",
     "SNAT": "snat",
@@ -213,7 +213,9 @@ def _nft_verdict(verdict: object, spec: object) -> str | None:
     text = spec if isinstance(spec, str) else ""
     if _SHOWN_AS_MARK in text or '"mangle":{"key":{"meta":{"key":"mark"' in text:
         return "mark"
-    return "log" if "log prefix" in text or text.startswith("log") or '"log":' in text else None
+    if "log prefix" in text or text.startswith("log") or '"log":' in text:
+        return "nflog" if " group " in text or '"group":' in text else "log"  # for flow logs, not for the kernel's log
+    return None
 
 
 def nft_rules(node: str | None, parsed: Parsed, ref: str) -> pd.DataFrame:

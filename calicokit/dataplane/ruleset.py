@@ -81,7 +81,7 @@ def rulesets(
     names = list(dict.fromkeys(chains["node"].dropna()))
     members = {} if sets is None else _members(sets)
     known = set() if sets is None else set(sets["node"])
-    of_routes = {} if routes is None else _routes(routes)
+    of_routes = {} if routes is None else node_routes(routes)
     made = {}
     for name in names:
         local, found = of_routes.get(name, (None, None))
@@ -189,7 +189,7 @@ def _ipset_part(kind: str, text: str) -> Any:
 # ---- routes
 
 
-def _routes(routes: pd.DataFrame) -> dict[str, tuple[AddressSet | None, Routes | None]]:
+def node_routes(routes: pd.DataFrame) -> dict[str, tuple[AddressSet | None, Routes | None]]:
     """Node → its own addresses and its routes of the tables local and main."""
     made: dict[str, tuple[AddressSet | None, Routes | None]] = {}
     for node, frame in routes[routes["table"].isin(["main", "local"])].groupby("node"):

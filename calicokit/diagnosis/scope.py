@@ -6,7 +6,6 @@ from calicokit.diagnosis.model import CHECKS
 
 LATER = {
     "BGP and routes": "bgp-session-down",
-    "conntrack, interfaces and stale programming": "dataplane-stale",
     "Felix, Typha and scale": "felix-dead",
 }
 """Topic → one finding id whose check belongs to it."""

@@ -17,6 +17,7 @@ NOTEBOOKS = {
     "ipam-and-ip-pool-management": "01-ipam",
     "node-connectivity-issues": "01-ipam",
     "network-policy-debugging": "04-network-policy",
+    "felix-and-dataplane": "06-dataplane",
 }
 """Chapter of the guide → the notebook that serves it."""
 

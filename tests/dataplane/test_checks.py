@@ -12,14 +12,23 @@ from tests.edited import Edited, adding
 MESH, VXLAN, NFT = "healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables"
 
 
-def ruled(table: str, rule: str) -> Any:
-    """Puts a rule at the end of a table of iptables-save."""
+def ruled(table: str, rule: str, packets: int = 7, top: bool = True) -> Any:
+    """Puts a rule before, or behind, all others of a table of iptables-save."""
 
     def how(text: str) -> str:
         head, mark, rest = text.partition(f"*{table}\n")
-        return head + mark + rest.replace("COMMIT", f"[7:420] {rule}\nCOMMIT", 1)
+        line = f"[{packets}:{packets * 60}] {rule}\n"
+        at = rest.index("\n[") + 1 if top else rest.index("COMMIT")
+        return head + mark + rest[:at] + line + rest[at:]
 
     return how
+
+
+def walled(name: str, rule: str, table: str = "filter", node: str = "node-2", **how: Any) -> Edited:
+    lab = Edited(name)
+    for id_ in ("iptables-save", "iptables-nft-save"):
+        lab.edit(id_, node, ruled(table, rule, **how))
+    return lab
 
 
 def foreign(lab: Edited) -> list[Any]:
@@ -68,26 +77,69 @@ def test_recorded_backends_are_mixed_on_all_nodes() -> None:
     ("rule", "what"),
     [
         ("-A INPUT -p udp -m udp --dport 4789 -j DROP", "VXLAN"),
+        ("-A OUTPUT -p udp -m udp --dport 4789 -j DROP", "VXLAN"),
         ("-A OUTPUT -p tcp -m multiport --dports 6443,5473 -j REJECT --reject-with icmp-port-unreachable", "Typha"),
+        ("-A OUTPUT -d 172.30.0.1/32 -p tcp -m tcp --dport 6443 -j DROP", "the API server"),
         ("-A FORWARD -s 10.48.0.0/16 -j DROP", "pods' packets"),
         ("-A FORWARD -i cali+ -j DROP", "pods' packets"),
-        ("-A INPUT -p 4 -j DROP", "IPIP"),
-        ("-A FORWARD -j DROP", "what is forwarded"),
+        ("-A FORWARD -p tcp -m tcp --dport 8080 -j DROP", "pods' packets"),
+        ("-A FORWARD -j DROP", "pods' packets"),
+        ("-A INPUT ! -i lo -j DROP", "VXLAN"),
     ],
 )
 def test_a_foreign_rule_that_drops_what_calico_needs(rule: str, what: str) -> None:
-    lab = Edited(VXLAN)
-    for id_ in ("iptables-save", "iptables-nft-save"):
-        lab.edit(id_, "node-2", ruled("filter", rule))
-    (first,) = foreign(lab)
+    (first,) = foreign(walled(VXLAN, rule))
     assert first.subject == {"node": "node-2", "table": "filter", "chain": rule.split()[1]}
     assert what in first.cause
+    assert what in first.about
+
+
+def test_foreign_rules_of_other_tables_and_ports() -> None:
+    raw = walled(VXLAN, "-A PREROUTING -p udp -m udp --dport 4789 -j DROP", table="raw")
+    assert [f.subject["table"] for f in foreign(raw)] == ["raw"]
+    other = lambda o: o["spec"].update(vxlanPort=8472)  # noqa: E731
+    assert foreign(walled(VXLAN, "-A INPUT -p udp -m udp --dport 8472 -j DROP").objects("felixconfigurations", other))
+    assert foreign(walled(VXLAN, "-A INPUT -p udp -m udp --dport 8472 -j DROP")) == []
+
+
+def test_a_rule_behind_felixs_accept_counts_only_where_it_is_meant_for_the_traffic_and_dropped_some() -> None:
+    vxlan = "-A INPUT -p udp -m udp --dport 4789 -j DROP"
+    assert foreign(walled(VXLAN, vxlan, top=False))
+    assert foreign(walled(VXLAN, vxlan, top=False, packets=0)) == []
+    assert foreign(walled(VXLAN, "-A FORWARD -j DROP", top=False)) == []
+
+
+def test_a_chain_that_drops_by_default_is_a_wall_for_bgp() -> None:
+    lab = Edited(MESH)
+    for id_ in ("iptables-save", "iptables-nft-save"):
+        lab.edit(id_, "node-2", lambda t: t.replace("*filter\n:INPUT ACCEPT", "*filter\n:INPUT DROP"))
+    (first,) = foreign(lab)
+    assert first.subject == {"node": "node-2", "table": "filter", "chain": "INPUT"}
+    assert "BGP" in first.about
+    dock = Edited(MESH)
+    for id_ in ("iptables-save", "iptables-nft-save"):
+        dock.edit(
+            id_,
+            "node-2",
+            lambda t: t.replace(
+                "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT", "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP"
+            ),
+        )
+    assert foreign(dock) == [], "Docker's default; Felix accepts before it"
+
+
+def test_a_foreign_nftables_table_is_walked_too() -> None:
+    table = (
+        "table inet firewall {\n\tchain in {\n\t\ttype filter hook input priority filter - 10; policy accept;\n"
+        "\t\ttcp dport { 22, 179 } counter packets 9 bytes 540 drop\n\t}\n}"
+    )
+    (first,) = foreign(Edited(NFT).edit("nft-ruleset", "node-3", adding(table)))
+    assert first.subject == {"node": "node-3", "table": "firewall", "chain": "in"}
+    assert "BGP" in first.about
 
 
 def test_blocked_vxlan_hangs_under_the_rule_that_blocks_it() -> None:
-    lab = Edited(VXLAN)
-    for id_ in ("iptables-save", "iptables-nft-save"):
-        lab.edit(id_, "node-2", ruled("filter", "-A INPUT -p udp -m udp --dport 4789 -j DROP"))
+    lab = walled(VXLAN, "-A INPUT -p udp -m udp --dport 4789 -j DROP")
     assert [(f.id, f.explained_by) for f in lab.loud()] == [
         ("foreign-drop-rule", ""),
         ("vxlan-blocked", "foreign-drop-rule"),
@@ -102,42 +154,12 @@ def test_blocked_vxlan_hangs_under_the_rule_that_blocks_it() -> None:
         "-A FORWARD -i docker0 -o docker0 -j DROP",
         "-A FORWARD -d 192.0.2.0/24 -j DROP",
         "-A FORWARD -p tcp -m tcp --dport 179 -j ACCEPT",
-        "-A INPUT ! -s 172.30.0.0/24 -p udp -m udp --dport 4789 -j DROP",
+        "-A INPUT -p udp -m udp --dport 4789 -j DROP",
+        "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
     ],
 )
 def test_rules_that_are_no_matter_of_calicos(rule: str) -> None:
-    lab = Edited(MESH)
-    for id_ in ("iptables-save", "iptables-nft-save"):
-        lab.edit(id_, "node-2", ruled("filter", rule))
-    assert foreign(lab) == []
-
-
-def test_a_rule_that_has_dropped_nothing_is_no_wall() -> None:
-    lab = Edited(VXLAN)
-    rule = "-A INPUT -p udp -m udp --dport 4789 -j DROP"
-    for id_ in ("iptables-save", "iptables-nft-save"):
-        lab.edit(id_, "node-2", lambda text: ruled("filter", rule)(text).replace("[7:420]", "[0:0]"))
-    assert foreign(lab) == []
-
-
-def test_a_node_that_does_not_forward() -> None:
-    lab = Edited(MESH).edit(
-        "sysctl-net", "node-2", lambda t: t.replace("net.ipv4.ip_forward = 1", "net.ipv4.ip_forward = 0")
-    )
-    (first,) = lab.heads()
-    assert (first.id, first.subject) == ("ip-forward-off", {"node": "node-2"})
-
-
-def test_loose_filtering_counts_only_where_felix_refuses() -> None:
-    loose = lambda t: t.replace("net.ipv4.conf.all.rp_filter = 1", "net.ipv4.conf.all.rp_filter = 2")  # noqa: E731
-    lab = Edited(MESH).edit("sysctl-net", "node-2", loose)
-    assert lab.heads() == []
-    line = (
-        "2026-11-24 00:46:00.000 [FATAL][61] felix/int_dataplane.go 1: Kernel's RPF check is set to 'loose'.  This "
-        "would allow endpoints to spoof their IP address."
-    )
-    (first,) = lab.edit("felix-log", "node-2", adding(line)).heads()
-    assert (first.id, first.subject) == ("rp-filter-loose", {"node": "node-2"})
+    assert foreign(walled(MESH, rule)) == []
 
 
 def test_felixs_nftables_mode_is_no_mix() -> None:

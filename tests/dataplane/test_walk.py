@@ -67,3 +67,16 @@ def test_rules_and_resources_say_the_same(name: str) -> None:
         if end not in verdicts[said := explainer.explain(p["src"], p["dst"], p["port"], p["proto"]).verdict]
     ]
     assert against == []
+
+
+@pytest.mark.parametrize("name", [n for n in PROBED if n not in SOUND])
+def test_no_walk_is_against_what_was_seen_where_routes_are_wrong(name: str) -> None:
+    """A drop is never told of what arrived; what did not arrive though rules accept it is told to go elsewhere."""
+    cluster, ends = walked(name)
+    dataplane = Dataplane.of(cluster)
+    assert [p for p, end in ends if end == "drop" and p["observed"] != "drop"] == []
+    for probe, end in ends:
+        if probe["observed"] == "drop" and end != "drop":
+            source, target = (addresses(cluster, name).get(probe[e], probe[e]) for e in ("src", "dst"))
+            walk = dataplane.walk(source, target, probe["port"], probe["proto"])
+            assert any("which is not node-" in e.why for e in walk.ends), probe

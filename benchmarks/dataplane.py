@@ -1,0 +1,131 @@
+"""The chain model of a node with 100,000 rules, and packets walked through them.
+
+``python -m benchmarks.dataplane [RULES]``: rules, chains and edges from one text of iptables-save, in the form of Felix
+and kube-proxy as the recordings have it; then single walks. Prints seconds and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+
+from calicokit.cluster import Cluster
+from calicokit.dataplane.flow import TABLES, Dataplane, parsed_address
+from calicokit.dataplane.packet import Packet
+from calicokit.evidence.model import Want
+from tests.fakes import MemorySource, api_list
+
+NODE = "node-1"
+PER_POD, PER_SERVICE = 36, 6
+
+
+def pods(count: int) -> Iterator[tuple[str, str]]:
+    """Interface and address of each pod."""
+    for number in range(count):
+        yield f"cali{number:011x}", f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def endpoint(interface: str) -> Iterator[str]:
+    """The two chains of an endpoint with two tiers and two policies."""
+    for start, policy in (("fw", "po"), ("tw", "pi")):
+        chain, number = f"cali-{start}-{interface}", 0
+
+        def rule(text: str, chain: str = chain) -> str:
+            nonlocal number
+            number += 1
+            return f'[9:540] -A {chain} -m comment --comment "cali:{interface[4:]}{number:05d}" {text}'
+
+        yield rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+        yield rule("-m conntrack --ctstate INVALID -j DROP")
+        yield rule("-j MARK --set-xmark 0x0/0x30000")
+        for tier, name in (("security", "gnp/threats"), ("default", "knp/shop/web")):
+            yield rule(f'-m comment --comment "Start of tier {tier}" -j MARK --set-xmark 0x0/0x20000')
+            yield rule(f"-m mark --mark 0x0/0x20000 -j cali-{policy}-{name}")
+            said = '-m comment --comment "Return if policy accepted" -m mark --mark 0x10000/0x10000 -j RETURN'
+            yield rule(said)
+            end = f"End of tier {tier}. Drop if no policies passed packet"
+            yield rule(f'-m comment --comment "{end}" -m mark --mark 0x0/0x20000 -j DROP')
+        yield rule("-j cali-pri-kns.shop")
+        yield rule('-m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN')
+        yield rule('-m comment --comment "Drop if no profiles matched" -j DROP')
+
+
+def text(rules: int) -> str:
+    """An iptables-save of about so many rules: a third of pods' chains, the rest services and dispatch."""
+    known = list(pods(rules // 60))
+    services = (rules - len(known) * 32) // PER_SERVICE
+    chains = [":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
+    names = ["cali-FORWARD", "cali-from-wl-dispatch", "cali-to-wl-dispatch"]
+    names += [f"cali-{s}-{i}" for i, _ in known for s in ("fw", "tw")]
+    names += ["cali-pi-gnp/threats", "cali-po-gnp/threats", "cali-pi-knp/shop/web", "cali-po-knp/shop/web"]
+    names += ["cali-pri-kns.shop", "cali-pro-kns.shop"]
+    lines = [f":{n} - [0:0]" for n in names]
+    lines += ['[9:540] -A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD']
+    lines += ['[9:540] -A cali-FORWARD -i cali+ -m comment --comment "cali:a" -j cali-from-wl-dispatch']
+    lines += ['[9:540] -A cali-FORWARD -o cali+ -m comment --comment "cali:b" -j cali-to-wl-dispatch']
+    for interface, _ in known:
+        for side, start in (("i", "fw"), ("o", "tw")):
+            way = "from" if side == "i" else "to"
+            lines.append(
+                f'[9:540] -A cali-{way}-wl-dispatch -{side} {interface} -m comment --comment "cali:{interface}" '
+                f"-g cali-{start}-{interface}"
+            )
+        lines += endpoint(interface)
+    for name in ("pi-knp/shop/web", "po-knp/shop/web", "pi-gnp/threats", "po-gnp/threats"):
+        bits = "0x10000/0x10000" if "knp" in name else "0x20000/0x20000"
+        lines.append(f'[9:540] -A cali-{name} -m comment --comment "cali:{name}" -j MARK --set-xmark {bits}')
+    nat = [":PREROUTING ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]", ":KUBE-SERVICES - [0:0]"]
+    nat += ["[9:540] -A PREROUTING -j KUBE-SERVICES"]
+    for number in range(services):
+        to, where = f"KUBE-SVC-{number:016X}", f"10.96.{number >> 8 & 255}.{number & 255}"
+        ends = [f"KUBE-SEP-{number:015X}{e}" for e in "AB"]
+        nat += [f":{n} - [0:0]" for n in (to, *ends)]
+        nat.append(f"[9:540] -A KUBE-SERVICES -d {where}/32 -p tcp -m tcp --dport 80 -j {to}")
+        nat.append(f"[9:540] -A {to} -m statistic --mode random --probability 0.50000000000 -j {ends[0]}")
+        nat.append(f"[9:540] -A {to} -j {ends[1]}")
+        for end in ends:
+            nat.append(f"[9:540] -A {end} -p tcp -m tcp -j DNAT --to-destination 10.0.0.{number % 200}:8080")
+        nat.append(f"[9:540] -A {ends[0]} -s 10.0.0.{number % 200}/32 -j KUBE-MARK-MASQ")
+    head = "# Generated by iptables-nft-save v1.8.9 (nf_tables) on Tue Nov 24 02:09:32 2026"
+    return "\n".join([head, "*filter", *chains, *lines, "COMMIT", "*nat", *nat, "COMMIT"]) + "\n"
+
+
+def routes(count: int) -> str:
+    lines = [f"{address} dev {interface} scope link" for interface, address in pods(count)]
+    return "\n".join([*lines, "default via 172.30.0.1 dev eth0", "local 172.30.0.11 dev eth0 table local"]) + "\n"
+
+
+def main(rules: int) -> None:
+    """Build the tables and walk."""
+    answers = {
+        Want("nodes"): api_list([{"metadata": {"name": NODE}, "status": {}, "spec": {}}]),
+        Want("iptables-nft-save", NODE): text(rules).encode(),
+        Want("ip-route-all", NODE): routes(rules // 60).encode(),
+        Want("ipset-list", NODE): b"",
+    }
+    cluster = Cluster(MemorySource(answers))
+    cluster.fetch(["dataplane.chains", *TABLES])
+    began = time.perf_counter()
+    made = cluster.table("dataplane.rules")
+    read = time.perf_counter() - began
+    chains = cluster.table("dataplane.chains")
+    model = time.perf_counter() - began
+    print(f"{len(made):,} rules in {len(chains):,} chains: rules {read:.2f} s, the chain model {model:.2f} s")
+    began = time.perf_counter()
+    dataplane = Dataplane.build(*(cluster.given(t) for t in TABLES))
+    print(f"ready to walk {time.perf_counter() - began:.2f} s")
+    known = list(pods(rules // 60))
+    began, times = time.perf_counter(), 50
+    for number in range(times):
+        interface, address = known[number]
+        here, there = (parsed_address(a)[1] for a in (address, known[-1 - number][1]))
+        packet = Packet(4, here, there, 6, None, 80, iif=interface)
+        assert dataplane.from_interface(NODE, packet).ends
+    print(f"one walk {(time.perf_counter() - began) / times * 1000:.1f} ms")
+    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

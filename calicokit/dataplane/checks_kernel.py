@@ -1,0 +1,365 @@
+"""Checks of the kernel under the rules, and of Felix's programming. Words: diagnosis/findings.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.dataplane.configuration import on_nodes
+from calicokit.dataplane.kernel import STRICT, carrying
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.schema import cells, records
+from calicokit.words import listed, plural
+
+FULL = 0.95
+"""From this share of its entries on, the table of connections is at its limit."""
+HALF = 0.5
+FEW = 10
+"""So few drops can have other causes than a full table, or an overload."""
+NOTABLE = 0.001
+"""Share of an interface's packets from which drops are worth telling."""
+AGAIN = 3
+STILL = 120.0
+"""Seconds before the end of Felix's log within which the last failure must lie."""
+
+# ---- forwarding and reverse paths
+
+
+@check("ip-forward-off", needs=("dataplane.kernel",))
+def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
+    """A node whose kernel does not forward."""
+    for row in records(kernel[(kernel["ip_forward"] == 0) | (kernel["all_forwarding"] == 0)]):
+        off = [
+            name
+            for name, value in (
+                ("net.ipv4.ip_forward", row.ip_forward),
+                ("net.ipv4.conf.all.forwarding", row.all_forwarding),
+            )
+            if pd.notna(value) and value == 0
+        ]
+        yield finding(
+            "ip-forward-off",
+            subject={"node": row.node},
+            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach nothing "
+            "but the node.",
+            remedy="sysctl -w net.ipv4.ip_forward=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
+            evidence=[
+                Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)
+            ],
+            about={row.node},
+        )
+
+
+@check("rp-filter-strict", needs=("dataplane.reverse_paths",), wants=("dataplane.kernel",))
+def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Packets that strict reverse-path filtering drops, as the way back to them is another."""
+    counted = {} if kernel is None else dict(cells(kernel, "node", "reverse_path_drops"))
+    strict = paths[paths["rp_filter"] == STRICT]
+    for (node, interface), group in strict.groupby(["node", "interface"]):
+        first = group.iloc[0]
+        back = f"by {first['back']}" if isinstance(first["back"], str) else "nowhere"
+        drops = counted.get(node)
+        seen = (
+            f"; {plural(int(drops), 'packet')} dropped so far"
+            if drops is not None and pd.notna(drops) and drops
+            else ""
+        )
+        yield finding(
+            "rp-filter-strict",
+            subject={"node": str(node), "interface": str(interface)},
+            cause=f"{node} filters reverse paths strictly on {interface}: packets of {first['source']} on "
+            f"{listed(sorted(set(group['sender'])))} come in there, and the best route back leads {back}{seen}.",
+            remedy="Make the route back the same (see routes.kernel and the route that differs), or set rp_filter of "
+            f"all and of {interface} to 2 where asymmetric routes are meant.",
+            evidence=[
+                Rows.of(
+                    "ip-route-all",
+                    "dataplane.reverse_paths",
+                    [{"node": node, "interface": interface, "source": s} for s in group["source"]],
+                    str(node),
+                )
+            ],
+            about={str(node), *group["sender"]},
+        )
+
+
+@check("rp-filter-loose", needs=("output.sysctl_net", "output.felix_log"))
+def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]:
+    """rp_filter is 2, and Felix refuses to run with it."""
+    loose = settings[(settings["key"] == "net.ipv4.conf.all.rp_filter") & (settings["value"].astype("str") == "2")]
+    refused = log[log["message"].astype("str").str.contains("RPF check is set to 'loose'", regex=False)]
+    for node in sorted(set(loose["node"]) & set(refused["node"])):
+        yield finding(
+            "rp-filter-loose",
+            subject={"node": node},
+            cause=f"net.ipv4.conf.all.rp_filter is 2 on {node}, and Felix refuses to run with it, as pods could then "
+            "use addresses that are not theirs.",
+            remedy="Set net.ipv4.conf.all.rp_filter to 1 or 0 (or, at your own risk, ignoreLooseRPF: true in "
+            "FelixConfiguration).",
+            evidence=[
+                Rows.of("sysctl-net", "output.sysctl_net", [{"node": node, "key": "net.ipv4.conf.all.rp_filter"}], node)
+            ],
+            about={node},
+        )
+
+
+# ---- connection tracking
+
+
+@check("conntrack-full", needs=("dataplane.kernel",), wants=("output.kernel_log",))
+def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """A node whose table of connections is, or was, too small."""
+    said = log is not None and bool((log["kind"] == "conntrack").any())
+    for row in records(kernel):
+        at_limit = pd.notna(row.conntrack_used) and row.conntrack_used >= FULL
+        lost = _number(row.conntrack_drop) + _number(row.conntrack_early_drop)
+        if not at_limit and not lost:
+            continue
+        room = pd.notna(row.conntrack_used) and row.conntrack_used < HALF
+        quiet = pd.notna(row.conntrack_grown) and row.conntrack_grown == 0
+        few = not _number(row.conntrack_early_drop) and lost < FEW
+        past = not at_limit and room and (quiet or few)
+        used = f"{row.conntrack} of {row.conntrack_max} entries" if pd.notna(row.conntrack) else "its entries"
+        yield finding(
+            "conntrack-full",
+            severity="info" if past else "",
+            subject={"node": row.node},
+            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which it "
+            f"could make no entry, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
+            + ("; it has room now." if past else "; the kernel's log says that the table is full." if said else "."),
+            remedy="Raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), and find who opens so "
+            "many connections (`conntrack -L`, by source).",
+            evidence=[
+                Rows.of("conntrack-stats", "dataplane.kernel", [{"node": row.node}], row.node),
+                *([Rows.of("kernel-log", "output.kernel_log", [{"kind": "conntrack"}])] if said else []),
+            ],
+            about={row.node},
+        )
+
+
+def _number(value: Any) -> int:
+    return int(value) if pd.notna(value) else 0
+
+
+@check("conntrack-stale", needs=("dataplane.stale_connections",))
+def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
+    """Tracked connections to what is gone, still in use."""
+    for row in records(stale.drop_duplicates(["node", "protocol", "source", "destination", "dport", "backend"])):
+        meant = f"{row.destination}:{row.dport}" if pd.notna(row.dport) else row.destination
+        flow = f"{row.protocol} {row.source} to {meant}"
+        flow += f" at {row.backend}" if row.backend != row.destination else ""
+        key = {"node": row.node, "source": row.source, "backend": row.backend}
+        yield finding(
+            "conntrack-stale",
+            subject={"node": row.node, "flow": flow},
+            cause=f"{row.node} still tracks {flow}, and {row.source} still sends: nothing has {row.backend} any more.",
+            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it comes "
+            "back, see whether kube-proxy on that node runs and is up to date.",
+            evidence=[Rows.of("conntrack", "dataplane.stale_connections", [key], row.node)],
+            about={row.node, row.backend},
+        )
+
+
+# ---- interfaces
+
+
+@check("interface-errors", needs=("dataplane.interfaces",))
+def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
+    """Errors or drops of an interface that grow while it is watched."""
+    for row in records(carrying(interfaces)):
+        errors, drops, packets = (_number(v) for v in (row.errors_grown, row.dropped_grown, row.packets_grown))
+        many = drops >= FEW and drops >= NOTABLE * (packets + drops)
+        if not errors and not many:
+            continue
+        told = [plural(n, w) for n, w in ((errors, "error"), (drops, "drop")) if n]
+        yield finding(
+            "interface-errors",
+            subject={"node": row.node, "interface": row.interface},
+            cause=f"{row.interface} of {row.node} ({row.carries}) counted {listed(told)} while it was watched, beside "
+            f"{plural(packets, 'packet')}.",
+            remedy="`ip -s -s link` and `ethtool -S` tell which kind; look at cables, drivers, MTUs and full queues.",
+            evidence=[
+                Rows.of(
+                    "ip-link-stats", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node
+                )
+            ],
+            about={row.node},
+        )
+
+
+@check("interface-loss", needs=("dataplane.interfaces",), wants=("dataplane.configuration",))
+def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Queues that lose packets: on purpose, or as too much comes."""
+    plain = felix is not None and not ((felix["field"] == "bpfEnabled") & (felix["value"] == "true")).any()
+    for row in records(carrying(interfaces)):
+        why = _loss(row, plain)
+        if not why:
+            continue
+        yield finding(
+            "interface-loss",
+            subject={"node": row.node, "interface": row.interface},
+            cause=f"{row.interface} of {row.node} ({row.carries}) {why}.",
+            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` takes "
+            "out what was left behind. A limit that is meant (bandwidth annotations, a slow line) needs less traffic.",
+            evidence=[
+                Rows.of("tc-qdisc", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node)
+            ],
+            about={row.node},
+        )
+
+
+def _loss(row: Any, plain: bool) -> str:
+    """What loses packets; where eBPF is on, its programs drop at the same place as policing (``plain`` is false)."""
+    kinds = set(str(row.queue).split(", ")) if isinstance(row.queue, str) else set()
+    dropped, grown = _number(row.queue_dropped), _number(row.queue_grown)
+    if pd.notna(row.loss_percent) and row.loss_percent > 0:
+        return f"loses or damages {row.loss_percent:g} % of its packets on purpose (netem): {dropped} so far"
+    if kinds & {"tbf", "htb", "police"} and dropped >= FEW:
+        rate = f" of {row.rate_bps / 1e6:g} Mbit/s" if pd.notna(row.rate_bps) else ""
+        return f"is held to a rate{rate} ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')} over it"
+    if kinds & {"ingress", "clsact"} and dropped >= FEW and plain:
+        return f"polices what comes in ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
+    if grown >= FEW and grown >= NOTABLE * _number(row.packets_grown):
+        return (
+            f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} while it was watched"
+        )
+    return ""
+
+
+@check("bpf-kube-proxy-conflict", needs=("dataplane.configuration", "dataplane.rules"), wants=("output.felix_log",))
+def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Nodes in eBPF mode on which kube-proxy programs services too."""
+    default, own = on_nodes(felix, "bpfEnabled")
+    proxy = rules[(rules["owner"] == "kube-proxy") & rules["verdict"].isin(["dnat", "jump", "goto", "vmap"])]
+    serves = proxy["chain"].str.match(r"KUBE-(?:SVC|SEP|SERVICES)") | (proxy["table"] == "kube-proxy")
+    failed = set()
+    if log is not None:
+        words = log["message"].fillna("").str.contains("Disabling BPF mode", regex=False)
+        failed = set(log[words]["node"])
+    for node, group in proxy[serves].groupby("node"):
+        if own.get(str(node), default) != "true" or node in failed:
+            continue
+        yield finding(
+            "bpf-kube-proxy-conflict",
+            subject={"node": str(node)},
+            cause=f"eBPF mode is on for {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
+            "services there too.",
+            remedy="Switch kube-proxy off where eBPF mode is on (see Calico's eBPF guide), and let its rules be "
+            "cleaned up (bpfKubeProxyIptablesCleanupEnabled).",
+            evidence=[
+                Rows.of("iptables-nft-save", "dataplane.rules", [{"node": node, "owner": "kube-proxy"}], str(node))
+            ],
+            about={str(node)},
+        )
+
+
+# ---- what Felix programs
+
+
+@check("dataplane-program-failing", needs=("dataplane.failures",))
+def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
+    """Felix fails to program, again and again, to the end of its log."""
+    for row in records(failures):
+        recovered = pd.notna(row.succeeded) and row.succeeded > row.last
+        old = (row.until - row.last).total_seconds() > STILL
+        if row.failures < AGAIN or recovered or old:
+            continue
+        error = f" ({row.error})" if isinstance(row.error, str) else ""
+        yield finding(
+            "dataplane-program-failing",
+            subject={"node": row.node},
+            cause=f"Felix on {row.node} failed {row.failures} times to program the dataplane, and still does: "
+            f"{row.message}{error}.",
+            remedy="Read the error in its log; run iptables-save, nft list ruleset and ipset list on the node by hand: "
+            "missing kernel modules, rules of another version's nft, or a held xtables lock are the usual causes.",
+            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": row.node}], row.node)],
+            about={row.node},
+        )
+
+
+@check(
+    "dataplane-stale",
+    needs=("dataplane.differences", "health.readiness"),
+    wants=("dataplane.memberships", "dataplane.resynced"),
+)
+def stale(
+    differences: pd.DataFrame,
+    readiness: pd.DataFrame,
+    memberships: pd.DataFrame | None = None,
+    resynced: pd.DataFrame | None = None,
+) -> Iterator[Finding]:
+    """What is programmed is not what policies ask for, though Felix is ready."""
+    ready = {n for n, r in cells(readiness, "node", "ready") if r is True or r is pd.NA or r is None}
+    found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
+    for row in records(differences[differences["node"].isin(ready)]):
+        policy = row.policy if isinstance(row.policy, str) else UNKNOWN
+        key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
+        found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))
+    for row in records(memberships) if memberships is not None else ():
+        for policy in row.policies if row.node in ready else ():
+            key = {"node": row.node, "set": row.set}
+            found.setdefault((row.node, policy), []).append((_membership(row), key, "dataplane.memberships"))
+    for (node, policy), told in found.items():
+        whose = policy if policy != UNKNOWN else "policy"
+        more = f", and {plural(len(told) - 1, 'more difference')}" if len(told) > 1 else ""
+        yield finding(
+            "dataplane-stale",
+            subject={"node": node, "policy": policy},
+            cause=f"What Felix has programmed on {node} is not what {whose} asks for: {told[0][0]}{more}.",
+            remedy="Restart calico-node on the node, so that Felix programs everything anew; then find who changes its "
+            "rules, or what in its log kept it from programming.",
+            evidence=[
+                Rows.of("iptables-nft-save", name, [k for _, k, t in told if t == name], node)
+                for name in dict.fromkeys(t for _, _, t in told)
+            ],
+            about={node, policy},
+        )
+    yield from _restored(resynced) if resynced is not None else ()
+
+
+def _difference(row: Any) -> str:
+    where = f"{row.namespace}/{row.pod}" if isinstance(row.pod, str) else row.chain
+    if row.difference == "no-chain":
+        return f"{where} has no {row.direction} chain"
+    if row.difference == "rules":
+        return f"its {row.direction} chain {row.chain} does {row.programmed}, and its rules say {row.asked}"
+    said = {"missing": "is not asked for", "extra": "is still asked for", "order": "is asked in another order for"}
+    return f"it {said[row.difference]} {where} ({row.direction}: {row.programmed}; should be {row.asked})"
+
+
+def _membership(row: Any) -> str:
+    parts = [f"{w} {listed(a)}" for w, a in (("lacks", row.lacks), ("still holds", row.extra)) if a]
+    return f"the IP set of {row.selector} {' and '.join(parts)}"
+
+
+def _restored(resynced: pd.DataFrame) -> Iterator[Finding]:
+    for row in records(resynced):
+        yield finding(
+            "dataplane-stale",
+            severity="info",
+            subject={"node": row.node, "policy": row.policy if isinstance(row.policy, str) else UNKNOWN},
+            cause=f"Felix on {row.node} found chain {row.chain} changed by somebody else and wrote it anew, "
+            f"{plural(row.times, 'time')}.",
+            remedy="Find who writes to Calico's chains, if it happens again.",
+            evidence=[Rows.of("felix-log", "dataplane.resynced", [{"node": row.node, "chain": row.chain}], row.node)],
+        )
+
+
+# ---- what explains what
+
+
+@explains("dataplane-stale", "policy-drop")
+def _old_rules(cause: Finding, effect: Finding) -> bool:
+    return cause.severity == "critical" and bool(effect.subject["policy"] == cause.subject["policy"])
+
+
+def _same_node(cause: Finding, effect: Finding) -> bool:
+    return bool(cause.subject["node"] == effect.subject.get("node"))
+
+
+for _cause in ("dataplane-program-failing", "felix-dead", "felix-not-ready", "datastore-unreachable"):
+    explains(_cause, "dataplane-stale")(_same_node)
+for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst"):
+    explains("dataplane-program-failing", _effect)(_same_node)

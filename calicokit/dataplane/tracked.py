@@ -1,0 +1,87 @@
+"""Connections that the kernel still tracks although what they point to is gone, while traffic goes on using them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.texts import Texts
+from calicokit.net import prefix
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+
+STALE = Schema(
+    "dataplane.stale_connections",
+    "Tracked connections to an address of a pool that nothing has any more, and that were used while watched.",
+    (
+        Column("node", "str", "node that tracks it"),
+        Column("protocol", "str", "protocol"),
+        Column("source", "str", "who began"),
+        Column("sport", "int", "its port"),
+        Column("destination", "str", "whom it meant: a service, or the pod itself"),
+        Column("dport", "int", "port that it meant"),
+        Column("backend", "str", "address that it points to, and that nothing has"),
+        Column("backend_port", "int", "port there"),
+        Column("first", "time", "first sample that shows it"),
+        Column("last", "time", "last sample that shows it"),
+    ),
+)
+
+_KEY = ("protocol", "source", "sport", "destination", "dport", "reply_source", "reply_sport")
+
+
+@table(
+    STALE,
+    needs=("conntrack+series", "kube.pods", "kube.nodes", "kube.tunnels", "ipam.pools"),
+)
+def stale_connections(
+    samples: Texts, pods: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame, pools: pd.DataFrame
+) -> pd.DataFrame:
+    """One row a connection; see :data:`STALE`.
+
+    Used means that its timeout began anew, or its counters grew, from one sample to the next.
+    """
+    living = {a for addresses, done in cells(pods, "addresses", "finished") if not done for a in addresses}
+    living |= {a for row in cells(nodes, "addresses", "calico_addresses") for addresses in row for a in addresses}
+    living |= set(tunnels["address"])
+    nets = [prefix(c) for c in pools["cidr"]]
+    seen: dict[tuple[Any, ...], list[tuple[Any, int, int]]] = {}
+    for evidence, parsed in samples.parsed("conntrack"):
+        if evidence.time is None:
+            continue
+        at = pd.Timestamp(evidence.time)
+        for *key, timeout, packets in cells(parsed.frame, *_KEY, "timeout", "packets"):
+            backend = key[5]
+            if isinstance(backend, str) and backend not in living and any(n.covers(prefix(backend)) for n in nets):
+                seen.setdefault((evidence.node, *key), []).append((at, _int(timeout), _int(packets)))
+    rows = [
+        {
+            "node": key[0],
+            "protocol": key[1],
+            "source": key[2],
+            "sport": key[3],
+            "destination": key[4],
+            "dport": key[5],
+            "backend": key[6],
+            "backend_port": key[7],
+            "first": at[0][0],
+            "last": at[-1][0],
+        }
+        for key, at in seen.items()
+        if used(at)
+    ]
+    return STALE.frame(rows)
+
+
+def _int(value: Any) -> int:
+    return 0 if value is None or value is pd.NA else int(value)
+
+
+def used(at: list[tuple[Any, int, int]]) -> bool:
+    """Whether an entry was used between its samples (time, timeout, packets): a timeout only runs down by itself."""
+    return any(
+        packets > before or timeout > left - (then - earlier).total_seconds() + 1
+        for (earlier, left, before), (then, timeout, packets) in pairwise(at)
+    )

@@ -1,0 +1,1 @@
+"""Felix and Typha: their metrics, configuration and health."""

@@ -1,0 +1,1 @@
+"""Advice for large clusters, with the numbers that asked for it."""

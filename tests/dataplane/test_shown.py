@@ -1,0 +1,112 @@
+"""What people see: figures, sentences, one walk; and the notebooks' questions on other recordings."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import calicokit
+from calicokit.dataplane import figures, words
+from calicokit.dataplane.asked import example, walk
+from calicokit.dataplane.naming import limited, policy_chain_suffixes, policy_in_comment
+from tests import recordings
+
+DROP = "policy-drop"
+
+
+def pod(cluster: calicokit.Cluster, start: str) -> str:
+    pods = cluster.table("kube.pods")
+    row = pods[pods["pod"].str.startswith(start)].iloc[0]
+    return f"{row['namespace']}/{row['pod']}"
+
+
+@pytest.mark.parametrize("name", [DROP, "policy-drop-v3.28", "healthy-nftables"])
+def test_a_walk_says_which_rule_and_whose(name: str) -> None:
+    cluster = calicokit.open(f"incident:{name}")
+    denied = walk(cluster, pod(cluster, "frontend"), pod(cluster, "db"), 5432)
+    assert denied.verdict == "drop"
+    assert "(end-of-tier default)" in denied.sentence
+    assert denied.frame.iloc[-1]["does"] == "drop"
+    dns = walk(cluster, pod(cluster, "frontend"), "svc/kube-system/kube-dns", 53, "udp")
+    assert dns.verdict == "accept"
+    assert dns.frame["way"].max() == 2
+    assert sum(e.share for e in dns.walk.ends) == pytest.approx(1)
+
+
+def test_a_question_that_makes_no_sense_is_unknown() -> None:
+    cluster = calicokit.open(f"incident:{DROP}")
+    assert walk(cluster, "shop/nobody", "10.48.0.1", 80).verdict == "unknown"
+    assert walk(cluster, "10.48.0.1", "fd00::1", 80).verdict == "unknown"
+    assert walk(cluster, pod(cluster, "frontend"), "10.48.0.1", 80, "carrier-pigeon").verdict == "unknown"
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_an_example_is_found_everywhere(name: str) -> None:
+    cluster = calicokit.open(f"incident:{name}")
+    assert example(cluster).verdict in ("accept", "drop", "unknown")
+
+
+def test_the_drops_are_drawn_with_what_they_are() -> None:
+    cluster = calicokit.open(f"incident:{DROP}")
+    d = cluster.dataplane
+    drawn = figures.drop_timeline(d.drop_history())
+    assert drawn.fact.startswith("end-of-tier default of shop/frontend (egress): 102 packets")
+    assert [len(t.x) for t in drawn.data] == [4, 4]
+    assert len({t.marker.symbol for t in drawn.data}) == 2, "not by colour alone"
+    sankey = figures.chain_graph(d.graph(), "node-1").data[0]
+    labels = list(sankey.node.label)
+    links = {
+        (labels[s], labels[t]): v
+        for s, t, v in zip(*(sankey.link[k] for k in ("source", "target", "value")), strict=True)
+    }
+    (lost,) = [
+        v for (s, t), v in links.items() if t == "dropped: end-of-tier default" and s.startswith("from shop/front")
+    ]
+    drops = d.drops()
+    assert lost == int(drops[(drops["node"] == "node-1") & (drops["reason"] == "end-of-tier")]["packets"].sum())
+
+
+def test_nothing_to_draw_says_so() -> None:
+    d = calicokit.open("incident:healthy-bgp-mesh").dataplane
+    assert "not sampled over time" in figures.drop_timeline(d.drop_history()).fact
+    assert "No packet" in figures.chain_graph(d.graph().head(0)).fact
+    assert "No rule dropped" in figures.drop_timeline(pd.DataFrame(columns=["time", "what"])).fact
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_every_sentence_is_true_of_every_recording(name: str) -> None:
+    d = calicokit.open(f"incident:{name}").dataplane
+    assert words.differences(d.differences(), d.memberships()).startswith("What is programmed on every node is what")
+    assert "forwards" in words.kernel(d.kernel())
+    assert words.programming(d.failures()).startswith("No Felix")
+    watched = name.startswith("policy-drop")
+    assert words.drops(d.drops()).startswith("While it was watched") == watched
+    assert words.dropped_flows(d.dropped_flows()).startswith("Seen being dropped: legacy/batch") == watched
+    assert ("BGP" in words.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
+    assert ("legacy" in words.modes(d.rules())) == (name == "iptables-backends-mixed")
+
+
+# ---- names of chains
+
+
+@pytest.mark.parametrize(
+    ("policy", "chain"),
+    [
+        (("KubernetesNetworkPolicy", "shop", "default-deny", "default"), "cali-pi-_qBmoA25_YxJ3antHvtt"),  # v3.32 on
+        (("KubernetesNetworkPolicy", "shop", "default-deny", "default"), "cali-pi-_ZFjibTxb9j7SjgJ2hzN"),  # v3.28
+        (("GlobalNetworkPolicy", "", "default.block-threats", "default"), "cali-pi-_kYsqiPY5Cj1PZEzFXZ7"),  # v3.28
+        (("GlobalNetworkPolicy", "", "block-threats", "default"), "cali-pi-_kYsqiPY5Cj1PZEzFXZ7"),
+        (("GlobalNetworkPolicy", "", "security.block-threats", "security"), "cali-pi-_E5ts1JSB7dRCjzfV213"),
+        (("NetworkPolicy", "shop", "allow-cart-egress", "default"), "cali-pi-_PiAZTn8-qOd5xskEOyn"),
+    ],
+)
+def test_the_recorded_hashes_are_found(policy: tuple[str, str, str, str], chain: str) -> None:
+    assert chain in {limited("cali-pi-", s) for s in policy_chain_suffixes(*policy)}
+
+
+def test_old_names_in_comments() -> None:
+    admin = policy_in_comment("Policy kanp.adminnetworkpolicy.lockdown ingress")
+    assert admin is not None
+    assert (admin.kind, admin.ref) == ("AdminNetworkPolicy", "lockdown")
+    assert policy_in_comment("Start of tier security") is None
+    assert policy_in_comment("Profile kns.shop ingress") is None

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from calicokit.dataplane.packet import PROTOCOLS, Packet, Route
+from calicokit.dataplane.packet import PROTOCOLS, AddressSet, Packet, Route
 from calicokit.dataplane.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.walk import Step, Way, own_addresses, walk_hook
 from calicokit.net import address_text
+from calicokit.routes.settings import VXLAN_PORT
 from calicokit.schema import cells
 
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster
 
 TABLES = ("dataplane.rules", "dataplane.chain_list", "dataplane.sets", "output.ip_route_all", "dataplane.endpoints")
-VXLAN_PORT = 4789
+
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
 
@@ -129,6 +130,16 @@ class Dataplane:
                 routed = self.interface_to(node, key)
                 if key not in self.pods or routed == interface:
                     self.pods[key] = Place(node, interface, f"{namespace}/{pod}", workload)
+
+    def place_node(self, node: str, addresses: Iterable[str]) -> None:
+        """Tell a node's own addresses, which count where its routes do not tell them."""
+        ruleset = self.nodes.get(node)
+        for text in addresses:
+            self.node_of.setdefault(parsed_address(text), node)
+            if ruleset is not None and ruleset.node.local is None:
+                local = AddressSet()
+                local.add(text)
+                ruleset.node = replace(ruleset.node, local=local)
 
     def interface_to(self, node: str, key: tuple[int, int]) -> str | None:
         route = self.route(node, *key)

@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.flow import TABLES, VXLAN_PORT, Dataplane, parsed_address, shown
+from calicokit.dataplane.flow import Dataplane, parsed_address, shown
 from calicokit.dataplane.packet import NAMES, Packet
 from calicokit.dataplane.ruleset import Base, Rule, Ruleset
 from calicokit.dataplane.walk import Way
-from calicokit.evidence.objects import Objects, spec
-from calicokit.policy.explain import Explainer
+from calicokit.evidence.objects import Object, Objects
 from calicokit.registry import table
+from calicokit.routes.settings import VXLAN_PORT, WIREGUARD_PORT
 from calicokit.schema import Column, Schema, cells
 
 FOREIGN = Schema(
@@ -48,13 +48,6 @@ PODS, API, TYPHA = "pods' packets", "the API server", "Typha"
 MOST_PEERS = 12
 """Other ends that are tried for each node; rules for one of many are rare."""
 MOST_PODS = 24
-WIREGUARD_PORT = 51820
-SERVED = (
-    (API, "default/kubernetes"),
-    (TYPHA, "kube-system/calico-typha"),
-    (TYPHA, "calico-system/calico-typha"),
-)
-"""Services that Calico on a node asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +61,38 @@ class Hit:
 
 @table(
     FOREIGN,
-    needs=(*TABLES, "policy.model", "ippools", "kube.nodes"),
-    wants=("felixconfigurations", "output.birdcl_protocols"),
+    needs=("dataplane.rules", "dataplane.chain_list", "kube.nodes"),
+    wants=(
+        *("output.ip_route_all", "dataplane.sets", "dataplane.endpoints"),
+        *("bgp.expected", "routes.blocks", "routes.settings", "endpointslices"),
+    ),
 )
 def foreign_drops(
     rules: pd.DataFrame,
     chains: pd.DataFrame,
-    sets: pd.DataFrame,
-    routes: pd.DataFrame,
-    endpoints: pd.DataFrame,
-    model: Explainer,
-    _: Objects,
     nodes: pd.DataFrame,
-    felix: Objects | None = None,
+    routes: pd.DataFrame | None = None,
+    sets: pd.DataFrame | None = None,
+    endpoints: pd.DataFrame | None = None,
     sessions: pd.DataFrame | None = None,
+    blocks: pd.DataFrame | None = None,
+    settings: pd.DataFrame | None = None,
+    slices: Objects | None = None,
 ) -> pd.DataFrame:
     """One row a rule, IPv4; see :data:`FOREIGN`."""
     closed = _closed(rules)
     if not closed:
         return FOREIGN.frame()
     dataplane = Dataplane.build(rules, chains, sets, routes, endpoints)
-    needs = _Needs(model, nodes, felix, sessions)
+    needs = _Needs(nodes, sessions, blocks, settings, slices)
+    for node, addresses in needs.addresses.items():
+        dataplane.place_node(node, addresses)
     counted = {r[:5]: r[5] for r in cells(rules[rules["owner"] == "kernel-policy"], *_PLACE, "packets")}
     found: dict[tuple[Any, ...], list[Hit]] = {}
     for node in sorted(closed & dataplane.nodes.keys()):
         for hit in (*_of_calico(dataplane, node, needs), *_of_pods(dataplane, node)):
-            found.setdefault((hit.node, hit.by), []).append(hit)
+            if not (isinstance(hit.by, Rule) and hit.by.packets == 0):  # nothing has met it: no wall
+                found.setdefault((hit.node, hit.by), []).append(hit)
     return FOREIGN.frame([_row(hits, counted) for hits in found.values()])
 
 
@@ -136,48 +135,68 @@ class _Needs:
     """What each node sends and takes for Calico: the word for it, protocol, port, and the other ends."""
 
     def __init__(
-        self, model: Explainer, nodes: pd.DataFrame, felix: Objects | None, sessions: pd.DataFrame | None
+        self,
+        nodes: pd.DataFrame,
+        sessions: pd.DataFrame | None,
+        blocks: pd.DataFrame | None,
+        settings: pd.DataFrame | None,
+        slices: Objects | None,
     ) -> None:
-        self.model = model
         self.addresses = {
             node: [a for a in (*calico, *plain) if ":" not in a][:1]
             for node, calico, plain in cells(nodes, "node", "calico_addresses", "addresses")
         }
-        settings = [spec(item) for item in felix.rows(lambda item: item)] if felix is not None else []
-        self.vxlan_port = next((int(s["vxlanPort"]) for s in settings if s.get("vxlanPort")), VXLAN_PORT)
-        self.wireguard = any(s.get("wireguardEnabled") for s in settings)
-        self.wireguard_port = next(
-            (int(s["wireguardListeningPort"]) for s in settings if s.get("wireguardListeningPort")), 51820
-        )
+        first = None if settings is None or not len(settings) else settings.iloc[0]
+        self.vxlan_port = VXLAN_PORT if first is None else int(first["vxlan_port"])
+        self.wireguard_port = WIREGUARD_PORT if first is None else int(first["wireguard_port"])
         self.peers: dict[str, list[str]] = {}
-        if sessions is not None:
-            bgp = sessions[(sessions["proto"] == "BGP") & sessions["peer"].notna()]
-            for node, peer in cells(bgp, "node", "peer"):
-                self.peers.setdefault(node, []).append(peer)
+        for node, peer in cells(sessions, "node", "peer_address") if sessions is not None else ():
+            self.peers.setdefault(node, []).append(peer)
+        self.tunnels = _tunnels(blocks)
+        self.servers = [] if slices is None else list(dict.fromkeys(s for each in slices.rows(_servers) for s in each))
 
-    def others(self, node: str) -> list[str]:
-        return [a for other, its in self.addresses.items() if other != node for a in its][:MOST_PEERS]
+    def others(self, node: str, mode: str = "") -> list[str]:
+        """Addresses of other nodes; of those that a node sends pods' packets to in this way, if it is given."""
+        its = self.addresses if not mode else self.tunnels.get((node, mode), {})
+        return [a for other in its if other != node for a in self.addresses.get(other, ())][:MOST_PEERS]
 
     def between(self, node: str) -> Iterator[tuple[str, int, int | None, list[str]]]:
         """What goes between this node and others, both ways: word, protocol, port and other ends."""
         yield "BGP", 6, 179, [p for p in self.peers.get(node, ()) if _plain(p)][:MOST_PEERS]
-        others = self.others(node)
-        if any(p.vxlan not in ("", "Never") for p in self.model.parts.pools):
-            yield "VXLAN", 17, self.vxlan_port, others
-        if any(p.ipip not in ("", "Never") for p in self.model.parts.pools):
-            yield "IPIP", 4, None, others
-        if self.wireguard:
-            yield "WireGuard", 17, self.wireguard_port, others
+        yield "VXLAN", 17, self.vxlan_port, self.others(node, "vxlan")
+        yield "IPIP", 4, None, self.others(node, "ipip")
+        yield "WireGuard", 17, self.wireguard_port, self.others(node, "wireguard")
 
     def served(self) -> Iterator[tuple[str, int, list[str]]]:
         """What nodes ask: word, port and addresses."""
-        for what, service in SERVED:
-            by_port: dict[int, list[str]] = {}
-            for backend in self.model.parts.backends.get(service, ()):
-                if ":" not in backend.address and backend.protocol == "tcp":
-                    by_port.setdefault(backend.port, []).append(backend.address)
-            for port, addresses in by_port.items():
-                yield what, port, sorted(set(addresses))
+        by_port: dict[tuple[str, int], list[str]] = {}
+        for what, port, address in self.servers:
+            by_port.setdefault((what, port), []).append(address)
+        for (what, port), addresses in by_port.items():
+            yield what, port, addresses
+
+
+def _tunnels(blocks: pd.DataFrame | None) -> dict[tuple[str, str], dict[str, None]]:
+    """Node and encapsulation → the other nodes that it reaches in that way."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    if blocks is not None:
+        remote = blocks[(blocks["kind"] == "remote") & blocks["owner"].notna()]
+        for node, owner, mode in cells(remote.assign(mode=remote["mode"].astype("str")), "node", "owner", "mode"):
+            found.setdefault((node, mode), {})[owner] = None
+    return found
+
+
+def _servers(item: Object) -> list[tuple[str, int, str]]:
+    """What a slice of the API server's or Typha's service names: word, port and address."""
+    meta = item["metadata"]
+    name = (meta.get("labels") or {}).get("kubernetes.io/service-name") or ""
+    what = (
+        API if (meta.get("namespace"), name) == ("default", "kubernetes") else TYPHA if name == "calico-typha" else ""
+    )
+    if not what or item.get("addressType") != "IPv4":
+        return []
+    ports = [p["port"] for p in item.get("ports") or () if p.get("port") is not None]
+    return [(what, p, a) for each in item.get("endpoints") or () for a in each.get("addresses") or () for p in ports]
 
 
 def _plain(text: str) -> bool:
@@ -220,7 +239,8 @@ def _walked(dataplane: Dataplane, node: str, what: str, packet: Packet, sent: bo
     for end in ends:
         if end.node == node and end.by is not None and _is_foreign(end.by):
             sure = not end.doubts
-            if sure or (isinstance(end.by, Rule) and end.by.packets):
+            its = isinstance(end.by, Rule) and bool(end.by.packets) and all(r is end.by for r in end.doubts)
+            if sure or its:
                 yield Hit(node, end.by, what, packet, sure)
     other = replace(met, dport=(met.dport or 0) ^ 1) if met.dport else replace(met, protocol=6, dport=1)
     yield from (Hit(node, by, what, packet, False) for by in _meant_for(ruleset, hooks, met, other))
@@ -288,7 +308,7 @@ def _between_pods(dataplane: Dataplane, node: str) -> Iterator[Packet]:
 def _others(ruleset: Ruleset, hook: str, packet: Packet, alone: bool = False) -> Iterator[tuple[Rule | Base, bool]]:
     """What others wrote that drops a packet at a hook, if Calico and kube-proxy let it pass.
 
-    ``alone`` looks at each rule that drops by itself, whatever accepts the packet before it.
+    ``alone`` looks at each rule that drops by itself, whatever Calico accepts before it.
     """
     for base in ruleset.at(hook, packet.version):
         if base.type == "nat":
@@ -332,10 +352,10 @@ class _Others:
             return True if told and not self.alone else None
         if rule.verdict in ("jump", "goto") and depth < DEEPEST:
             over = self.through(rule.target, depth + 1, sure and told)
-            return over if told and not self.alone and (over or rule.verdict == "goto") else None
-        if self.alone or not told:
-            return None
-        return {"accept": True, "return": False}.get(rule.verdict)
+            return over or (False if told and rule.verdict == "goto" else None)
+        if rule.verdict == "accept":
+            return True  # what others let in first, and it may be this, is not kept out behind
+        return False if told and rule.verdict == "return" else None
 
 
 DEEPEST = 16

@@ -93,8 +93,10 @@ def table(
     list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
-    start: Annotated[str, typer.Option("--from", help="Of routes.path and routes.filter_effect: the node.")] = "",
-    target: Annotated[str, typer.Option("--to", help="Of the same: the address, or prefix.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Of tables that ask for it: the node, pod or address.")] = "",
+    target: Annotated[str, typer.Option("--to", help="Of the same: the address, prefix, pod or service.")] = "",
+    port: Annotated[str, typer.Option(help="Of dataplane.walk and connectivity.steps.")] = "",
+    proto: Annotated[str, typer.Option(help="Of the same: tcp, udp, …")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
 ) -> None:
@@ -116,7 +118,8 @@ def table(
     cluster = open_source(source)
     with progress.shown(f"building {name}") as cluster.progress:
         try:
-            frame = cluster.table(name, **{k: v for k, v in (("from", start), ("to", target)) if v})
+            said = {"from": start, "to": target, "port": port, "proto": proto}
+            frame = cluster.table(name, **{k: v for k, v in said.items() if v})
         except ValueError as error:
             _fail(f"{error}.")
     if frame.unknown:

@@ -130,11 +130,12 @@ class Cluster:
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
-        wanted = registry.TABLES[name].options
-        if set(options) != set(wanted):
-            raise ValueError(f"{name} takes {' and '.join(f'--{o}' for o in wanted) or 'no options'}")
+        known = registry.TABLES[name].options
+        if set(options) - set(known) or any(d is None and o not in options for o, d in known.items()):
+            raise ValueError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
         self.fetch([name])
-        return self._build(name, options) if options else self._resolve(name)
+        given = {o: d for o, d in known.items() if d is not None} | options
+        return self._build(name, given) if known else self._resolve(name)
 
     def explain(
         self, src: str, dst: str, port: int | None = None, proto: str = "tcp", *, what_if: str | Path | None = None
@@ -320,8 +321,10 @@ class Topic:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        wanted = registry.TABLES[name].options
-        return lambda *given: self._cluster.table(name, **dict(zip(wanted, given, strict=True)))
+        known = list(registry.TABLES[name].options)
+        return lambda *given: self._cluster.table(
+            name, **dict(zip([*known, *given[len(known) :]], given, strict=False))
+        )
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"

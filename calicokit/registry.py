@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from calicokit.schema import Schema
@@ -49,12 +50,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class TableSpec(Spec):
-    """How a table is made. ``options`` are what whoever asks for it must say, as keywords of the builder, which raises
-    ``ValueError`` for one that makes no sense.
+    """How a table is made. ``options`` are what whoever asks for it says, as keywords of the builder, which raises
+    ``ValueError`` for one that makes no sense; each has its default, None where it must be said.
     """
 
     schema: Schema = field(kw_only=True)
-    options: tuple[str, ...] = field(default=(), kw_only=True)
+    options: Mapping[str, str | None] = field(default_factory=dict, kw_only=True)
 
 
 TABLES: dict[str, TableSpec] = {}
@@ -88,7 +89,7 @@ def table(
     needs: tuple[str, ...] = (),
     any_of: tuple[str, ...] = (),
     wants: tuple[str, ...] = (),
-    options: tuple[str, ...] = (),
+    options: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Callable[[Build], Build]:
     """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged."""
 

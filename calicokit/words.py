@@ -41,7 +41,8 @@ def why_unknown(*tables: Any) -> str:
     What is missing for the same reason, on many nodes or of many kinds, is said together.
     """
     by_node: dict[tuple[str, str], list[str | None]] = {}
-    for hole in dict.fromkeys(m for t in tables for m in getattr(t, "unknown", ())):
+    asked = [getattr(t, "unknown", ()) for t in tables]  # a plain frame may have a column of this name
+    for hole in dict.fromkeys(m for unknown in asked if isinstance(unknown, tuple) for m in unknown):
         by_node.setdefault((hole.id, hole.why), []).append(hole.node)
     by_reason: dict[tuple[str, str], list[str]] = {}
     for (id_, why), nodes in by_node.items():

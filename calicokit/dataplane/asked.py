@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,33 @@ from calicokit.dataplane.flow import TABLES, Dataplane, End, Walk, parsed_addres
 from calicokit.dataplane.naming import comment_parts
 from calicokit.dataplane.rules import PLACE
 from calicokit.dataplane.ruleset import Base, Rule
-from calicokit.schema import cells
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
 from calicokit.words import listed
 
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster
 
-COLUMNS = ("way", "node", "hook", "table", "chain", "rule", "does", "says", "packets", "spec")
-SHOWN = COLUMNS[:-1]
+WALK = Schema(
+    "dataplane.walk",
+    "The rules that a connection's first packet meets on its way, and where it ends. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    (
+        Column("way", "int", "number of the way, from 1: a service has one for each backend"),
+        Column("node", "str", "node"),
+        Column(
+            "hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"
+        ),
+        Column("table", "str", "table"),
+        Column("chain", "str", "chain"),
+        Column("rule", "int", "number of the rule in its chain"),
+        Column("does", "str", "what the rule does; in the last row what becomes of the packet"),
+        Column("says", "str", "the rule's comment; in the last row a sentence"),
+        Column("packets", "int", "packets that met the rule so far", "packets"),
+        Column("spec", "str", "the rule, as printed"),
+    ),
+)
+SHOWN = ("way", "node", "hook", "table", "chain", "rule", "does", "says", "packets")
 SERVICE = "svc/"
 
 
@@ -79,7 +98,7 @@ class Asked:
     @property
     def frame(self) -> pd.DataFrame:
         """One row for each rule that the packet met and that matched, in order; ``way`` counts the backends."""
-        return pd.DataFrame(list(self._rows()), columns=list(COLUMNS))
+        return WALK.frame(list(self._rows()))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for way, end in enumerate(self.walk.ends, 1):
@@ -100,6 +119,7 @@ class Asked:
                     "packets": rule.packets,
                     "spec": rule.spec,
                 }
+            yield {"way": way, "node": end.node, "hook": "end", "does": end.verdict, "says": self._end(end)}
 
     def __repr__(self) -> str:
         return f"{self.question}: {self.verdict}. {self.sentence}"
@@ -117,6 +137,9 @@ def _rule(by: Rule | Base | None) -> str:
     return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"
 
 
+INPUTS = (*TABLES, "kube.pods", "kube.services", "dataplane.drops")
+
+
 def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
     """The walk of a first packet through the rules of the nodes on its way.
 
@@ -127,21 +150,43 @@ def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: s
     >>> walk(calicokit.open("policy-drop"), "10.48.84.130", "10.48.139.67", 5432).verdict
     'drop'
     """
+    cluster.fetch(INPUTS)
+    return walked([cluster.given(i) for i in INPUTS], src, dst, port, proto)
+
+
+def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+    """The same from these tables, in the order of :data:`INPUTS`; each may be None."""
+    *rules, pods, services, drops = tables
     question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
-    cluster.fetch((*TABLES, "kube.services", "kube.pods", "dataplane.drops"))
-    dataplane = Dataplane.of(cluster)
+    dataplane = Dataplane.build(*rules)
     try:
-        known = _addresses(cluster)
+        known = _addresses(pods, services)
         source, target = (known.get(e, e) for e in (src, dst))
         version = parsed_address(source)[0]
         if parsed_address(target)[0] != version:
             raise ValueError(f"{src} and {dst} are not of one IP version")
-        walked = dataplane.walk(source, target, port, proto)
+        way = dataplane.walk(source, target, port, proto)
     except ValueError as error:
         return Asked(Walk(()), question, dataplane, problem=f"{error}")
     except KeyError as error:
         return Asked(Walk(()), question, dataplane, problem=f"no protocol is named {error}")
-    return Asked(walked, question, dataplane, _deciders(cluster.given("dataplane.drops")))
+    return Asked(way, question, dataplane, _deciders(drops))
+
+
+@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options={"from": None, "to": None, "port": "", "proto": "tcp"})
+def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
+    """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
+    asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])
+    if asked.problem:
+        raise ValueError(asked.problem)
+    return asked.frame
+
+
+def port_number(text: str) -> int | None:
+    """A port as an option says it; None for none. Raises ``ValueError`` for what is none."""
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise ValueError(f"{text!r} is no port")
+    return int(text) if text else None
 
 
 def example(cluster: Cluster) -> Asked:
@@ -168,9 +213,8 @@ def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
     return made
 
 
-def _addresses(cluster: Cluster) -> dict[str, str]:
+def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, str]:
     """NS/POD and svc/NS/SERVICE → the first address."""
-    pods, services = cluster.given("kube.pods"), cluster.given("kube.services")
     found = {}
     for namespace, pod, addresses in () if pods is None else cells(pods, "namespace", "pod", "addresses"):
         found[f"{namespace}/{pod}"] = next(iter(addresses), "")

@@ -50,7 +50,7 @@ _SOURCES = {"static": "RTS_STATIC", "direct": "RTS_DEVICE", "kernel": "RTS_INHER
     EFFECT,
     needs=("bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg", "bgp.nodes"),
     any_of=("output.birdcl_route_all", "output.birdcl_route"),
-    options=("from", "to"),
+    options={"from": None, "to": None},
 )
 def filter_effect(
     main: Texts,

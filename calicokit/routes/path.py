@@ -42,7 +42,7 @@ PATH = Schema(
     PATH,
     needs=("routes.kernel", "bgp.nodes", "kube.tunnels"),
     wants=("output.ip_rule", "routes.pods"),
-    options=("from", "to"),
+    options={"from": None, "to": None},
 )
 def path(
     kernel: pd.DataFrame,

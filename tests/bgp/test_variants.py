@@ -357,7 +357,8 @@ def test_two_faults_are_two_findings() -> None:
     lab = Lab(size=6).kill("n6")
     for other in ("n2", "n3", "n4", "n5"):
         lab.down("n1", other, "Passive").down(other, "n1", "Connect")
-    lab.say("iptables-save", "n1", "*filter\n[1:60] -A INPUT -p tcp -m tcp --dport 179 -j DROP\nCOMMIT\n")
+    wall = "*filter\n:INPUT ACCEPT [0:0]\n[1:60] -A INPUT -p tcp -m tcp --dport 179 -j DROP\nCOMMIT\n"
+    lab.say("iptables-save", "n1", wall)
     found = [(f.id, f.subject["node"]) for f in heads(lab)]
     assert sorted(found) == [("bird-dead", "n6"), ("foreign-drop-rule", "n1")]
     assert under_the_wall(lab).subject["node"] == "n1"

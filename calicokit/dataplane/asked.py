@@ -28,9 +28,7 @@ WALK = Schema(
     (
         Column("way", "int", "number of the way, from 1: a service has one for each backend"),
         Column("node", "str", "node"),
-        Column(
-            "hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"
-        ),
+        Column("hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain"),
         Column("rule", "int", "number of the rule in its chain"),

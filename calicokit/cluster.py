@@ -153,7 +153,7 @@ class Cluster:
     def explainer(self, what_if: str | Path | None = None) -> Explainer:
         """What answers many questions about flows: its ``explain`` is :meth:`explain`."""
         self.fetch(["policy.model"])
-        found: Explainer | None = self.given("policy.model")
+        found: Explainer | None = self._given("policy.model")
         if found is None:
             raise SourceError(f"{self.name} holds nothing that policy rests on.")
         if what_if is None:
@@ -170,6 +170,10 @@ class Cluster:
 
     def given(self, name: str) -> Any:
         """An input of a builder or check: a table, ``@now``, or raw evidence; None where it is unknown."""
+        self.fetch([name])
+        return self._given(name)
+
+    def _given(self, name: str) -> Any:
         value = self._input(name)
         return None if _is_unknown(value) else value
 
@@ -234,7 +238,7 @@ class Cluster:
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
         try:
             with _collector_paused():
-                frame = spec.schema.check(spec.build(*(self.given(i) for i in spec.inputs), **(options or {})))
+                frame = spec.schema.check(spec.build(*(self._given(i) for i in spec.inputs), **(options or {})))
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
@@ -260,7 +264,7 @@ class Cluster:
 
     def _model(self, name: str) -> Any:
         spec = registry.MODELS[name]
-        inputs = [self.given(i) for i in spec.inputs]
+        inputs = [self._given(i) for i in spec.inputs]
         try:
             with _collector_paused():
                 return spec.build(*inputs)

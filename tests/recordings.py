@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any
 
 from calicokit.evidence.incidents import index
 
@@ -32,3 +34,14 @@ def paths(name: str, pattern: str = "*") -> list[str]:
 def read(name: str, path: str) -> bytes:
     """One file's content."""
     return _files(name)[path]
+
+
+def probes(name: str) -> list[dict[str, Any]]:
+    """Connections that were really tried, and what became of each."""
+    found: list[dict[str, Any]] = json.loads(read(name, "probes.json"))
+    return found
+
+
+def probed() -> list[str]:
+    """The incidents in which connections were tried."""
+    return [n for n in names() if paths(n, "probes.json")]

@@ -135,6 +135,8 @@ def _rule(by: Rule | Base | None) -> str:
     return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"
 
 
+OPTIONS = {"from": None, "to": None, "port": "", "proto": "tcp"}
+"""What a connection is asked for by."""
 INPUTS = (*TABLES, "kube.pods", "kube.services", "dataplane.drops")
 
 
@@ -171,7 +173,7 @@ def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int 
     return Asked(way, question, dataplane, _deciders(drops))
 
 
-@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options={"from": None, "to": None, "port": "", "proto": "tcp"})
+@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options=OPTIONS)
 def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
     """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
     asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])

@@ -20,10 +20,12 @@ from calicokit.dataplane.compile_nft import compile_nft
 from calicokit.dataplane.drops import verdict_bits
 from calicokit.dataplane.naming import role, unlayered
 from calicokit.dataplane.rules import PLACE
+from calicokit.policy.convert import POLICY_KINDS
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Policy
-from calicokit.registry import table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
+from calicokit.words import listed
 
 NODE = Column("node", "str", "node")
 SETTLED = 30.0
@@ -140,6 +142,10 @@ def _chain_in(fields: str) -> str | None:
 # ---- programmed and asked for
 
 
+DECIDING = frozenset((*POLICY_KINDS, "tiers", "pods", "namespaces", "serviceaccounts"))
+"""Kinds without which it is not known which policies a pod's chain should ask."""
+
+
 @table(
     DIFFERENCES,
     needs=(
@@ -162,6 +168,9 @@ def differences(
     Nodes without any chain of Calico, pods that just came or that go, and endpoints whose policies cannot all be read
     are left out.
     """
+    unseen = sorted(model.parts.missing & DECIDING)
+    if unseen:
+        raise UnseenError(f"{listed(unseen)} were not seen: what nodes should have is not known")
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)

@@ -16,13 +16,8 @@ from tests import recordings
 AGREE = {"allow": "accept", "refused": "accept", "mixed": "accept", "drop": "drop"}
 """What was observed → where the walk ends. A refusal arrived: nobody listened."""
 
-PROBED = [n for n in recordings.names() if recordings.paths(n, "probes.json")]
+PROBED = recordings.probed()
 SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop"))]
-
-
-def probes(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(recordings.read(name, "probes.json"))
-    return found
 
 
 def addresses(cluster: Cluster, name: str) -> dict[str, str]:
@@ -41,7 +36,7 @@ def walked(name: str) -> tuple[Cluster, list[tuple[dict[str, Any], str]]]:
     known = addresses(cluster, name)
     ends = [
         (p, dataplane.walk(known.get(p["src"], p["src"]), known.get(p["dst"], p["dst"]), p["port"], p["proto"]).verdict)
-        for p in probes(name)
+        for p in recordings.probes(name)
     ]
     return cluster, ends
 

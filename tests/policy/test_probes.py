@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests import recordings
 AGREE = {"allow": {"allow"}, "refused": {"allow"}, "drop": {"deny"}, "mixed": {"mixed"}}
 """What was observed → the verdicts that agree. A refusal arrived, or a REJECT rule answered."""
 
-PROBED = [n for n in recordings.names() if recordings.paths(n, "probes.json")]
+PROBED = recordings.probed()
 SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop"))]
 COUNTS = {
     "bgp-tcp179-blocked": 113,
@@ -30,18 +29,13 @@ COUNTS = {
 }
 
 
-def probes(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(recordings.read(name, "probes.json"))
-    return found
-
-
 def agrees(probe: dict[str, Any], verdict: str) -> bool:
     udp_lost = probe["observed"] == "mixed" and probe["proto"] == "udp" and verdict == "allow"
     return verdict in AGREE[probe["observed"]] or udp_lost
 
 
 def test_all_probes_of_all_recordings_are_tried() -> None:
-    assert {n: len(probes(n)) for n in PROBED} == COUNTS
+    assert {n: len(recordings.probes(n)) for n in PROBED} == COUNTS
     assert sum(COUNTS.values()) == 3933
 
 
@@ -50,11 +44,11 @@ def test_every_verdict_agrees_with_what_was_observed(name: str) -> None:
     cluster = calicokit.open(f"incident:{name}")
     against = [
         (p, answer)
-        for p in probes(name)
+        for p in recordings.probes(name)
         if not agrees(p, (answer := cluster.explain(p["src"], p["dst"], p["port"], p["proto"])).verdict)
     ]
     assert against == []
-    observed = Counter(p["observed"] for p in probes(name))
+    observed = Counter(p["observed"] for p in recordings.probes(name))
     assert observed["drop"] > 100, "both verdicts are put to the test"
     assert observed["allow"] + observed["refused"] > 60
 
@@ -62,7 +56,7 @@ def test_every_verdict_agrees_with_what_was_observed(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(PROBED) - set(SOUND)))
 def test_no_deny_stands_against_a_connection(name: str) -> None:
     cluster = calicokit.open(f"incident:{name}")
-    for probe in probes(name):
+    for probe in recordings.probes(name):
         answer = cluster.explain(probe["src"], probe["dst"], probe["port"], probe["proto"])
         assert answer.verdict != "unknown", answer
         if probe["observed"] in ("allow", "refused"):
@@ -74,7 +68,7 @@ def test_no_deny_stands_against_a_connection(name: str) -> None:
 @pytest.mark.parametrize("name", PROBED)
 def test_by_address_as_by_name(name: str) -> None:
     cluster = calicokit.open(f"incident:{name}")
-    for probe in probes(name)[::7]:
+    for probe in recordings.probes(name)[::7]:
         by_name = cluster.explain(probe["src"], probe["dst"], probe["port"], probe["proto"])
         by_address = cluster.explain(probe["src_ip"], probe["dst_ip"], probe["port"], probe["proto"])
         assert by_name.verdict == by_address.verdict

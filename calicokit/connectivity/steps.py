@@ -1,0 +1,350 @@
+"""The guide's *Diagnosing Pod Connectivity Failure*, step by step, for two ends: what was seen, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from calicokit.dataplane.asked import INPUTS as OF_WALK
+from calicokit.dataplane.asked import OPTIONS, Asked, port_number, walked
+from calicokit.net import prefix
+from calicokit.policy.explain import Explainer, Explanation
+from calicokit.registry import table
+from calicokit.routes.path import path
+from calicokit.schema import Column, Schema, records
+from calicokit.words import listed, plural
+
+STEPS = Schema(
+    "connectivity.steps",
+    "The guide's steps of *Diagnosing Pod Connectivity Failure* for two ends. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    (
+        Column("step", "int", "number of the step in the guide"),
+        Column("question", "str", "what the step asks"),
+        Column("answer", "str", "what was seen"),
+        Column("verdict", "str", "fine, wrong or unknown"),
+        Column("command", "str", "how to see it on a live cluster"),
+    ),
+    key=("step",),
+)
+
+SERVICE = "svc/"
+MOST = 8
+"""So many backends of a service are followed."""
+FINE, WRONG, UNKNOWN = "fine", "wrong", "unknown"
+
+Answer = tuple[str, str]
+"""What was seen, and the verdict."""
+
+OF_ROUTES = ("routes.kernel", "bgp.nodes", "kube.tunnels", "output.ip_rule", "routes.pods")
+OTHERS = ("policy.model", "output.conntrack", "dataplane.window", "dataplane.dropped_flows")
+
+
+@table(STEPS, needs=("kube.pods",), wants=(*OF_WALK, *OF_ROUTES, *OTHERS), options=OPTIONS)
+def steps(pods: pd.DataFrame, *tables: Any, **options: str) -> pd.DataFrame:
+    """Six rows; see :data:`STEPS`. Raises ``ValueError`` with one sentence for ends that are none."""
+    of_walk, rest = tables[: len(OF_WALK)], tables[len(OF_WALK) :]
+    of_routes, others = rest[: len(OF_ROUTES)], rest[len(OF_ROUTES) :]
+    port, proto = port_number(options["port"]), options["proto"]
+    model, tracked, window, flows = others
+    question = _Question(options["from"], options["to"], port, proto, pods, model)
+    seen = _Seen(of_walk, of_routes, tracked, window, flows)
+    return STEPS.frame(list(_steps(question, seen)))
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a flow. ``pod`` is NS/POD, or empty for an address that is no pod's."""
+
+    name: str
+    pod: str = ""
+    address: str = ""
+    node: str = ""
+    phase: str = ""
+    host: bool = False
+
+    @property
+    def is_workload(self) -> bool:
+        return bool(self.pod) and not self.host
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the cluster showed; each may be None."""
+
+    of_walk: Sequence[Any]
+    of_routes: Sequence[Any]
+    tracked: pd.DataFrame | None
+    window: pd.DataFrame | None
+    flows: pd.DataFrame | None
+
+    @property
+    def pods(self) -> pd.DataFrame | None:
+        """Routes and interfaces of pods."""
+        found: pd.DataFrame | None = self.of_routes[-1]
+        return found
+
+
+class _Question:
+    """Who wants to reach whom, with policy's answer."""
+
+    def __init__(
+        self, src: str, dst: str, port: int | None, proto: str, pods: pd.DataFrame, model: Explainer | None
+    ) -> None:
+        self.src_name, self.dst_name, self.port, self.proto = src, dst, port, proto
+        self.pods = {f"{p.namespace}/{p.pod}": _end(p) for p in records(pods)}
+        self.holders: dict[str, list[End]] = {}
+        for end in self.pods.values():
+            if end.address and not end.host and end.phase not in ("Failed", "Succeeded"):
+                self.holders.setdefault(end.address, []).append(end)
+        self.src = self.end(src)
+        self.said: Explanation | None = None if model is None else model.explain(src, dst, port, proto)
+        self.targets = self.backends() if dst.startswith(SERVICE) else [self.end(dst)]
+
+    def end(self, name: str) -> End:
+        """Raises ``ValueError`` for what is neither a pod nor an address."""
+        if "/" in name:
+            if name not in self.pods:
+                near = sorted(p for p in self.pods if p.startswith(name))
+                more = f"; its pods are {listed(near)}" if near else ""
+                raise ValueError(f"no pod is named {name}{more}")
+            return self.pods[name]
+        try:
+            prefix(name)
+        except ValueError:
+            raise ValueError(f"{name!r} is neither NS/POD nor an address") from None
+        return next(iter(self.holders.get(name, ())), End(name, address=name))
+
+    def backends(self) -> list[End]:
+        """The ends behind a service, as policy found them."""
+        if self.said is None:
+            return []
+        addresses = dict.fromkeys(f.dst.partition(" ")[0] for f in self.said.flows)
+        found = [next(iter(self.holders.get(a, ())), End(a, address=a)) for a in addresses]
+        return found[:MOST]
+
+    @property
+    def ends(self) -> list[End]:
+        return list(dict.fromkeys([self.src, *self.targets]))
+
+
+def _end(pod: Any) -> End:
+    name = f"{pod.namespace}/{pod.pod}"
+    address = next(iter(pod.addresses), "")
+    return End(
+        name, name, address, pod.node if isinstance(pod.node, str) else "", str(pod.phase), bool(pod.host_network)
+    )
+
+
+# ---- the steps
+
+
+def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
+    way = _walk(question, seen)
+    first = question.src
+    target = question.targets[0].address if question.targets else question.dst_name
+    port = question.port or "PORT"
+    asked: list[tuple[str, Answer, str]] = [
+        (
+            "Does each pod have an address, and is it its alone?",
+            _addresses(question),
+            f"kubectl get pod -o wide {_named(first)}",
+        ),
+        (
+            "Is each pod's interface there, with a route to it on its own node?",
+            _interfaces(question, seen.pods),
+            f"calicoctl get workloadendpoints {_named(first)}; ip route get {target}",
+        ),
+        (
+            "Do the routes lead there, and back?",
+            _routes(question, seen.of_routes),
+            f"ip route get {target} on {first.node or 'the source’s node'}",
+        ),
+        (
+            "Was it tried, and was there an answer?",
+            _tried(question, seen.tracked),
+            f"kubectl exec {_named(first)} -- nc -zv {target} {port}, or `calicokit act probe`",
+        ),
+        (
+            "Does policy let it through?",
+            _policy(question.said),
+            f"calicokit explain SOURCE --from {first.name} --to {question.dst_name} --port {port}",
+        ),
+        (
+            "Do the rules that are programmed let it through, and did they drop it?",
+            _rules(question, way, seen),
+            f"calicokit table SOURCE dataplane.walk --from {first.name} --to {question.dst_name} --port {port}",
+        ),
+    ]
+    for number, (text, (answer, verdict), command) in enumerate(asked, 1):
+        yield {"step": number, "question": text, "answer": answer, "verdict": verdict, "command": command}
+
+
+def _named(end: End) -> str:
+    namespace, _, name = end.pod.partition("/")
+    return f"-n {namespace} {name}" if name else "-A"
+
+
+def _walk(question: _Question, seen: _Seen) -> Asked:
+    return walked(seen.of_walk, question.src_name, question.dst_name, question.port, question.proto)
+
+
+def _worst(answers: Sequence[Answer], nothing: str) -> Answer:
+    """All that is wrong, else all that is unknown, else what is fine."""
+    for verdict in (WRONG, UNKNOWN, FINE):
+        said = list(dict.fromkeys(text for text, its in answers if its == verdict))
+        if said:
+            return " ".join(said), verdict
+    return nothing, UNKNOWN
+
+
+def _addresses(question: _Question) -> Answer:
+    if not question.targets:
+        why = "policy's objects were not seen" if question.said is None else "it has no endpoint that is ready"
+        return f"{question.dst_name}: {why}.", UNKNOWN if question.said is None else WRONG
+    return _worst([_address(e, question.holders) for e in question.ends], "")
+
+
+def _address(end: End, holders: dict[str, list[End]]) -> Answer:
+    if not end.pod:
+        return f"{end.name} is no pod’s address.", FINE
+    if not end.address:
+        return f"{end.pod} has no address: it is {end.phase} on {end.node or 'no node yet'}.", WRONG
+    if end.phase in ("Failed", "Succeeded"):
+        return f"{end.pod} has ended ({end.phase}); its address {end.address} may be another’s by now.", WRONG
+    if end.host:
+        return f"{end.pod} is on the host network of {end.node} ({end.address}): no policy for workloads is its.", FINE
+    others = [o.pod for o in holders.get(end.address, ()) if o.pod != end.pod]
+    if others:
+        return f"{end.pod} and {listed(others)} have the same address, {end.address}.", WRONG
+    return f"{end.pod} has {end.address} on {end.node}.", FINE
+
+
+def _interfaces(question: _Question, pods: pd.DataFrame | None) -> Answer:
+    workloads = [e for e in question.ends if e.is_workload and e.address]
+    if not workloads:
+        return "No end is a pod with a network of its own.", FINE if question.targets else UNKNOWN
+    if pods is None:
+        return "Routes and interfaces of the nodes were not seen.", UNKNOWN
+    known = {f"{p.namespace}/{p.pod}": p for p in records(pods)}
+    return _worst([_interface(e, known.get(e.pod)) for e in workloads], "")
+
+
+def _interface(end: End, seen: Any) -> Answer:
+    if seen is None:
+        return f"{end.pod}: its node’s routes were not seen.", UNKNOWN
+    if isinstance(seen.elsewhere, str):
+        return f"On {end.node} the address of {end.pod} leads to {seen.elsewhere}, not to {seen.interface}.", WRONG
+    lacks = [
+        what
+        for what, has in (("route", seen.has_route), ("interface", seen.has_interface))
+        if not pd.isna(has) and not has
+    ]
+    if lacks:
+        return f"{end.pod} has no {' and no '.join(lacks)} on {end.node}.", WRONG
+    if pd.isna(seen.has_route):
+        return f"{end.pod}: its node’s routes were not seen.", UNKNOWN
+    return f"{end.pod} is behind {seen.interface} on {end.node}.", FINE
+
+
+def _routes(question: _Question, of_routes: Sequence[Any]) -> Answer:
+    kernel, nodes, tunnels, *_ = of_routes
+    if kernel is None or nodes is None or tunnels is None:
+        return "Routes of the nodes were not seen.", UNKNOWN
+    src = question.src
+    answers = []
+    for end in question.targets:
+        answers.append(_way(src, end, of_routes))
+        if src.is_workload and end.node:
+            answers.append(_way(end, src, of_routes))
+    return _worst(answers, f"The ends behind {question.dst_name} are not known.")
+
+
+def _way(src: End, dst: End, of_routes: Sequence[Any]) -> Answer:
+    """What the routes do with packets from one end's node to the other's address."""
+    kernel = of_routes[0]
+    if not src.node or not dst.address or ":" in dst.address:
+        return f"The way from {src.name} to {dst.name} is not known.", UNKNOWN
+    if src.node not in set(kernel["node"]):
+        return f"The routes of {src.node} were not seen.", UNKNOWN
+    hops = list(records(path(*of_routes, **{"from": src.node, "to": dst.address})))
+    trail = " → ".join(str(h.node) for h in hops)
+    last = hops[-1]
+    if dst.pod and not dst.host:
+        return _to_pod(dst, last, trail)
+    if last.type in ("blackhole", "unreachable", "prohibit") or str(last.says).startswith(("no route", "a loop")):
+        return f"From {src.node} to {dst.address}: {last.says}.", WRONG
+    return f"From {src.node} to {dst.address}: {last.says}.", FINE
+
+
+def _to_pod(dst: End, last: Any, trail: str) -> Answer:
+    said = f"{trail} to {dst.address}: {last.says}."
+    if last.next == dst.pod:
+        return said, FINE
+    if str(last.says).startswith("the routes of"):
+        return said, UNKNOWN
+    outside = isinstance(last.next, str) and last.type == "unicast"
+    if outside and last.owner in ("bird", "kernel"):
+        return f"{said} What that router does is not seen.", UNKNOWN
+    whose = f" The route {last.cidr} is neither Calico’s nor the kernel’s." if last.owner == "other" else ""
+    return f"{said}{whose} It does not get to {dst.pod}.", WRONG
+
+
+def _tried(question: _Question, tracked: pd.DataFrame | None) -> Answer:
+    if tracked is None:
+        return "Connection tracking was not seen: try it.", UNKNOWN
+    addresses = {e.address for e in question.targets}
+    mine = tracked[
+        (tracked["source"] == question.src.address)
+        & (tracked["protocol"] == question.proto)
+        & (tracked["destination"].isin(addresses) | tracked["reply_source"].isin(addresses))
+    ]
+    if question.port is not None and not question.dst_name.startswith(SERVICE):
+        mine = mine[(mine["dport"] == question.port) | (mine["reply_sport"] == question.port)]
+    answered = mine[~mine["unreplied"].fillna(False).astype(bool)]
+    if len(answered):
+        return f"Connection tracking on {answered['node'].iloc[0]} has a connection that was answered.", FINE
+    if len(mine):
+        where = listed(sorted(set(mine["node"])))
+        return f"Connection tracking on {where} has {plural(len(mine), 'attempt')} without an answer.", UNKNOWN
+    return (
+        "Connection tracking has no such connection: it was not tried lately, or it was dropped at its source.",
+        UNKNOWN,
+    )
+
+
+def _policy(said: Explanation | None) -> Answer:
+    if said is None:
+        return "Policies were not seen.", UNKNOWN
+    verdict = {"allow": FINE, "deny": WRONG, "mixed": WRONG, "no-endpoints": WRONG}.get(said.verdict, UNKNOWN)
+    return said.sentence, verdict
+
+
+def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:
+    verdict = {"accept": FINE, "drop": WRONG, "reject": WRONG, "mixed": WRONG}.get(way.verdict, UNKNOWN)
+    said = [way.sentence]
+    policy = _policy(question.said)[1]
+    if {verdict, policy} == {FINE, WRONG}:
+        said.append("That is not what policy asks for.")
+    lost = _lost(question, seen.flows)
+    if lost:
+        return " ".join([f"{plural(lost, 'packet')} of it dropped while it was watched.", *said]), WRONG
+    if seen.window is None or not len(seen.window):
+        said.append("Nobody watched the counters.")
+    return " ".join(said), verdict
+
+
+def _lost(question: _Question, flows: pd.DataFrame | None) -> int:
+    if flows is None or not question.targets:
+        return 0
+    mine = flows[
+        (flows["source"] == question.src.address)
+        & flows["destination"].isin({e.address for e in question.targets})
+        & (flows["protocol"] == question.proto)
+    ]
+    if question.port is not None and not question.dst_name.startswith(SERVICE):
+        mine = mine[mine["dport"] == question.port]
+    return int(mine["packets"].fillna(1).sum())

@@ -1,0 +1,111 @@
+"""The guided path agrees with what became of real connections, and says what it could not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import calicokit
+from calicokit.connectivity.cause import TRIED, Cause, cause, example
+from tests.edited import Edited
+from tests.recordings import probed, probes
+
+ARRIVED = ("allow", "refused")
+EVERY = 12
+
+
+def verdict(cluster: calicokit.Cluster, src: str, dst: str, port: int | None, proto: str) -> str:
+    options = {"from": src, "to": dst, "port": str(port or ""), "proto": proto}
+    said = cluster.table("connectivity.steps", **options)
+    told = set(said[said["step"] != TRIED]["verdict"])
+    return next((v for v in ("wrong", "unknown") if v in told), "fine")
+
+
+@pytest.mark.parametrize("name", probed())
+def test_what_arrived_has_nothing_in_its_way_and_what_was_lost_has(name: str) -> None:
+    cluster = calicokit.open(f"incident:{name}")
+    asked = probes(name)[::EVERY]
+    assert asked
+    for probe in asked:
+        said = verdict(cluster, probe["src"], probe["dst"], probe["port"], probe["proto"])
+        if probe["observed"] in ARRIVED:
+            assert said != "wrong", probe
+        elif probe["observed"] == "drop":
+            assert said != "fine", probe
+
+
+def ends(name: str, observed: str) -> tuple[str, str, int, str]:
+    first = next(p for p in probes(name) if p["observed"] == observed and p["dst"].count("/") == 1)
+    return first["src"], first["dst"], first["port"], first["proto"]
+
+
+def asked(name: str, observed: str, lab: Edited | None = None) -> Cause:
+    return cause(lab.cluster() if lab else calicokit.open(f"incident:{name}"), *ends(name, observed))
+
+
+def test_a_denied_flow_names_the_policy_and_its_finding() -> None:
+    found = asked("policy-drop", "drop")
+    assert found.verdict == "wrong"
+    assert list(found.steps["verdict"])[:3] == ["fine", "fine", "fine"]
+    assert "end-of-tier" in found.sentence or "rule" in found.sentence
+
+
+def test_a_route_that_leads_astray_is_the_step_and_the_finding() -> None:
+    found = asked("route-conflict", "drop")
+    assert found.steps["verdict"].iloc[2] != "fine"
+    assert [f.id for f in found.findings if not f.explained_by] == ["route-conflict"]
+    assert "which Calico did not make" in found.sentence
+    assert len(found.there) > 0 < len(found.back)
+
+
+def test_a_pod_without_an_address() -> None:
+    cluster = calicokit.open("incident:ipam-exhausted")
+    found = cause(cluster, *example(cluster))
+    assert found.steps["verdict"].iloc[0] == "wrong"
+    assert "has no address" in found.sentence
+    assert found.findings[0].id == "ipam-exhausted"
+
+
+def test_a_healthy_flow_has_nothing_in_its_way() -> None:
+    found = asked("healthy-bgp-mesh", "allow")
+    assert (found.verdict, found.findings) == ("fine", ())
+    assert found.sentence == "Nothing stands in the way: addresses, routes, policy and rules let it through."
+
+
+def test_what_was_not_seen_is_unknown_and_not_fine() -> None:
+    lab = Edited("healthy-bgp-mesh")
+    lab.gone |= {(id_, n) for id_ in ("ip-route-all", "ip-route", "ip-route-json") for n in lab.nodes()}
+    found = asked("healthy-bgp-mesh", "allow", lab)
+    assert found.verdict == "unknown"
+    assert found.steps["verdict"].iloc[2] == "unknown"
+    assert "could not be answered" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "port", "says"),
+    [
+        ("shop/nobody", "10.48.0.1", "", "no pod is named shop/nobody"),
+        ("frontend", "10.48.0.1", "", "neither NS/POD nor an address"),
+        ("10.48.0.1", "10.48.0.2", "http", "is no port"),
+    ],
+)
+def test_ends_that_are_none(src: str, dst: str, port: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        calicokit.open("incident:healthy-bgp-mesh").table(
+            "connectivity.steps", **{"from": src, "to": dst, "port": port}
+        )
+
+
+def test_a_service_is_followed_to_its_backends() -> None:
+    name = "healthy-bgp-mesh"
+    first = next(p for p in probes(name) if p["dst"].startswith("svc/") and p["observed"] == "allow")
+    cluster = calicokit.open(f"incident:{name}")
+    assert verdict(cluster, first["src"], first["dst"], first["port"], first["proto"]) == "fine"
+
+
+def test_names_of_a_cluster_are_text_in_html() -> None:
+    real = asked("healthy-bgp-mesh", "allow")
+    found = replace(real, question="<script>", steps=real.steps.assign(answer="<img src=x>"))
+    assert "<script>" not in found._repr_html_()
+    assert "<img" not in found._repr_html_()

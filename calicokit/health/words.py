@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = {
     "ipam-and-ip-pool-management": "01-ipam",
-    "node-connectivity-issues": "01-ipam",
+    "node-connectivity-issues": "02-node-connectivity",
+    "bgp-configuration": "03-bgp-topology",
     "network-policy-debugging": "04-network-policy",
     "felix-and-dataplane": "06-dataplane",
 }

@@ -68,7 +68,7 @@ def test_findings_coverage_and_all_tables_are_those_of_the_recording(e2e: TestCl
     assert holes(live) == holes(recorded)
 
 
-def test_verdicts_and_paths_are_those_of_the_recording(e2e: TestCluster, recording: Recording) -> None:
+def test_verdicts_paths_and_walks_are_those_of_the_recording(e2e: TestCluster, recording: Recording) -> None:
     live, recorded = connected(e2e, at=recording.now()), Cluster(AsLive(recording))
     pods = recorded.table("routes.pods").head(6)
     names = [f"{n}/{p}" for n, p in zip(pods["namespace"], pods["pod"], strict=True)]
@@ -79,6 +79,14 @@ def test_verdicts_and_paths_are_those_of_the_recording(e2e: TestCluster, recordi
     for address in pods["address"]:
         for node in recording.nodes():
             pd.testing.assert_frame_equal(live.routes.path(node, address), recorded.routes.path(node, address))
+        for asked in ("walk", "steps"):
+            pd.testing.assert_frame_equal(*(_asked(c, asked, names[0], address) for c in (live, recorded)), obj=asked)
+
+
+def _asked(cluster: Cluster, what: str, src: str, dst: str) -> pd.DataFrame:
+    topic = cluster.dataplane if what == "walk" else cluster.connectivity
+    frame: pd.DataFrame = getattr(topic, what)(src, dst, "8080")
+    return frame
 
 
 def test_a_capture_says_the_same_and_has_no_secrets(e2e: TestCluster, recording: Recording, tmp_path: Path) -> None:

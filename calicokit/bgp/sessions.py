@@ -129,11 +129,11 @@ class _Birds:
         told = next((e for e in mine if e.id in ASKED and not e.exit and e.text.strip()), None)
         if told:
             return _bird("answers", "birdcl answers", told)
-        dead = self.dead(node, mine)
-        runs_none = not self.in_use if pd.notna(self.in_use) else False
-        if runs_none or (dead is None and node not in self.ran and not self.in_use):
-            return {"state": "none" if runs_none else "unknown", "why": "BGP is not in use"}
-        return dead or {"state": "unknown", "why": "nothing was seen that tells"}
+        if pd.isna(self.in_use):
+            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is not known"}
+        if not self.in_use:
+            return {"state": "none", "why": "BGP is not in use"}
+        return self.dead(node, mine) or {"state": "unknown", "why": "nothing was seen that tells"}
 
     def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
         for evidence in mine:

@@ -67,11 +67,12 @@ _LABELS = r'^(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*"(?:,|$))*$'
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|[Nn]a[Nn]|[Ii]nf(?:inity)?)"
 _VALUE = re.compile(_NUMBER)
 _SAMPLE = re.compile(
-    rf"[ \t]*+({_NAME})?+[ \t]*+(?:\{{((?:[^\"{{}}]|\"(?:[^\"\\]|\\.)*+\")*+)\}}[ \t]*+)?+"
-    rf"(?<=[ \t}}])({_NUMBER})(?:[ \t]++({_NUMBER}))?+(?:[ \t]++#[ \t]*+(\{{.*))?+[ \t]*+"
+    rf"[ \t]*+({_NAME})?+[ \t]*+(?:\{{((?:[^\"{{}}]|\"(?:[^\"\\]|\\.)*+\")*+)\}}[ \t]*+)?"
+    rf"(?<=[ \t}}])({_NUMBER})(?:[ \t]++({_NUMBER}))?(?:[ \t]++#[ \t]*+(\{{.*))?[ \t]*+"
 )
+"""The last groups are not possessive: Python before 3.11.5 does not go back out of one that failed half way."""
 _LABEL = re.compile(
-    r'[ \t]*+(?:([a-zA-Z_][a-zA-Z0-9_]*+|"(?:[^"\\]|\\.)*+")[ \t]*+=[ \t]*+)?+"((?:[^"\\]|\\.)*+)"[ \t]*+'
+    r'[ \t]*+(?:([a-zA-Z_][a-zA-Z0-9_]*+|"(?:[^"\\]|\\.)*+")[ \t]*+=[ \t]*+)?"((?:[^"\\]|\\.)*+)"[ \t]*+'
 )
 _DECLARED = re.compile(r'#[ \t]*+(HELP|TYPE|UNIT)[ \t]++("(?:[^"\\]|\\.)*+"|[^ \t]++)[ \t]*+(.*)')
 _SUFFIX = re.compile(r"(.+)_(?:sum|count|bucket|total|created|info|gsum|gcount)")

@@ -90,6 +90,7 @@ def comparable(page: str, captured: Path) -> list[str]:
     """
     page = page.replace(str(captured), "SOURCE").replace("context:", "SOURCE").replace(LIVE_SERIES, RECORDED_SERIES)
     page = re.sub(r"`[^`]{1,80}` is not run on a live cluster; a recording or a bundle may hold it", NOT_THERE, page)
+    page = re.sub(r"height(:|\":)\d+(px)?|\"t\":\d+", "height", page)  # of a sentence about what is unknown
     page = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,27}|[0-9a-f]{32}", "ID", page)
     return [
         re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", "TIME", line)

@@ -25,7 +25,7 @@ INCIDENT = "healthy-vxlan-typha"
 
 def unpacked(target: Path, name: str = INCIDENT) -> Path:
     with tarfile.open(index()[name].path) as archive:
-        archive.extractall(target, filter="data")
+        archive.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # since 3.11.4
     return target / name
 
 

@@ -88,6 +88,7 @@ def comparable(page: str, captured: Path) -> list[str]:
 
     Bars that reach to the time of the answer are left out with the figure that they are in.
     """
+    page = re.sub(r"<br>|\\u003cbr\\u003e", " ", page)  # where a title of another length was wrapped
     page = page.replace(str(captured), "SOURCE").replace("context:", "SOURCE").replace(LIVE_SERIES, RECORDED_SERIES)
     page = re.sub(r"`[^`]{1,80}` is not run on a live cluster; a recording or a bundle may hold it", NOT_THERE, page)
     page = re.sub(r"height(:|\":)\d+(px)?|\"t\":\d+", "height", page)  # of a sentence about what is unknown

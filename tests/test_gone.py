@@ -1,7 +1,7 @@
 """Whatever is missing, a healthy cluster stays healthy: no hole in the evidence becomes a finding.
 
-All evidence of three healthy recordings was taken away in turn once (222 runs, which found two such findings); here are the
-lists of the API for one of them, which decide the most.
+All evidence of three healthy recordings was taken away in turn once (222 runs, which found two such findings); here are
+the lists of the API for one of them, which decide the most.
 """
 
 from __future__ import annotations

@@ -561,7 +561,7 @@ def _wrong_password(cause: Finding, effect: Finding) -> bool:
 @explains("foreign-drop-rule", "bgp-session-down")
 def _walled(cause: Finding, effect: Finding) -> bool:
     blocked = effect.subject["why"] in ("tcp-179-blocked", "connection-refused", "no-route", "hold-timer-expired")
-    return blocked and cause.subject["node"] in effect.about
+    return blocked and "BGP" in cause.about and cause.subject["node"] in effect.about
 
 
 @explains("hostendpoint-lockout", "bgp-session-down")

@@ -1,8 +1,8 @@
 """Whether Calico's components still hear the API server and Typha, from what they log.
 
-Every failed request to the API server is logged with Go's own words: the URL and what the network said. The words around
-them differ by component and version (libcalico-go/lib/backend/watchersyncer/watchercache.go, felix/daemon/daemon.go,
-client-go's reflector), so it is the URL and the network's words that are looked for. Typha's clients:
+Every failed request to the API server is logged with Go's own words: the URL and what the network said. What stands
+around them differs by component and version (libcalico-go/lib/backend/watchersyncer/watchercache.go,
+felix/daemon/daemon.go, client-go's reflector), so URL and network are looked for. Typha's clients:
 typha/pkg/syncclient/sync_client.go. Read @ v3.26.5, v3.28.5, v3.30.7 and HEAD.
 
 That a connection works again is seldom logged. Failures repeat at least every half minute while it does not (dials give
@@ -51,7 +51,9 @@ NETWORK = (
     r"x509: |tls: "
 )
 """What Go says of a connection that is not made, or breaks."""
-_ASKED = re.compile(r"(?:Get|List|Watch|Post|Put|Patch|Delete|Head) \\?\"?https?://([^/\s\"]{1,200})/[^\s\"]*\\?\"?: (.*)", re.S)
+_ASKED = re.compile(
+    r"(?:Get|List|Watch|Post|Put|Patch|Delete|Head) \\?\"?https?://([^/\s\"]{1,200})/[^\s\"]*\\?\"?: (.*)", re.S
+)
 _LOST_WATCH = ("Watch error received from Upstream", "Watch of resource finished", "Watch repeatedly failed")
 _HEARD = (
     *("Sending synced update", "Datastore now in sync", "First time we've been in sync", "Loaded ready flag"),
@@ -98,7 +100,7 @@ def contact(
 def _node(component: str, lines: pd.DataFrame, pods: pd.DataFrame | None) -> str | None:
     if component != "typha":
         return next(iter(lines["node"].dropna()), None)
-    nodes = pods[pods["component"] == "typha"]["node"].dropna().unique() if pods is not None else ()
+    nodes = [] if pods is None else pods[pods["component"] == "typha"]["node"].dropna().unique().tolist()
     return str(nodes[0]) if len(nodes) == 1 else None
 
 

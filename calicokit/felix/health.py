@@ -47,7 +47,7 @@ REPORTERS = Schema(
         Column("reporter", "str", "part: FelixStartup, CalculationGraph, InternalDataplaneMainLoop, …"),
         Column("live", "bool", "it said that it is live"),
         Column("ready", "bool", "it said that it is ready"),
-        Column("reason", "str", "reporting ready, reporting non-ready, timed out; as Felix words it"),
+        Column("reason", "str", "as Felix words it: reporting ready, reporting non-ready, timed out"),
         Column("detail", "str", "what it adds"),
         Column("time", "time", "when it was logged"),
     ),
@@ -60,7 +60,11 @@ STATE = Schema(
     (
         NODE,
         Column("state", "str", "ready, starting, not-ready, dead or unknown"),
-        Column("why", "str", "of a Felix that is not ready, one word: dataplane-stuck, resyncing, startup, …"),
+        Column(
+            "why",
+            "str",
+            "of one that is not ready: datastore-unreachable, typha-unreachable, dataplane-stuck, resyncing, …",
+        ),
         Column("answer", "str", "its health port: ready, not-ready, refused, silent; null where nobody could ask"),
         Column("said", "str", "what the health command printed"),
         Column("metrics", "bool", "its metrics were answered; null where they were not asked"),
@@ -81,6 +85,10 @@ QUIET = pd.Timedelta(seconds=200)
 """A running Felix that logs at Info says something at least at its slowest refresh (180 s)."""
 LOOP = 3
 """So many runs in a row that came to nothing are a loop."""
+RESYNC_DONE = 3.0
+"""felix_resync_state of a Felix that is in sync."""
+SILENT = "silent"
+"""The answer of a port that answers nothing in time."""
 WANTED = ("config changed", "encapsulation changed")
 """Reasons of a restart that Felix wants (exit status 129); of before v3.30 in other words, that hold these."""
 IN_SYNC = ("Completed first update to dataplane", "Overall health status changed: live=true ready=true")
@@ -155,8 +163,7 @@ def _ended(run: pd.DataFrame, said: pd.Series[str]) -> str | None:
 def reporters(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each part of each node's last run; see :data:`REPORTERS`.
 
-    Felix logs a table of all parts when somebody asks it and its health has changed, and each change that a part
-    reports; before v3.27 the table is not printed.
+    Felix logs each change that a part reports, and a table of all parts when it is asked and its health has changed.
     """
     since = dict(cells(runs.drop_duplicates("node", keep="last"), "node", "first"))
     told = log[log["file"].isin(["health.go"]) & log["message"].notna()]
@@ -182,13 +189,13 @@ def _reports(message: str, fields: str) -> Iterator[dict[str, Any]]:
     elif message.startswith("Overall health status changed"):
         for line in message.splitlines()[1:]:
             if (match := _ROW.match(line.strip())) and (name := match[1].strip()) != "COMPONENT":
-                live, ready, detail = (match[i].strip() for i in (3, 4, 5))
+                alive, well = match[3].strip(), match[4].strip()
                 yield {
                     "reporter": name,
-                    "live": live in ("reporting live", "-"),
-                    "ready": ready in ("reporting ready", "-"),
-                    "reason": ready if ready != "-" else live,
-                    "detail": detail or None,
+                    "live": alive in ("reporting live", "-"),
+                    "ready": well in ("reporting ready", "-"),
+                    "reason": well if well != "-" else alive,
+                    "detail": match[5].strip() or None,
                 }
 
 
@@ -209,6 +216,7 @@ class _Felix:
     informs: bool = False  # its log has lines at Info, so that silence means something
     runs: list[Any] = field(default_factory=list)
     parts: list[Any] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # what it cannot reach: datastore, typha
 
     @property
     def last(self) -> Any:
@@ -245,7 +253,7 @@ class _Felix:
             return "ready", None, "its health port says that it is ready"
         if self.answer == "refused":
             return self._refused()
-        if self.answer == "silent":
+        if self.answer == SILENT:
             return self._unanswered()
         if self.answer == "not-ready":
             return self._not_ready(f"its health port says that it is not ({self.said})")
@@ -255,7 +263,7 @@ class _Felix:
         if self.metrics:
             return "not-ready", "port-unreachable", "its metrics answer, and its health port refuses connections"
         if self.loops:
-            return "dead", None, self._looping()
+            return self._looping()
         if self.last is None or self.ended or _over(self.silent, SOON):
             return "dead", None, f"nothing listens on its health port{self._last_words()}"
         if self.now is None:
@@ -266,7 +274,7 @@ class _Felix:
 
     def _unanswered(self) -> tuple[str, str | None, str]:
         if self.loops:
-            return "dead", None, self._looping()
+            return self._looping()
         if self.ended and not self.metrics:
             return "dead", None, f"its health port does not answer{self._last_words()}"
         if not self.metrics and self.informs and _over(self.silent, QUIET):
@@ -276,7 +284,7 @@ class _Felix:
 
     def _not_ready(self, told: str) -> tuple[str, str | None, str]:
         young = self.now is not None and self.since is not None and self.now - self.since <= STARTS
-        if young and len(self.in_vain) < LOOP:
+        if young and not self.lost and len(self.in_vain) < LOOP:
             return "starting", None, f"{told}, and it has just started"
         return "not-ready", self._why(), told
 
@@ -286,7 +294,7 @@ class _Felix:
                 return "ready", None, "its metrics say that it is in sync"
             return self._not_ready(f"its metrics say that it is not (felix_resync_state {self.resync:g})")
         if self.loops:
-            return "dead", None, self._looping()
+            return self._looping()
         if self.ended and not self.last.restarts:
             return "dead", None, f"its log ends{self._last_words()}"
         return "unknown", None, "it was not asked"
@@ -302,13 +310,17 @@ class _Felix:
         return self.process_start
 
     def _why(self) -> str:
+        if self.lost:
+            return f"{self.lost[-1]}-unreachable"
         bad = [p.reporter for p in self.parts if pd.notna(p.ready) and not p.ready]
         words = list(dict.fromkeys(PARTS.get(name, name) for name in bad))
         return next((w for w in PARTS.values() if w in words), words[0] if words else "unknown")
 
-    def _looping(self) -> str:
+    def _looping(self) -> tuple[str, str | None, str]:
+        """It ends again and again: as it cannot reach what it needs, or for another reason."""
         last = next((r.ended for r in reversed(self.in_vain) if isinstance(r.ended, str)), "it does not say why")
-        return f"it started {len(self.in_vain)} times without coming in sync, and ends: {last}"
+        told = f"it started {len(self.in_vain)} times without coming in sync, and ends: {last}"
+        return ("not-ready", self._why(), told) if self.lost else ("dead", None, told)
 
     def _last_words(self) -> str:
         if self.last is None:
@@ -319,9 +331,6 @@ class _Felix:
         return f"; the last line of its log is of {when}"
 
 
-RESYNC_DONE = 3.0
-
-
 def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:
     return time is not None and time > limit
 
@@ -329,13 +338,14 @@ def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:
 @table(
     STATE,
     any_of=("health.readiness", "felix.runs", "output.felix_metrics"),
-    wants=("felix.reporters", "output.felix_log", "@now"),
+    wants=("felix.reporters", "felix.contact", "output.felix_log", "@now"),
 )
 def state(
     readiness: pd.DataFrame | None,
     runs: pd.DataFrame | None,
     metrics: pd.DataFrame | None,
     reporters: pd.DataFrame | None = None,
+    contact: pd.DataFrame | None = None,
     log: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
@@ -351,6 +361,8 @@ def state(
         of(row.node).runs.append(row)
     for row in records(reporters) if reporters is not None else ():
         of(row.node).parts.append(row)
+    for node, to in cells(contact[_lost(contact)], "node", "to") if contact is not None else ():
+        of(node).lost.append(to)
     for node in log[log["level"] == "INFO"]["node"].unique() if log is not None else ():
         of(node).informs = True
     for node, metric, value in _told(metrics):
@@ -360,6 +372,10 @@ def state(
         elif metric == "process_start_time_seconds":
             of(node).process_start = pd.Timestamp(value, unit="s", tz="UTC")
     return STATE.frame([_row(known[n]) for n in sorted(known)])
+
+
+def _lost(contact: pd.DataFrame) -> pd.Series[bool]:
+    return (contact["component"] == "felix") & contact["lost"] & contact["node"].notna()
 
 
 def _told(metrics: pd.DataFrame | None) -> Iterator[tuple[str, str, float]]:
@@ -396,5 +412,5 @@ def _answer(row: Any) -> str | None:
     if "connection refused" in said:
         return "refused"
     if any(w in said for w in ("deadline exceeded", "Client.Timeout", "i/o timeout", "timed out")):
-        return "silent"
+        return SILENT
     return None

@@ -1,7 +1,7 @@
 """Chains that Felix finds changed, and writes anew, again and again: somebody else writes there too.
 
-Felix looks at its chains, and at its jumps in the kernel's chains, at every refresh and shortly after it wrote. The words
-are those of felix/iptables/table.go and felix/nftables/table.go, the same @ v3.26.5, v3.30.7 and HEAD.
+Felix looks at its chains, and at its jumps in the kernel's chains, at every refresh and shortly after it wrote. The
+words are those of felix/iptables/table.go and felix/nftables/table.go, the same @ v3.26.5, v3.30.7 and HEAD.
 """
 
 from __future__ import annotations

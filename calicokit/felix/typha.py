@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
-from calicokit.registry import table
+from calicokit.registry import spares, table
 from calicokit.schema import Column, Schema, cells
 
 TYPHA = Schema(
@@ -21,7 +21,9 @@ TYPHA = Schema(
     (
         Column("configured", "bool", "calico-node is told to use one, or Felix's log says that it does"),
         Column("how", "str", "what tells so"),
-        Column("replicas", "int", "replicas that its Deployment asks for; null without one, or where it is unknown", "pods"),
+        Column(
+            "replicas", "int", "replicas that its Deployment asks for; null without one, or where it is unknown", "pods"
+        ),
         Column("pods", "int", "its pods; null where unknown", "pods"),
         Column("ready_pods", "int", "those that the kubelet calls ready", "pods"),
         Column("unready_since", "time", "since when none of them is ready"),
@@ -59,11 +61,11 @@ def typha(
     metrics: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row; see :data:`TYPHA`."""
-    configured, how, users = _configured(daemonsets, configmaps, log)
-    lost = contact[(contact["to"] == "typha") & contact["lost"] & (contact["component"] == "felix")] if contact is not None else None
+    users, others = _users(log)
+    configured, how = _configured(users, others, _setting(daemonsets, configmaps))
+    lost = None if contact is None else contact[_of_felix(contact)]
     failing = sorted(lost["node"].dropna()) if lost is not None else []
-    in_sync = set(state[state["state"] == "ready"]["node"]) if state is not None else set()
-    connected = in_sync - set(failing) if configured and users is None else in_sync & (users or set()) - set(failing)
+    in_sync = set(state[state["state"] == "ready"]["node"]) if state is not None and configured else set()
     row = {
         "configured": configured,
         "how": how,
@@ -72,25 +74,31 @@ def typha(
         "connections": _connections(metrics),
         "nodes": len(nodes.raw),
         "failing": failing,
-        "connected": sorted(connected),
+        "connected": sorted(in_sync - set(failing) - others),
         "error": lost["error"].iloc[-1] if lost is not None and len(lost) else None,
     }
     return TYPHA.frame([row | _pods(pods)])
 
 
-def _configured(
-    daemonsets: Objects | None, configmaps: Objects | None, log: pd.DataFrame | None
-) -> tuple[bool | None, str | None, set[str] | None]:
-    """Whether Typha is used, what tells so, and the nodes whose Felix says so (None: the settings, for all)."""
-    users, others = _users(log)
-    if users:
-        return True, "Felix's log", users | (set() if others else set())
-    told = _setting(daemonsets, configmaps)
-    if told:
-        return True, told, None
-    if others or told == "":
-        return False, "Felix's log" if others else "calico-node's environment", set()
-    return None, None, set()
+@spares("felix.typha")
+def _no_typha(typha: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
+    """Nobody misses the log and the metrics of a Typha that nobody asked for."""
+    for configured, replicas, pods in cells(typha, "configured", "replicas", "pods"):
+        if not any(pd.notna(v) and v for v in (configured, replicas, pods)):
+            yield from (("typha-log", None), ("typha-metrics", None))
+
+
+def _of_felix(contact: pd.DataFrame) -> pd.Series[bool]:
+    return (contact["to"] == "typha") & contact["lost"] & (contact["component"] == "felix")
+
+
+def _configured(users: set[str], others: set[str], setting: str | None) -> tuple[bool | None, str | None]:
+    """Whether Typha is used, and what tells so: what Felix says beats its settings."""
+    if users or setting:
+        return True, "Felix's log" if users else setting
+    if others:
+        return False, "Felix's log"
+    return (None, None) if setting is None else (False, "calico-node's environment")
 
 
 def _users(log: pd.DataFrame | None) -> tuple[set[str], set[str]]:
@@ -98,7 +106,7 @@ def _users(log: pd.DataFrame | None) -> tuple[set[str], set[str]]:
     if log is None:
         return set(), set()
     messages = log["message"].fillna("")
-    uses = messages.str.startswith(("Connecting to Typha", "Discovered initial set of Typha", "Connecting to typha endpoint"))
+    uses = messages.str.startswith(("Connecting to Typha", "Discovered initial set of Typha", "Connecting to typha"))
     says = uses | messages.str.startswith("Typha not enabled")
     last = dict(zip(log["node"][says].tolist(), uses[says].tolist(), strict=True))
     return {n for n, u in last.items() if u}, {n for n, u in last.items() if not u}

@@ -33,7 +33,7 @@ CONTACT = Schema(
         Column("last", "time", "last of the streak"),
         Column("reached", "time", "when it last logged that it heard something from there"),
         Column("until", "time", "end of the log"),
-        Column("error", "str", "what the last failure says"),
+        Column("error", "str", "what the last failure says, of those that name an address where some do"),
         Column("lost", "bool", "failing for twenty seconds or more, and still within the last minute"),
         Column("evidence", "str", "the log"),
     ),
@@ -52,8 +52,11 @@ NETWORK = (
 )
 """What Go says of a connection that is not made, or breaks."""
 _ASKED = re.compile(
-    r"(?:Get|List|Watch|Post|Put|Patch|Delete|Head) \\?\"?https?://([^/\s\"]{1,200})/[^\s\"]*\\?\"?: (.*)", re.S
+    r"(?:Get|List|Watch|Post|Put|Patch|Delete|Head) \\?\"?https?://([^/\s\"]{1,200})"
+    r"/(?:apis?/|version|healthz|readyz|livez|openapi)[^\s\"]*\\?\"?: (.*)",
+    re.DOTALL,
 )
+"""A request to the API server, by Go's words and the API's paths: its address, and what became of it."""
 _LOST_WATCH = ("Watch error received from Upstream", "Watch of resource finished", "Watch repeatedly failed")
 _HEARD = (
     *("Sending synced update", "Datastore now in sync", "First time we've been in sync", "Loaded ready flag"),
@@ -114,15 +117,16 @@ def _streak(lines: pd.DataFrame, to: str, now: pd.Timestamp | None) -> dict[str,
     if not failures:
         return None
     first, last, until = failures[0][0], failures[-1][0], lines["time"].max()
+    named = [f for f in failures if f[1]] or failures
     still = (until if now is None else now) - last <= STILL
     return {
-        "address": next((a for _, a, _ in reversed(failures) if a), None),
+        "address": named[-1][1],
         "failures": len(failures),
         "first": first,
         "last": last,
         "reached": heard,
         "until": until,
-        "error": failures[-1][2],
+        "error": named[-1][2],
         "lost": last - first >= STREAK and still,
     }
 

@@ -301,12 +301,11 @@ class _Felix:
 
     @property
     def since(self) -> pd.Timestamp | None:
-        """Since when it has not been in sync, as far as log and metrics tell."""
-        vain = self.in_vain
-        if vain:
+        """When it began to come in sync, as far as log and metrics tell; None where it has been, or nothing tells."""
+        if vain := self.in_vain:
             return pd.Timestamp(vain[0].first)
-        if self.last is not None and pd.isna(self.last.in_sync) and self.process_start is None:
-            return None if not self.last.started else pd.Timestamp(self.last.first)
+        if self.last is not None and pd.notna(self.last.in_sync):
+            return None
         return self.process_start
 
     def _why(self) -> str:

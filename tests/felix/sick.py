@@ -1,7 +1,8 @@
-"""Recordings in which a Felix, a Typha or a way to the API server is broken: Calico's own words, told at a made time."""
+"""Recordings in which a Felix, a Typha or a way to the API server is broken: Calico's own words, at a made time."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ BAD = "calico/node is not ready: felix is not ready: readiness probe reporting 5
 SILENT = (
     'calico/node is not ready: felix is not ready: Get "http://localhost:9099/readiness": context deadline exceeded\n'
 )
-PID = 4711
+PID = re.compile(r"^20\S+ \S+ \[[A-Z]+\]\[(\d+)\]", re.M)
 
 
 @dataclass
@@ -52,15 +53,18 @@ class Sick(Edited):
         """A time so many seconds before the state was recorded, as logs print it."""
         return f"{self.now() - timedelta(seconds=ago):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
-    def said(
-        self, log: str, node: str | None, *lines: tuple[float, str], pid: int | None = None, only: bool = False
-    ) -> Sick:
-        """Append to a log: how many seconds ago, and ``LEVEL component/file.go LINE: message``; ``only`` these."""
-        texts = []
-        for ago, line in lines:
-            level, _, rest = line.partition(" ")
-            texts.append(f"{self.at(ago)} [{level}][{pid or PID}] {rest}\n")
-        self.edit(log, node, lambda text: ("" if only else text) + "".join(texts))
+    def said(self, log: str, node: str | None, *lines: tuple[float, str], pid: int | None = None) -> Sick:
+        """Append to a log: how many seconds ago, and ``LEVEL component/file.go LINE: message``.
+
+        It is the process of the lines before that says it, unless another is given.
+        """
+
+        def more(text: str) -> str:
+            same = pid or int(PID.findall(text)[-1])
+            split = ((self.at(ago), *line.partition(" ")) for ago, line in lines)
+            return text + "".join(f"{at} [{level}][{same}] {rest}\n" for at, level, _, rest in split)
+
+        self.edit(log, node, more)
         return self
 
     def cut(self, log: str, node: str, ago: float) -> Sick:
@@ -88,13 +92,13 @@ CONFIG = (
     "FATAL felix/daemon.go 938: Exiting for config change rc=129",
 )
 LOOPS = (
-    "INFO felix/int_dataplane.go 2580: Summarising 85 dataplane reconciliation loops over 1m20.1s: avg=19ms longest=223ms "
-    "(resync-filter-v4)"
+    "INFO felix/int_dataplane.go 2580: Summarising 85 dataplane reconciliation loops over 1m20.1s: avg=19ms "
+    "longest=223ms (resync-filter-v4)"
 )
 API = "https://172.30.0.1:6443"
 
 
-def list_fails(error: str, version: str = "v3.34") -> str:
+def list_fails(error: str) -> str:
     return (
         "INFO felix/watchercache.go 274: Failed to perform list of current data during resync "
         f'ListRoot=".../v3/pc.org/nodes" cacheID=3 error=Get "{API}/api/v1/nodes?limit=500&resourceVersion=0": {error}'
@@ -103,7 +107,7 @@ def list_fails(error: str, version: str = "v3.34") -> str:
 
 def watch_fails(error: str) -> str:
     return (
-        'WARNING felix/watchercache.go 392: Failed to create watcher; will retry. ListRoot=".../v3/pc.org/tiers" cacheID=7 '
+        'WARNING felix/watchercache.go 392: Failed to create watcher; will retry. ListRoot=".../v3/pc.org/tiers" '
         f'error=Get "{API}/apis/crd.projectcalico.org/v1/tiers?allowWatchBookmarks=true&watch=true": {error} '
         "errorsWithoutProgress=2 performFullResync=false"
     )
@@ -111,7 +115,8 @@ def watch_fails(error: str) -> str:
 
 def typha_fails(address: str, error: str) -> list[str]:
     return [
-        f"WARNING felix/sync_client.go 239: Failed to connect to typha endpoint {address}.  Will try another if available... "
+        f"WARNING felix/sync_client.go 239: Failed to connect to typha endpoint {address}.  Will try another if "
+        "available... "
         f'error={error} myID=0x29fcf39c00000001 type=""',
         "ERROR felix/daemon.go 581: Failed to connect to Typha. error=failed to connect to Typha after 6 tries",
     ]

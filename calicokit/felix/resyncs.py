@@ -47,11 +47,14 @@ _TABLE = re.compile(r'\btable="([^"]*)"')
 
 @table(RESYNCS, needs=("output.felix_log", "felix.runs"))
 def resyncs(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each table and chain that was found changed; see :data:`RESYNCS`."""
+    """One row for each table and chain that was found changed; see :data:`RESYNCS`.
+
+    Of a run whose start the log no longer has, the first minute in the log counts as its first.
+    """
     lines = log[log["message"].fillna("").str.startswith("Detected out-of-sync") & log["time"].notna()]
-    starts: dict[str, list[tuple[pd.Timestamp, bool]]] = {}
-    for node, first, started in cells(runs, "node", "first", "started"):
-        starts.setdefault(node, []).append((first, started))
+    starts: dict[str, list[pd.Timestamp]] = {}
+    for node, *times in cells(runs, "node", "first", "in_sync"):
+        starts.setdefault(node, []).extend(t for t in times if pd.notna(t))
     until = {str(n): t for n, t in log.groupby("node")["time"].max().items()}
     found: dict[tuple[str, str, str], list[pd.Timestamp]] = {}
     for node, time, fields in cells(lines, "node", "time", "fields"):
@@ -64,10 +67,10 @@ def resyncs(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def _row(
     key: tuple[str, str, str],
     times: list[pd.Timestamp],
-    starts: list[tuple[pd.Timestamp, bool]],
+    starts: list[pd.Timestamp],
     until: pd.Timestamp,
 ) -> dict[str, Any]:
-    early = [t for t in times if any(started and s <= t < s + SETTLED for s, started in starts)]
+    early = [t for t in times if any(s <= t < s + SETTLED for s in starts)]
     moments: list[pd.Timestamp] = []
     for time in sorted(set(times) - set(early)):
         if not moments or time - moments[-1] > APART:

@@ -21,20 +21,20 @@ def named(pods: list[str]) -> str:
     return f"{len(pods)} pod{'s wait' if len(pods) > 1 else ' waits'}: {', '.join(pods[:MOST_NAMED])}{more}"
 
 
-@check("cni-unauthorized", "datastore-unreachable", needs=("cni.errors",))
-def credentials_and_reach(errors: pd.DataFrame) -> Iterator[Finding]:
-    """The API server refuses the plugin on a node, or the plugin cannot reach it."""
-    yield from _by_node(errors, ("cni-unauthorized", "datastore-unreachable"))
+@check("cni-unauthorized", needs=("cni.errors",))
+def credentials(errors: pd.DataFrame) -> Iterator[Finding]:
+    """The API server refuses the plugin on a node; that it cannot be reached is told in ``felix/checks.py``."""
+    yield from _by_node(errors, "cni-unauthorized")
 
 
 @check("cni-error", needs=("cni.errors",))
 def cni_error(errors: pd.DataFrame) -> Iterator[Finding]:
     """The plugin fails on a node for a cause that no other id names: one finding for each node and cause."""
-    yield from _by_node(errors, ("cni-error",))
+    yield from _by_node(errors, "cni-error")
 
 
-def _by_node(errors: pd.DataFrame, ids: tuple[str, ...]) -> Iterator[Finding]:
-    ours = errors[errors["open"] & errors["finding"].isin(ids)]
+def _by_node(errors: pd.DataFrame, id_: str) -> Iterator[Finding]:
+    ours = errors[errors["open"] & (errors["finding"] == id_)]
     for (node, word), group in ours.groupby(["node", "cause"], dropna=False):
         where = node if isinstance(node, str) else UNKNOWN
         yield _finding(where, BY_WORD[str(word)], group.sort_values("last"))

@@ -1,0 +1,315 @@
+"""Checks of Felix, Typha and their way to the API server. What each finding is called: diagnosis/findings.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.cni.checks import error_rows
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.felix.health import SILENT
+from calicokit.health.checks import STARTING
+from calicokit.schema import cells, records
+from calicokit.words import listed, plural
+
+# ---- Felix itself
+
+
+@check("felix-dead", "felix-not-ready", needs=("felix.state",), wants=("felix.reporters",))
+def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """A node on which Felix does not run, or runs and is not in sync."""
+    for row in records(state[state["state"] == "dead"]):
+        yield finding(
+            "felix-dead",
+            subject={"node": row.node},
+            cause=f"Felix does not run on {row.node}: {row.told}. What the node enforces is what it last programmed.",
+            remedy=f"Look at the end of its log (kubectl logs of the calico-node pod on {row.node}, also --previous), "
+            "and restart that pod.",
+            evidence=_told_by(row),
+            about={row.node, *([SILENT] if row.answer == SILENT else ())},
+        )
+    for row in records(state[state["state"] == "not-ready"]):
+        parts = _parts(reporters, row.node)
+        why = row.why if isinstance(row.why, str) else UNKNOWN
+        yield finding(
+            "felix-not-ready",
+            subject={"node": row.node, "why": why},
+            cause=f"Felix on {row.node} runs and is not ready: {row.told}{parts}.",
+            remedy=REMEDIES.get(why, "Read what its log says of the part that is not ready."),
+            evidence=_told_by(row),
+            about={row.node},
+        )
+
+
+REMEDIES = {
+    "datastore-unreachable": "See why the node does not reach the API server.",
+    "typha-unreachable": "See why the node does not reach Typha: its pods, its Service, the way to port 5473.",
+    "dataplane-stuck": "See what its log says of programming: a failing or hanging iptables, nft or ip command, a held "
+    "xtables lock.",
+    "resyncing": "See whether the API server, or Typha, answers this node, and how large the cluster is.",
+    "port-unreachable": "Find what keeps 127.0.0.1 from Felix's health port (9099): a host endpoint's policy, a "
+    "firewall rule on lo, or healthEnabled: false.",
+}
+
+
+def _told_by(row: Any) -> list[Rows]:
+    """The evidence of a node's state: what its port answered, and its log."""
+    key = [{"node": row.node}]
+    asked = [Rows.of("felix-ready", "health.readiness", key, row.node)] if isinstance(row.answer, str) else []
+    logged = [Rows.of("felix-log", "felix.runs", key, row.node)] if pd.notna(row.log_until) else []
+    return asked + logged or [Rows.of("felix-metrics", "felix.state", key, row.node)]
+
+
+def _parts(reporters: pd.DataFrame | None, node: str) -> str:
+    """The parts of Felix that are not ready, in words."""
+    if reporters is None:
+        return ""
+    bad = reporters[(reporters["node"] == node) & reporters["ready"].eq(False)]
+    said = [f"{r.reporter} is {r.reason}{f' ({r.detail})' if isinstance(r.detail, str) else ''}" for r in records(bad)]
+    return f"; its log: {', '.join(said)}" if said else ""
+
+
+@check("felix-resyncing", needs=("felix.resyncs",))
+def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
+    """Felix writes the same chains again and again, as somebody else changes them."""
+    for node, group in resyncs[resyncs["again"]].groupby("node"):
+        worst = group.sort_values("times").iloc[-1]
+        more = f", and {plural(len(group) - 1, 'more chain')}" if len(group) > 1 else ""
+        yield finding(
+            "felix-resyncing",
+            subject={"node": str(node)},
+            cause=f"Felix on {node} found {worst['table']} chain {worst['chain']} changed by somebody else at "
+            f"{worst['times']} moments after its first minute, the last at {worst['last']:%H:%M:%S} UTC{more}.",
+            remedy="Find what else writes there: a firewall manager, a script, a second Felix or another CNI, "
+            "kube-proxy with another iptables backend.",
+            evidence=[
+                Rows.of(
+                    "felix-log",
+                    "felix.resyncs",
+                    [{"node": node, "table": t, "chain": c} for t, c in cells(group, "table", "chain")],
+                    str(node),
+                )
+            ],
+            about={str(node)},
+        )
+
+
+# ---- the API server
+
+
+@check("datastore-unreachable", needs=("felix.contact",), wants=("cni.errors",))
+def datastore_unreachable(contact: pd.DataFrame, errors: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """A node from which Calico does not reach the API server: Felix, confd, Typha or the CNI plugin say so."""
+    lost = contact[(contact["to"] == "datastore") & contact["lost"]]
+    failed = errors[errors["open"] & (errors["finding"] == "datastore-unreachable")] if errors is not None else None
+    nodes = [*lost["node"], *(failed["node"] if failed is not None else ())]
+    for node in dict.fromkeys(n if isinstance(n, str) else None for n in nodes):
+        logged = lost[lost["node"].eq(node) if node else lost["node"].isna()]
+        pods = failed[failed["node"].eq(node) if node else failed["node"].isna()] if failed is not None else None
+        yield _unreachable(node or UNKNOWN, logged, pods)
+
+
+def _unreachable(node: str, logged: pd.DataFrame, pods: pd.DataFrame | None) -> Finding:
+    who = [NAMES[c] for c in logged["component"]]
+    said = str(logged["error"].iloc[-1]) if len(logged) else ""
+    rows = [
+        Rows.of(f"{r.component}-log", "felix.contact", [{"node": r.node, "component": r.component, "to": r.to}], r.node)
+        for r in records(logged)
+    ]
+    if pods is not None and len(pods):
+        who.append("the CNI plugin")
+        said = said or str(pods["error"].iloc[-1])[:300]
+        rows += error_rows(pods)
+    since = f" since {logged['first'].min():%H:%M:%S} UTC at the latest" if len(logged) else ""
+    return finding(
+        "datastore-unreachable",
+        subject={"node": node},
+        cause=f"On {node} {listed(who)} cannot reach the API server{since}: {said}. Until then what is known there "
+        "gets older.",
+        remedy="Check the way from the node to the API server, to its service address and to its own: routes, "
+        "firewall rules, kube-proxy; and whether the API server is up.",
+        evidence=rows,
+        about={node, *logged["component"]},
+    )
+
+
+NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha"}
+
+# ---- Typha
+
+
+@check("typha-down", needs=("felix.typha",), wants=("@now",))
+def typha_down(typha: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
+    """A Typha that is deployed or configured, and nobody reaches."""
+    for row in records(typha):
+        why = _down(row, now)
+        if not why:
+            continue
+        yield finding(
+            "typha-down",
+            subject={},
+            cause=f"Typha does not answer: {why}. Felix learns of no change without it.",
+            remedy="kubectl describe and logs of the calico-typha pods; its Service and endpoint slices; that nothing "
+            "blocks TCP 5473 to its nodes; the certificates, where the error says tls or x509.",
+            evidence=[
+                *(Rows.of("felix-log", "felix.contact", [{"node": n, "to": "typha"}], n) for n in row.failing),
+                Rows.of("deployments" if pd.notna(row.replicas) else "pods", "felix.typha", [{"how": row.how}]),
+            ],
+            about=set(row.failing),
+        )
+
+
+def _down(row: Any, now: pd.Timestamp | None) -> str:
+    """Why Typha is down; empty where it is not, or nobody needs it."""
+    if row.connected or (pd.notna(row.connections) and row.connections > 0 and not row.failing):
+        return ""
+    if row.failing:
+        return f"Felix on {listed(row.failing)} tries in vain ({row.error})"
+    needed = bool(pd.notna(row.configured) and row.configured) or (pd.notna(row.replicas) and row.replicas > 0)
+    if not needed:
+        return ""
+    if pd.notna(row.pods) and row.pods == 0:
+        return f"it is asked for ({row.how or 'its Deployment'}), and there is no pod of it"
+    long = pd.isna(row.unready_since) or now is None or now - row.unready_since > STARTING
+    if pd.notna(row.ready_pods) and row.ready_pods == 0 and long:
+        return f"none of its {plural(row.pods, 'pod')} is ready"
+    if pd.notna(row.endpoints) and row.endpoints == 0 and long:
+        return "its Service has no ready endpoint"
+    return ""
+
+
+@check("typha-too-few", needs=("felix.typha",))
+def typha_too_few(typha: pd.DataFrame) -> Iterator[Finding]:
+    """Fewer replicas of Typha than the number of nodes asks for."""
+    for row in records(typha):
+        replicas = row.replicas if pd.notna(row.replicas) else row.pods
+        if pd.isna(replicas) or not replicas or replicas >= needed_typhas(row.nodes):
+            continue
+        yield finding(
+            "typha-too-few",
+            subject={},
+            cause=f"{plural(replicas, 'replica')} of Typha serve{'s' if replicas == 1 else ''} {row.nodes} nodes: one "
+            f"for each 200 nodes, and three above 100, would be {needed_typhas(row.nodes)}.",
+            remedy=f"kubectl scale deployment calico-typha --replicas={needed_typhas(row.nodes)} (an operator install "
+            "does so by itself: see why it did not).",
+            evidence=[
+                Rows.of("deployments" if pd.notna(row.replicas) else "pods", "felix.typha", [{"nodes": row.nodes}])
+            ],
+        )
+
+
+MANY_NODES = 100
+NODES_EACH = 200
+
+
+def needed_typhas(nodes: int) -> int:
+    """How many replicas of Typha so many nodes ask for: one for each 200, three above 100 nodes.
+
+    >>> [needed_typhas(n) for n in (4, 100, 101, 600, 601)]
+    [1, 1, 3, 3, 4]
+    """
+    return max(-(-int(nodes) // NODES_EACH), 3 if nodes > MANY_NODES else 1)
+
+
+# ---- what explains what
+
+
+def _same_node(cause: Finding, effect: Finding) -> bool:
+    return bool(cause.subject["node"] == effect.subject.get("node"))
+
+
+def _its_pod(cause: Finding, effect: Finding) -> bool:
+    """The pod of calico-node on that node."""
+    here = any(rows.node == cause.subject["node"] for rows in effect.evidence)
+    return here and "calico-node" in effect.cause
+
+
+def _pod_of_it(cause: Finding, effect: Finding) -> bool:
+    return "calico-node" in cause.cause and any(rows.node == effect.subject["node"] for rows in cause.evidence)
+
+
+for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "log-error-burst", "cni-error"):
+    explains("datastore-unreachable", _effect)(_same_node)
+for _effect in ("felix-slow", "log-error-burst", "felix-resyncing"):
+    explains("felix-dead", _effect)(_same_node)
+    explains("felix-not-ready", _effect)(_same_node)
+explains("rp-filter-loose", "felix-dead")(_same_node)
+for _effect in ("felix-dead", "felix-not-ready"):
+    explains("calico-pod-oomkilled", _effect)(_pod_of_it)
+for _cause in ("felix-dead", "felix-not-ready", "datastore-unreachable"):
+    explains(_cause, "calico-pod-not-ready")(_its_pod)
+    explains(_cause, "calico-pod-restarting")(_its_pod)
+
+
+@explains("iptables-backend-mixed", "felix-resyncing")
+def _two_backends(cause: Finding, effect: Finding) -> bool:
+    return effect.subject["node"] in cause.subject["nodes"]
+
+
+for _cause in ("host-network-manager-interferes", "cni-conflict", "foreign-drop-rule"):
+    explains(_cause, "felix-resyncing")(_same_node)
+
+
+@explains("datastore-unreachable", "typha-down")
+def _typha_knows_nothing(cause: Finding, effect: Finding) -> bool:
+    return "typha" in cause.about
+
+
+@explains("typha-down", "felix-not-ready")
+def _waits_for_typha(cause: Finding, effect: Finding) -> bool:
+    return effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
+
+
+@explains("typha-down", "felix-dead")
+def _gave_up(cause: Finding, effect: Finding) -> bool:
+    return effect.subject["node"] in cause.about or "Typha" in effect.cause
+
+
+@explains("typha-down", "dataplane-stale")
+def _not_told(cause: Finding, effect: Finding) -> bool:
+    return effect.severity == "critical"
+
+
+@explains("typha-down", "log-error-burst")
+def _complains(cause: Finding, effect: Finding) -> bool:
+    return effect.subject["node"] in cause.about
+
+
+@explains("typha-down", "calico-pod-not-ready")
+def _typha_itself(cause: Finding, effect: Finding) -> bool:
+    return "typha" in effect.cause or any(rows.node in cause.about for rows in effect.evidence)
+
+
+@explains("typha-down", "typha-too-few")
+def _none_is_too_few(cause: Finding, effect: Finding) -> bool:
+    return True
+
+
+@explains("calico-pod-oomkilled", "typha-down")
+@explains("calico-pod-restarting", "typha-down")
+def _its_pods(cause: Finding, effect: Finding) -> bool:
+    return "typha" in cause.subject["pod"]
+
+
+for _effect in ("felix-not-ready", "datastore-unreachable"):
+    explains("hostendpoint-lockout", _effect)(_same_node)
+
+
+@explains("hostendpoint-lockout", "felix-dead")
+def _locked_out(cause: Finding, effect: Finding) -> bool:
+    """A port that is cut off looks like a Felix that hangs; one that refuses is not cut off."""
+    return _same_node(cause, effect) and SILENT in effect.about
+
+
+@explains("hostendpoint-lockout", "typha-down")
+def _typha_locked_out(cause: Finding, effect: Finding) -> bool:
+    return "Typha" in cause.cause
+
+
+@explains("foreign-drop-rule", "felix-dead")
+@explains("foreign-drop-rule", "felix-not-ready")
+def _walled_in(cause: Finding, effect: Finding) -> bool:
+    to = {"the API server", "Typha"} & cause.about
+    return bool(to and cause.subject["node"] == effect.subject["node"])

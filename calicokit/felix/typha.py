@@ -1,0 +1,185 @@
+"""Typha: whether Felix is told to use one, how many there are, and whether they answer.
+
+Facts: typha/pkg/discovery/discovery.go (the address, or the Service whose ready endpoints are asked),
+manifests/calico-typha.yaml (ConfigMap calico-config, typha_service_name), Calico's documentation on how many replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.objects import Object, Objects, labels, spec
+from calicokit.registry import spares, table
+from calicokit.schema import Column, Schema, cells
+
+TYPHA = Schema(
+    "felix.typha",
+    "Typha, between Felix and the API server: one row.",
+    (
+        Column("configured", "bool", "calico-node is told to use one, or Felix's log says that it does"),
+        Column("how", "str", "what tells so"),
+        Column(
+            "replicas", "int", "replicas that its Deployment asks for; null without one, or where it is unknown", "pods"
+        ),
+        Column("pods", "int", "its pods; null where unknown", "pods"),
+        Column("ready_pods", "int", "those that the kubelet calls ready", "pods"),
+        Column("unready_since", "time", "since when none of them is ready"),
+        Column("endpoints", "int", "ready endpoints of its Service; null where unknown", "endpoints"),
+        Column("connections", "float", "connections that its metrics count; null where they were not answered"),
+        Column("nodes", "int", "nodes of the cluster", "nodes"),
+        Column("failing", "list", "nodes whose Felix tries to reach it in vain"),
+        Column("connected", "list", "nodes whose Felix is in sync, and is told to use it"),
+        Column("error", "str", "what the last failure says"),
+    ),
+)
+
+NAME = "calico-typha"
+_NONE = ("", "none")
+
+
+@table(
+    TYPHA,
+    needs=("nodes",),
+    wants=(
+        *("deployments", "daemonsets", "configmaps", "endpointslices", "health.pods", "felix.contact", "felix.state"),
+        *("output.felix_log", "output.typha_metrics"),
+    ),
+)
+def typha(
+    nodes: Objects,
+    deployments: Objects | None = None,
+    daemonsets: Objects | None = None,
+    configmaps: Objects | None = None,
+    slices: Objects | None = None,
+    pods: pd.DataFrame | None = None,
+    contact: pd.DataFrame | None = None,
+    state: pd.DataFrame | None = None,
+    log: pd.DataFrame | None = None,
+    metrics: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row; see :data:`TYPHA`."""
+    users, others = _users(log)
+    configured, how = _configured(users, others, _setting(daemonsets, configmaps))
+    lost = None if contact is None else contact[_of_felix(contact)]
+    failing = sorted(lost["node"].dropna()) if lost is not None else []
+    in_sync = set(state[state["state"] == "ready"]["node"]) if state is not None and configured else set()
+    row = {
+        "configured": configured,
+        "how": how,
+        "replicas": next(_replicas(deployments), None),
+        "endpoints": _endpoints(slices),
+        "connections": _connections(metrics),
+        "nodes": len(nodes.raw),
+        "failing": failing,
+        "connected": sorted(in_sync - set(failing) - others),
+        "error": lost["error"].iloc[-1] if lost is not None and len(lost) else None,
+    }
+    return TYPHA.frame([row | _pods(pods)])
+
+
+@spares("felix.typha")
+def _no_typha(typha: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
+    """Nobody misses the log and the metrics of a Typha that nobody asked for."""
+    for configured, replicas, pods in cells(typha, "configured", "replicas", "pods"):
+        if not any(pd.notna(v) and v for v in (configured, replicas, pods)):
+            yield from (("typha-log", None), ("typha-metrics", None))
+
+
+def _of_felix(contact: pd.DataFrame) -> pd.Series[bool]:
+    return (contact["to"] == "typha") & contact["lost"] & (contact["component"] == "felix")
+
+
+def _configured(users: set[str], others: set[str], setting: str | None) -> tuple[bool | None, str | None]:
+    """Whether Typha is used, and what tells so: what Felix says beats its settings."""
+    if users or setting:
+        return True, "Felix's log" if users else setting
+    if others:
+        return False, "Felix's log"
+    return (None, None) if setting is None else (False, "calico-node's environment")
+
+
+def _users(log: pd.DataFrame | None) -> tuple[set[str], set[str]]:
+    """Nodes whose Felix last said that it uses Typha, and that it does not."""
+    if log is None:
+        return set(), set()
+    messages = log["message"].fillna("")
+    uses = messages.str.startswith(("Connecting to Typha", "Discovered initial set of Typha", "Connecting to typha"))
+    says = uses | messages.str.startswith("Typha not enabled")
+    last = dict(zip(log["node"][says].tolist(), uses[says].tolist(), strict=True))
+    return {n for n, u in last.items() if u}, {n for n, u in last.items() if not u}
+
+
+def _setting(daemonsets: Objects | None, configmaps: Objects | None) -> str | None:
+    """The variable that tells calico-node to use Typha; empty where none does, None where that is not known."""
+    if daemonsets is None:
+        return None
+    known = False
+    for variables in daemonsets.rows(_environment):
+        if variables is None:
+            continue
+        known = True
+        for name in ("FELIX_TYPHAADDR", "FELIX_TYPHAK8SSERVICENAME"):
+            given = variables.get(name)
+            if given is None:
+                continue
+            value = given.get("value") or _from_map(given, configmaps)
+            if value is not None and value.lower() not in _NONE:
+                return f"{name}={value}"
+    return "" if known else None
+
+
+def _environment(item: Object) -> dict[str, Object] | None:
+    containers = ((spec(item).get("template") or {}).get("spec") or {}).get("containers") or []
+    found = next((c for c in containers if c.get("name") == "calico-node"), None)
+    return None if found is None else {e["name"]: e for e in found.get("env") or []}
+
+
+def _from_map(variable: Object, configmaps: Objects | None) -> str | None:
+    """The value that a variable takes from a ConfigMap."""
+    ref = (variable.get("valueFrom") or {}).get("configMapKeyRef")
+    if ref is None or configmaps is None:
+        return None
+    data = configmaps.rows(lambda item: (item["metadata"]["name"], item.get("data") or {}))
+    return next((values.get(ref["key"]) for name, values in data if name == ref["name"]), None)
+
+
+def _replicas(deployments: Objects | None) -> Iterator[int]:
+    if deployments is not None:
+        ours = deployments.rows(lambda d: int(spec(d).get("replicas", 1)) if d["metadata"]["name"] == NAME else None)
+        yield from (n for n in ours if n is not None)
+
+
+def _endpoints(slices: Objects | None) -> int | None:
+    if slices is None:
+        return None
+    ours = [n for n in slices.rows(_ready_in) if n is not None]
+    return sum(ours) if ours else None
+
+
+def _ready_in(item: Object) -> int | None:
+    if labels(item).get("kubernetes.io/service-name") != NAME:
+        return None
+    ready = [(e.get("conditions") or {}).get("ready") is not False for e in item.get("endpoints") or []]
+    return sum(ready)
+
+
+def _connections(metrics: pd.DataFrame | None) -> float | None:
+    if metrics is None:
+        return None
+    active = metrics[metrics["metric"] == "typha_connections_active"]["value"]
+    return float(active.sum()) if len(active) else None
+
+
+def _pods(pods: pd.DataFrame | None) -> dict[str, Any]:
+    if pods is None:
+        return {}
+    ours = pods[(pods["component"] == "typha") & pods["deleted"].isna() & ~pods["phase"].isin(["Succeeded", "Failed"])]
+    ready = int(ours["ready"].sum())
+    since = None
+    if len(ours) and not ready:
+        times = [t if pd.notna(t) else c for t, c in cells(ours, "ready_since", "created")]
+        since = max((t for t in times if pd.notna(t)), default=None)
+    return {"pods": len(ours), "ready_pods": ready, "unready_since": since}

@@ -105,7 +105,7 @@ TIMES = Schema(
         Column(
             "p50",
             "float",
-            "median: a summary's own, of about the last ten minutes, null when idle; a histogram's, of the observations",
+            "median: a summary's own, of about the last ten minutes, null when idle; a histogram's of the observations",
         ),
         Column("p90", "float", "90 % took no more, as p50"),
         Column("p99", "float", "99 % took no more, as p50"),
@@ -239,10 +239,10 @@ def families(*texts: Texts | None) -> pd.DataFrame:
     return FAMILIES.take(every)
 
 
-@spares("health.install")
-def no_typha(install: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
-    """Where no Typha runs, nobody misses its metrics."""
-    if not install["typha"].any():
+@spares("health.pods")
+def no_typha(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
+    """Where there is no Typha, nobody misses its metrics."""
+    if not (pods["component"] == "typha").any():
         yield "typha-metrics", None
 
 

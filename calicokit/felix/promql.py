@@ -55,7 +55,8 @@ class Series:
     @property
     def follows(self) -> NDArray[np.bool_]:
         """Which samples have one of the same series before them."""
-        return np.diff(self.code, prepend=-1) == 0
+        same: NDArray[np.bool_] = np.diff(self.code, prepend=-1) == 0
+        return same
 
     @property
     def total(self) -> Floats:

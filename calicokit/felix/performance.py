@@ -370,7 +370,7 @@ def in_steps(grown: pd.DataFrame) -> pd.DataFrame:
     first, last = grown["time"].min(), grown["time"].max()
     width = (last - first) / STEPS
     if width > grown["seconds"].median() * pd.Timedelta(seconds=1):
-        step = np.ceil((grown["time"] - first) / width).clip(lower=1)
+        step = np.ceil((grown["time"] - first) / width).clip(lower=1, upper=STEPS)
         grown = grown.assign(time=(first + step * width).astype("datetime64[ns, UTC]"))
     steps = grown.groupby(["metric", "node", "time"], observed=True)[["increase", "seconds"]].sum()
     made = steps["increase"] / steps["seconds"]

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from calicokit.evidence.texts import Texts
-from calicokit.felix.metrics import Targets, no_typha
+from calicokit.felix.metrics import Targets, no_typha, text_or_none
 from calicokit.felix.promql import Series
-from calicokit.registry import spares, table
+from calicokit.registry import UnseenError, spares, table
 from calicokit.schema import Column, Schema, cells
 
 POD = (
@@ -126,20 +126,16 @@ def no_log(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     yield from (("typha-log", node) for _, node in no_typha(pods))
 
 
-@table(LOAD, needs=("felix.samples",), any_of=SCRAPED)
-def typha_load(samples: pd.DataFrame, *_: Texts | None) -> pd.DataFrame:
-    """One row for each Typha that was scraped; see :data:`LOAD`."""
-    own = samples[samples["own"] & (samples["component"] == "typha")]
+@table(LOAD, needs=("felix.samples",), wants=(*SCRAPED, "health.pods"))
+def typha_load(samples: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+    """One row for each Typha that was scraped; see :data:`LOAD`. None where there is no Typha."""
+    own = _scraped(samples, wants[-1])
     rows = [
-        {"pod": _text(pod), "node": _text(node), **_load(part)}
+        {"pod": text_or_none(pod), "node": text_or_none(node), **_load(part)}
         for (pod, node), part in own.groupby(["pod", "node"], observed=True, dropna=False)
     ]
     total = np.nansum([r["connections"] for r in rows])
     return LOAD.frame([{**r, "share": r["connections"] / total if total else None} for r in rows])
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _load(part: pd.DataFrame) -> dict[str, Any]:
@@ -187,17 +183,25 @@ def _rate(watched: pd.DataFrame, metric: str) -> float | None:
     return None if grown is None or not seconds else grown / seconds
 
 
-@table(CLIENTS, needs=("felix.samples", "felix.quantiles"), any_of=SCRAPED)
-def typha_clients(samples: pd.DataFrame, quantiles: pd.DataFrame, *_: Texts | None) -> pd.DataFrame:
-    """One row for each Typha and syncer; see :data:`CLIENTS`."""
-    typha = samples[samples["own"] & (samples["component"] == "typha")]
+def _scraped(samples: pd.DataFrame, pods: pd.DataFrame | None) -> pd.DataFrame:
+    """Typha's samples; unknown where there is one, or may be, and none was scraped."""
+    own = samples[samples["own"] & (samples["component"] == "typha")]
+    if not len(own) and (pods is None or (pods["component"] == "typha").any()):
+        raise UnseenError("no Typha was scraped")
+    return own
+
+
+@table(CLIENTS, needs=("felix.samples", "felix.quantiles"), wants=(*SCRAPED, "health.pods"))
+def typha_clients(samples: pd.DataFrame, quantiles: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+    """One row for each Typha and syncer; see :data:`CLIENTS`. None where there is no Typha."""
+    typha = _scraped(samples, wants[-1])
     streams = typha[typha["metric"] == "typha_connections_streaming"].sort_values("time")
     streaming = {(pod, syncer_of(labels)): value for pod, labels, value in cells(streams, "pod", "labels", "value")}
     own = quantiles[(quantiles["component"] == "typha") & quantiles["family"].isin(list(_FAMILIES.values()))]
     rows = []
     for (pod, node, labels), part in own.groupby(["pod", "node", "labels"], observed=True, dropna=False):
         syncer = syncer_of(str(labels))
-        row: dict[str, Any] = {"pod": _text(pod), "node": _text(node), "syncer": syncer}
+        row: dict[str, Any] = {"pod": text_or_none(pod), "node": text_or_none(node), "syncer": syncer}
         rows.append(row | {"streaming": streaming.get((pod, syncer))} | _client(part))
     return CLIENTS.frame(rows)
 

@@ -19,7 +19,7 @@ from calicokit.felix.meaning import meaning, owner
 from calicokit.felix.promql import SERIES, Series, codes, histogram_quantile
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
-from calicokit.registry import spares, table
+from calicokit.registry import UnseenError, spares, table
 from calicokit.schema import Column, Schema, cells
 
 COMPONENTS = {
@@ -61,6 +61,21 @@ SAMPLES = Schema(
         Column("evidence", "category", EVIDENCE.meaning),
     ),
     key=("time", *SERIES, "series"),
+)
+
+SCRAPED = Schema(
+    "felix.scrapes",
+    "What was scraped: each target, how often, and from when to when.",
+    (
+        *TARGET,
+        Column("scrapes", "int", "scrapes, single ones and those of a series", "scrapes"),
+        Column("series", "int", "those of a series; 0: no rates can be told", "scrapes"),
+        Column("first", "time", "first of the series; null without one"),
+        Column("last", "time", "last scrape"),
+        Column("interval", "float", "usual time between two of the series", "s"),
+        Column("samples", "int", "samples in all", "samples"),
+    ),
+    key=("component", "node", "pod"),
 )
 
 FAMILIES = Schema(
@@ -141,6 +156,8 @@ METRICS = Schema(
     ),
     key=("component", "node", "pod", "metric", "labels"),
 )
+
+NO_SERIES = "not sampled over time: `calicokit capture --samples N` scrapes again and again, Prometheus does always"
 
 _PROXIED = re.compile(r"/pods/(?:https?:)?([a-z0-9.-]{1,253}?)(?::\w{1,15})?/proxy/")
 _BOUND = r'(?:^|,)(?:quantile|le)="[^"]*"'
@@ -224,6 +241,33 @@ def made(frames: list[pd.DataFrame], said: list[dict[str, object]]) -> pd.DataFr
     return SAMPLES.take(frame)
 
 
+@table(SCRAPED, needs=("felix.samples",))
+def scrapes(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row for each target; see :data:`SCRAPED`."""
+    rows = []
+    for (component, node, pod), part in samples.groupby(["component", "node", "pod"], observed=True, dropna=False):
+        times = part["time"][part["series"]].drop_duplicates().sort_values()
+        rows.append(
+            {
+                "component": component,
+                "node": text_or_none(node),
+                "pod": text_or_none(pod),
+                "scrapes": len(times) + int((~part["series"]).any()),
+                "series": len(times),
+                "first": times.min() if len(times) else None,
+                "last": part["time"].max(),
+                "interval": times.diff().dt.total_seconds().median() if len(times) > 1 else None,
+                "samples": len(part),
+            }
+        )
+    return SCRAPED.frame(rows)
+
+
+def text_or_none(value: object) -> str | None:
+    """The text; None for what stands for none, as a group's key does."""
+    return value if isinstance(value, str) else None
+
+
 @table(FAMILIES, any_of=SCRAPES)
 def families(*texts: Texts | None) -> pd.DataFrame:
     """One row for each component and metric of the single scrapes; see :data:`FAMILIES`."""
@@ -258,9 +302,11 @@ def counters(samples: pd.DataFrame) -> pd.DataFrame:
     return samples[(kinds == "counter") | (kinds.isin(["summary", "histogram"]) & grows)]
 
 
-@table(RATES, needs=("felix.samples",), any_of=SERIES_OF)
-def rates(samples: pd.DataFrame, *_: Texts | None) -> pd.DataFrame:
+@table(RATES, needs=("felix.samples",))
+def rates(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each counter and sample but the first; see :data:`RATES`. Buckets are in ``felix.quantiles``."""
+    if len(samples) and not samples["series"].any():
+        raise UnseenError(NO_SERIES)
     grows = counters(samples[samples["series"] & samples["own"]])
     return rates_of(grows[grows["le"].isna()])
 

@@ -109,7 +109,9 @@ def typha_overload(
     events: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each Typha and sign of overload; see :data:`OVERLOAD`. None where there is no Typha."""
-    if load is None and events is None and (pods["component"] == "typha").any():
+    if not (pods["component"] == "typha").any():
+        return OVERLOAD.frame()
+    if load is None and events is None:
         raise UnseenError("neither metrics nor logs of Typha were seen")
     rows: list[dict[str, Any]] = []
     for frame, judge in ((events, _by_log), (load, _by_load), (clients, _by_latency)):

@@ -72,6 +72,33 @@ LOOPS = Schema(
     key=("node", "time"),
 )
 
+HISTOGRAM = Schema(
+    "felix.apply_histogram",
+    "How many updates took how long, by the mean of those between two samples of a series.",
+    (
+        Column("node", "str", "node"),
+        Column("over", "float", "mean time over", "s"),
+        Column("to", "float", "and up to", "s"),
+        Column("updates", "float", "updates", "updates"),
+    ),
+    key=("node", "to"),
+)
+
+MOMENTS = Schema(
+    "felix.moments",
+    "Lines of Felix's log about what is slow, timed out, is tried again or held back, and warnings and errors.",
+    (
+        Column("time", "time", "when it was logged"),
+        Column("node", "str", "node"),
+        Column("sign", "str", "slow, timeout, retry, throttled, else warning or error: the line's level"),
+        Column("watched", "bool", "between the first and the last sample of the node's series; null without one"),
+        Column("message", "str", "message"),
+        Column("line", "int", "line in the log"),
+        EVIDENCE,
+    ),
+    key=("node", "line"),
+)
+
 ERRORS = Schema(
     "felix.errors",
     "Counters of what failed, was tried again or was lost: programming, resyncs, logs, restarts of the process.",
@@ -194,7 +221,49 @@ def loops(log: pd.DataFrame) -> pd.DataFrame:
     return LOOPS.frame(rows)
 
 
+_SIGNS = {
+    "throttled": r"\bthrottled$",
+    "timeout": r"(?i)\btim(?:ed|e) ?out\b",
+    "retry": r"(?i)\bretr(?:y|ying)\b",
+    "slow": r"(?i)\bslow(?:ly)?\b",
+}
+_REPORT = "Overall health status changed"
+"""Felix's table of its own health has a column of timeouts; none of its lines is one."""
+
+
+@table(MOMENTS, needs=("output.felix_log",), wants=("felix.scrapes",))
+def moments(log: pd.DataFrame, scrapes: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each such line; see :data:`MOMENTS`."""
+    message = log["message"].astype("str")
+    sign = log["level"].str.lower().where(log["level"].isin(["WARNING", "ERROR"]))
+    for name, pattern in _SIGNS.items():
+        sign = sign.mask(message.str.contains(pattern, regex=True) & ~message.str.startswith(_REPORT), name)
+    found = log[sign.notna()].assign(sign=sign[sign.notna()])
+    spans = {} if scrapes is None else _spans(scrapes[scrapes["component"] == "felix"])
+    watched = [spans[n][0] <= t <= spans[n][1] if n in spans else None for n, t in cells(found, "node", "time")]
+    found["watched"] = pd.array(watched, dtype="boolean")
+    return MOMENTS.take(found)
+
+
+def _spans(scrapes: pd.DataFrame) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]]:
+    """The first and the last scrape of each node that was scraped more than once."""
+    watched = scrapes[scrapes["first"].notna()]
+    return {node: (first, last) for node, first, last in cells(watched, "node", "first", "last")}
+
+
 # ---- how fast
+
+
+@table(HISTOGRAM, needs=("felix.quantiles", "felix.rates"))
+def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
+    """One row for each node and span of time; see :data:`HISTOGRAM`. Spans of a decade are 1, 2 and 5."""
+    own = quantiles[(quantiles["family"] == APPLY) & quantiles["series"] & quantiles["since_before"]]
+    own = own[own["observations"] > 0]
+    bounds = np.array([step * 10.0**power for power in range(-4, 3) for step in (1, 2, 5)])
+    at = np.searchsorted(bounds, own["average"].to_numpy(dtype=np.float64)).clip(1, len(bounds) - 1)
+    spans = own.assign(over=bounds[at - 1], to=bounds[at], node=own["node"].astype("str"))
+    summed = spans.groupby(["node", "over", "to"])["observations"].sum().reset_index(name="updates")
+    return HISTOGRAM.take(summed)
 
 
 @table(APPLY_TIMES, needs=("felix.samples", "felix.quantiles"))

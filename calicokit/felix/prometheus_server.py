@@ -21,9 +21,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG, Metrics
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 from calicokit.evidence.recording import PODS
+from calicokit.evidence.sources import source_of
 
 TIMEOUT = 30.0
 NAMES = {
@@ -196,10 +198,10 @@ class Watched:
     server: PrometheusServer
     since: datetime
     until: datetime = field(default_factory=lambda: datetime.now(UTC))
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return f"{self.source.name}, watched by {self.server.url}"
+    def __post_init__(self) -> None:
+        self.name = f"{self.source.name}, watched by {self.server.url}"
 
     @property
     def live(self) -> bool:
@@ -261,6 +263,15 @@ class Watched:
         path = f"{PODS}{file}" if want.node is None and target.pod else file
         text = exposition(found, target.labels, self._types)
         return Evidence(want, text, path=path, command=f"{self.server.url}: {command}", time=self.until)
+
+
+def watched(source: str, url: str, hours: float = 1.0, headers: Mapping[str, str] | None = None) -> Cluster:
+    """The cluster of a source (as ``calicokit.open`` takes it), with what the server at ``url`` saw in the last hours.
+
+    Raises :class:`SourceError` if there is no such source, or ``url`` is no address.
+    """
+    server = PrometheusServer(url, headers or {})
+    return Cluster(Watched(source_of(source), server, datetime.now(UTC) - timedelta(hours=hours)))
 
 
 def exposition(series: list[Points], target: Mapping[str, str], types: Mapping[str, tuple[str, str]]) -> bytes:

@@ -140,9 +140,9 @@ def test_metrics_that_are_off_are_coverage_and_cost_nothing_else() -> None:
 
 def test_where_no_typha_is_nobody_misses_its_metrics() -> None:
     seen = cluster("healthy-bgp-mesh")
-    assert seen.felix.typha_load().unknown
-    assert seen.felix.typha_overload().empty
-    assert not seen.felix.typha_overload().unknown
+    for table in (seen.felix.typha_load(), seen.felix.typha_clients(), seen.felix.typha_overload()):
+        assert table.empty
+        assert not table.unknown
     assert [m for m in seen.coverage.missing if m.id.startswith("typha")] == []
 
 
@@ -150,6 +150,7 @@ def test_where_typha_is_and_nothing_of_it_was_seen_its_load_is_unknown() -> None
     made = Edited(TYPHA, gone={("typha-metrics", None), ("typha-log", None)})
     seen = made.cluster()
     assert seen.felix.typha_overload().unknown
+    assert seen.felix.typha_load().unknown
     assert "typha-metrics" in {m.id for m in seen.coverage.missing}
 
 

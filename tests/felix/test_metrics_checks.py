@@ -135,7 +135,7 @@ def test_events_that_updates_follow_are_not_told() -> None:
 
 def summary(node: str, updates: int, average: str, longest: str) -> Edit:
     line = (
-        f"2026-11-24 02:30:59.000 [INFO][9] felix/int_dataplane.go 2580: Summarising {updates} dataplane reconciliation "
+        f"2026-11-24 02:30:59.000 [INFO][9] felix/int_dataplane.go 7: Summarising {updates} dataplane reconciliation "
         f"loops over 1m0.4s: avg={average} longest={longest} (resync-filter-v4,update-filter-v4)\n"
     )
     return lambda text: text + line

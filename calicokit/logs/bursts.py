@@ -51,7 +51,7 @@ def bursts(problems: pd.DataFrame, now: pd.Timestamp | None = None) -> pd.DataFr
             continue
         times = group["time"].sort_values()
         last = group.loc[times.index[-1]]
-        every = times.diff().median()
+        every = pd.Timedelta(times.diff().median())
         rows.append(
             {
                 **{name: last[name] for name in ("component", "level")},

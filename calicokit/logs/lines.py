@@ -145,7 +145,7 @@ def _patterned(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(pattern=_taken(pattern, codes), template=_taken(template, codes))
 
 
-def _taken(values: list[Any], codes: Any) -> pd.Categorical[str]:
+def _taken(values: list[Any], codes: Any) -> pd.Categorical[Any]:
     return pd.Categorical(pd.array(values, dtype="str").take(codes))
 
 

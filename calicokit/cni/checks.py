@@ -64,7 +64,8 @@ def cni_conflict(
     before = _taken_before(configs) if installs_calico(installations) else {}
     acting = {} if leftovers is None else {str(n): rows for n, rows in leftovers.groupby("node")}
     for node in sorted({*before, *acting}):
-        found = [f(node, told[node]) for f, told in ((_first, before), (_left, acting)) if node in told]
+        found = [_first(node, *before[node])] if node in before else []
+        found += [_left(node, acting[node])] if node in acting else []
         about = set(acting[node]["where"].tolist()) if node in acting else set()
         yield finding(
             "cni-conflict",
@@ -77,8 +78,7 @@ def cni_conflict(
         )
 
 
-def _first(node: str, files: tuple[Any, Any]) -> tuple[str, Rows]:
-    first, calico = files
+def _first(node: str, first: Any, calico: Any) -> tuple[str, Rows]:
     words = (
         f"{first.file} ({', '.join(first.plugins)}) comes before {calico.file} by name, so that new pods get their "
         "network from it and not from Calico"

@@ -26,6 +26,20 @@ def _cause(word: str, finding: str, words: str, means: str, remedy: str) -> Caus
 
 CAUSES = (
     _cause(
+        "forbidden",
+        "crd-or-rbac-missing",
+        r'is forbidden: User "system:serviceaccount:',
+        "the CNI plugin's service account may not do what it must",
+        "Apply the ClusterRole and ClusterRoleBinding calico-cni-plugin of the Calico version that runs.",
+    ),
+    _cause(
+        "kind-missing",
+        "crd-or-rbac-missing",
+        r"could not find the requested resource|no matches for kind",
+        "the API server has not the kind that the CNI plugin asks for",
+        "Install the CustomResourceDefinitions of the Calico version that runs.",
+    ),
+    _cause(
         "unauthorized",
         "cni-unauthorized",
         r"connection is unauthorized|\bUnauthorized\b|is forbidden: User|provide credentials",

@@ -8,9 +8,12 @@ from typing import Any
 import pandas as pd
 
 from calicokit.cni.causes import BY_WORD
-from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, finding
+from calicokit.cni.config import installs_calico
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.evidence.objects import Objects
 from calicokit.kube.tables import pod_ref
 from calicokit.schema import records
+from calicokit.words import listed
 
 MOST_NAMED = 3
 
@@ -51,6 +54,75 @@ def _finding(node: str, cause: Any, group: pd.DataFrame) -> Finding:
         remedy=cause.remedy,
         evidence=error_rows(group),
     )
+
+
+@check("cni-conflict", needs=("cni.configs",), wants=("cni.leftovers", "installations"))
+def cni_conflict(
+    configs: pd.DataFrame, leftovers: pd.DataFrame | None = None, installations: Objects | None = None
+) -> Iterator[Finding]:
+    """Nodes whose runtime takes another network's configuration, or where what another network left decides."""
+    before = _taken_before(configs) if installs_calico(installations) else {}
+    acting = {} if leftovers is None else {str(n): rows for n, rows in leftovers.groupby("node")}
+    for node in sorted({*before, *acting}):
+        found = [_first(node, *before[node])] if node in before else []
+        found += [_left(node, acting[node])] if node in acting else []
+        about = set(acting[node]["where"].tolist()) if node in acting else set()
+        yield finding(
+            "cni-conflict",
+            subject={"node": node},
+            cause=f"On {node}, {listed([words for words, _ in found])}.",
+            remedy="Remove the other network's configuration, interfaces, routes and rules from the node (its own "
+            "clean-up, or a restart of the node after its files are gone), then make the pods anew that it set up.",
+            evidence=[rows for _, rows in found],
+            about={node, *about},
+        )
+
+
+def _first(node: str, first: Any, calico: Any) -> tuple[str, Rows]:
+    words = (
+        f"{first.file} ({', '.join(first.plugins)}) comes before {calico.file} by name, so that new pods get their "
+        "network from it and not from Calico"
+    )
+    return words, Rows.of("cni-net.d", "cni.configs", [{"node": node, "place": first.place}], node)
+
+
+def _left(node: str, left: pd.DataFrame) -> tuple[str, Rows]:
+    told = [f"{r.network}'s {r.what} {r.where} ({r.words})" for r in records(left.head(MOST_NAMED))]
+    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    keys = [{"node": node, "where": r.where} for r in records(left)]
+    words = f"what another network left decides in place of Calico: {'; '.join(told)}{more}"
+    return words, Rows.of("ip-route-all", "cni.leftovers", keys, node)
+
+
+def _taken_before(configs: pd.DataFrame) -> dict[str, tuple[Any, Any]]:
+    """Node → the configuration that its runtime takes, and Calico's, where the first passes nothing on to Calico."""
+    found = {}
+    for node, rows in configs.groupby("node"):
+        files = list(records(rows.sort_values("place")))
+        calico = next((f for f in files if f.calico), None)
+        if calico is not None and not files[0].calico and not files[0].delegates:
+            found[str(node)] = files[0], calico
+    return found
+
+
+@explains("cni-conflict", "route-conflict")
+def _its_route(cause: Finding, effect: Finding) -> bool:
+    return cause.subject["node"] == effect.subject["node"] and effect.subject["cidr"] in cause.about
+
+
+@explains("cni-conflict", "foreign-drop-rule")
+def _its_rule(cause: Finding, effect: Finding) -> bool:
+    place = f"{effect.subject['table']} {effect.subject['chain']}"
+    return cause.subject["node"] == effect.subject["node"] and place in cause.about
+
+
+def _on_node(cause: Finding, effect: Finding) -> bool:
+    node = cause.subject["node"]
+    return bool(effect.subject.get("node") == node or node in effect.about)
+
+
+for _effect in ("pod-route-missing", "cni-error", "ipam-unallocated-in-use"):
+    explains("cni-conflict", _effect)(_on_node)
 
 
 def error_rows(errors: pd.DataFrame) -> list[Rows]:

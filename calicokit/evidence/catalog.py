@@ -112,7 +112,18 @@ class Metrics:
         return f"`port {self.port} /metrics`"
 
 
-How = Api | Command | Admin | Log | Metrics
+@dataclass(frozen=True)
+class Discovery:
+    """What the API server says that it serves, as this command prints it."""
+
+    command: str = "kubectl api-resources"
+
+    @property
+    def words(self) -> str:
+        return f"`{self.command}`"
+
+
+How = Api | Command | Admin | Log | Metrics | Discovery
 
 
 @dataclass(frozen=True)
@@ -275,6 +286,19 @@ ITEMS = (
         "installations",
         "The operator's installation of Calico",
         Api(("operator.tigera.io/v1",), ("installations",), optional=True),
+        guide=_HEALTH,
+    ),
+    Item(
+        "apiservices",
+        "Who serves which group of the API, and whether it answers",
+        Api(("apiregistration.k8s.io/v1",), ("apiservices",), optional=True),
+        guide=_HEALTH,
+    ),
+    Item(
+        "api-resources",
+        "The kinds that the API server serves",
+        Discovery(),
+        file="kubectl-api-resources.txt",
         guide=_HEALTH,
     ),
     _admin("calicoctl-ipam-show", "Use of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),

@@ -18,6 +18,7 @@ import msgspec
 from calicokit.evidence import catalog, parallel
 from calicokit.evidence.api import ApiError, Server
 from calicokit.evidence.catalog import CATALOG, Admin, Item, Log, Metrics
+from calicokit.evidence.discovery import api_resources
 from calicokit.evidence.execute import Ran, execute
 from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
 from calicokit.evidence.node_log import split
@@ -156,6 +157,8 @@ class LiveCluster:
                     yield want, read(want, pod)
                 if not pods:
                     yield want, Missing(want.id, f"no {how.app} pod runs", None)
+            elif isinstance(how, catalog.Discovery):
+                yield want, self._kinds(want)
             else:
                 yield want, Missing(want.id, _why_not(how))
         except ApiError as error:
@@ -179,6 +182,18 @@ class LiveCluster:
             return Evidence(want, EMPTY_LIST, next(how.files()), group, f"GET /apis/{group}", time=self.server.time)
         none = f"the API server has no {' or '.join(how.plurals)} in {' or '.join(how.groups)}"
         return Missing(want.id, "; ".join(refused) or none)
+
+    def _kinds(self, want: Want) -> Evidence:
+        text, complaint = api_resources(lambda path, accept: self.server.get(path, accept=accept))
+        return Evidence(
+            want,
+            text.encode(),
+            self._file(want),
+            command="GET /api /apis",
+            exit=int(bool(complaint)),
+            stderr=complaint,
+            time=self.server.time,
+        )
 
     def _served(self, how: catalog.Api) -> Iterator[tuple[str, str]]:
         """The groups and plurals under which the API server has the kind; both, if it does not say what it has."""

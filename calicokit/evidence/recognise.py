@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from calicokit.evidence import node_log
-from calicokit.evidence.catalog import CATALOG, Admin, Command
+from calicokit.evidence.catalog import CATALOG, Admin, Command, Discovery
 from calicokit.evidence.printed import Documents, documents, item_of, refusal
 
 MOST_PARTS = 2_000
@@ -176,7 +176,7 @@ def _by_command() -> dict[str, str]:
     known: dict[str, str] = {}
     for item in CATALOG.values():
         argvs = [" ".join(a) for a in item.how.argvs] if isinstance(item.how, Command) else []
-        for words in [item.how.command] if isinstance(item.how, Admin) else argvs:
+        for words in [item.how.command] if isinstance(item.how, Admin | Discovery) else argvs:
             known.setdefault(words, item.id)
     return known
 

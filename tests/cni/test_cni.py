@@ -26,6 +26,8 @@ WORDS = {
     "node-not-started": "stat /var/lib/calico/nodename: no such file or directory: check that the calico/node container is running and has mounted /var/lib/calico/",
     "datastore-not-ready": "Calico is currently not ready to process requests",
     "unauthorized": "error getting ClusterInformation: connection is unauthorized: Unauthorized",
+    "forbidden": 'connection is unauthorized: ippools.crd.projectcalico.org is forbidden: User "system:serviceaccount:kube-system:calico-cni-plugin" cannot list resource "ippools" in API group "crd.projectcalico.org" at the cluster scope',
+    "kind-missing": "resource does not exist: IPReservation with error: the server could not find the requested resource (get IPReservations.crd.projectcalico.org)",
     "datastore-unreachable": 'error getting ClusterInformation: Get "https://10.96.0.1:443/apis/crd.projectcalico.org/v1/clusterinformations/default": dial tcp 10.96.0.1:443: i/o timeout',
     "route-exists": "error adding host side routes for interface: cali123, error: route (Ifindex: 9, Dst: 10.7.0.4/32) already exists for an interface other than 'cali123'",
     "plugin-missing": 'failed to find plugin "calico" in path [/opt/cni/bin]',

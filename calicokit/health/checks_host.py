@@ -1,0 +1,57 @@
+"""The check of the host's network managers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from calicokit.diagnosis.model import Finding, Rows, check, explains, finding
+from calicokit.schema import records
+
+MOST = 3
+REMEDY = {
+    "firewalld": "Switch firewalld off on Calico's nodes (systemctl disable --now firewalld), as Calico's system "
+    "requirements ask, and restart calico-node there.",
+    "ufw": "Switch ufw off on Calico's nodes (ufw disable), or let it forward: DEFAULT_FORWARD_POLICY=ACCEPT in "
+    "/etc/default/ufw and rules for what Calico needs.",
+}
+UNMANAGED = (
+    "Tell the manager to leave Calico's interfaces alone: NetworkManager by "
+    "/etc/NetworkManager/conf.d/calico.conf with [keyfile] unmanaged-devices=interface-name:cali*;"
+    "interface-name:tunl*;interface-name:vxlan.calico;interface-name:vxlan-v6.calico;interface-name:wireguard.cali; "
+    "systemd-networkd by Unmanaged=yes in a .network file that matches them. Then restart it and calico-node."
+)
+
+
+@check("host-network-manager-interferes", needs=("health.host_managers",))
+def host_manager(signs: pd.DataFrame) -> Iterator[Finding]:
+    """One finding for each node on which a manager changed something; a single flush that was mended is info."""
+    for node, rows in signs.groupby("node"):
+        managers = sorted(set(rows["manager"]))
+        told = [f"{r.manager}: {r.what} ({r.where})" for r in records(rows.head(MOST))]
+        more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
+        mended = bool((rows["sign"] == "flush").all()) and int(rows["times"].max()) < 2
+        yield finding(
+            "host-network-manager-interferes",
+            severity="info" if mended else "",
+            subject={"node": str(node)},
+            cause=f"On {node}, a network manager of the host changes what Calico manages. {'; '.join(told)}{more}.",
+            remedy=" ".join(dict.fromkeys(REMEDY.get(m, UNMANAGED) for m in managers)),
+            evidence=[
+                Rows.of(
+                    id_, "health.host_managers", [{"node": r.node, "where": r.where} for r in records(g)], str(node)
+                )
+                for id_, g in rows.groupby(rows["sign"].map(EVIDENCE))
+            ],
+            about={str(node), *rows["where"]},
+        )
+
+
+EVIDENCE = {"rule": "iptables-save", "flush": "felix-log", "address": "ip-addr", "route": "ip-route-all"}
+
+
+@explains("foreign-drop-rule", "host-network-manager-interferes")
+def _its_rule(cause: Finding, effect: Finding) -> bool:
+    place = f"{cause.subject['table']} {cause.subject['chain']}"
+    return cause.subject["node"] == effect.subject["node"] and place in effect.about

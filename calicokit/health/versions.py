@@ -1,0 +1,154 @@
+"""Which version each of Calico's components is of: images, what it says of itself in its log, ClusterInformation.
+
+Facts: reference/versions.md, section 1; tags of vendors' rebuilds (rancher/hardened-calico:v3.29.1-build20241220,
+…-fips, …-amd64) name Calico's version first. Tags that name none (master, a digest) are builds of which nothing is
+known. The operator has versions of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.texts import Texts
+from calicokit.health.tables import COMPONENTS
+from calicokit.kube.tables import EVIDENCE
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+
+VERSIONS = Schema(
+    "health.versions",
+    "The version that each part of Calico names, and where; parts that name none are left out.",
+    (
+        Column(
+            "component", "str", "calico-node, cni, kube-controllers, typha, apiserver, …; cluster: ClusterInformation"
+        ),
+        Column("node", "str", "its node"),
+        Column("namespace", "str", "namespace of its pod"),
+        Column("pod", "str", "its pod"),
+        Column("version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without what builders add; or master"),
+        Column("told", "str", "as it was told"),
+        Column("by", "str", "image, log or ClusterInformation"),
+        EVIDENCE,
+    ),
+)
+
+ROLLOUTS = Schema(
+    "health.rollouts",
+    "How far Kubernetes is with bringing Calico's pods to their newest template.",
+    (
+        Column("workload", "str", "DaemonSet or Deployment: its name"),
+        Column("namespace", "str", "namespace"),
+        Column("wanted", "int", "pods that should run", "pods"),
+        Column("updated", "int", "pods of the newest template", "pods"),
+        Column("seen", "bool", "whether its controller has seen the newest template"),
+        EVIDENCE,
+    ),
+    key=("namespace", "workload"),
+)
+
+_TAG = re.compile(r"(?P<name>[^/:@\s]{1,200})(?::(?P<tag>[^/@\s]{1,200}))?(?:@.*)?$")
+_RELEASE = re.compile(r"v?(?P<core>\d{1,3}\.\d{1,4}\.\d{1,4})(?P<pre>-(?:0\.dev|rc\.?\d+|alpha\.?\d*|beta\.?\d*))?")
+_NAMED = {"node": "calico-node", "ctl": "calicoctl", "node-windows": "calico-node", "hardened-calico": "calico"}
+_FOREIGN = ("operator", "flannel")
+MASTER = "master"
+"""Tag of builds of Calico's main branch, of which no release is known."""
+
+
+def release(text: str) -> str | None:
+    """The release that a version or tag names, None if it names none.
+
+    >>> release("v3.29.1-build20241220"), release("3.34.0-0.dev-67-g87c15906f20c"), release("master")
+    ('v3.29.1', 'v3.34.0-0.dev', None)
+    """
+    found = _RELEASE.match(text)
+    return f"v{found['core']}{found['pre'] or ''}" if found else None
+
+
+def of_image(image: str) -> tuple[str, str] | None:
+    """The component that an image is of, and its tag; None for images that are not Calico's, or without a tag.
+
+    >>> of_image("docker.io/rancher/mirrored-calico-cni:v3.28.1"), of_image("quay.io/tigera/operator:v1.36.2")
+    (('cni', 'v3.28.1'), None)
+    """
+    found = _TAG.search(image)
+    if not found or not found["tag"] or "calico" not in image or any(f in found["name"] for f in _FOREIGN):
+        return None
+    name = found["name"].removeprefix("mirrored-").removeprefix("calico-")
+    return _NAMED.get(name, name), found["tag"]
+
+
+@table(VERSIONS, any_of=("pods", "health.datastore"), wants=("felix-log", "typha-log"))
+def versions(
+    pods: Objects | None,
+    datastore: pd.DataFrame | None,
+    felix: Texts | None = None,
+    typha: Texts | None = None,
+) -> pd.DataFrame:
+    """One row for each part and place that names a version; see :data:`VERSIONS`."""
+    images: list[Any] = pods.frame(VERSIONS, _of_pod).to_dict("records") if pods else []
+    logs = [*_of_log(felix, "calico-node"), *_of_log(typha, "typha")]
+    known = [] if datastore is None else list(cells(datastore, "cluster_version", "evidence"))
+    cluster = [
+        {"component": "cluster", "version": found, "told": told, "by": "ClusterInformation", "evidence": evidence}
+        for told, evidence in known
+        if isinstance(told, str) and (found := release(told))
+    ]
+    return VERSIONS.frame([*images, *logs, *cluster])
+
+
+def _of_pod(item: Object) -> list[Object]:
+    """The images of a pod of Calico's that runs, or is to; each once."""
+    meta, status = item["metadata"], item.get("status") or {}
+    label = COMPONENTS.get((meta.get("labels") or {}).get("k8s-app", ""))
+    if label in (None, "operator") or status.get("phase") in ("Succeeded", "Failed") or meta.get("deletionTimestamp"):
+        return []
+    containers = [*(spec(item).get("initContainers") or []), *(spec(item).get("containers") or [])]
+    rows = {}
+    for image in (c.get("image") or "" for c in containers):
+        component, tag = of_image(image) or ("", "")
+        if found := MASTER if tag == MASTER else release(tag):
+            named = component if component != "calico" else str(label)
+            row = {"component": named, "node": spec(item).get("nodeName"), "namespace": meta["namespace"]}
+            rows[named, found] = {**row, "pod": meta["name"], "version": found, "told": image, "by": "image"}
+    return list(rows.values())
+
+
+_STARTS = re.compile(rb"(?:Felix|Typha) starting up[^\n]{0,200}? version=\"(?P<version>[^\"\n]{1,100})\"", re.ASCII)
+
+
+def _of_log(texts: Texts | None, component: str) -> Iterator[dict[str, Any]]:
+    """What a component says of itself when it starts: the last start counts."""
+    for text in texts or ():
+        starts = [m["version"].decode() for m in _STARTS.finditer(text.text)]
+        if starts and (found := release(starts[-1])):
+            named = {"component": component, "node": text.node, "version": found, "told": starts[-1]}
+            yield {**named, "by": "log", "evidence": text.ref}
+
+
+@table(ROLLOUTS, any_of=("daemonsets", "deployments"))
+def rollouts(daemonsets: Objects | None, deployments: Objects | None) -> pd.DataFrame:
+    """One row for each of Calico's workloads; see :data:`ROLLOUTS`."""
+    frames = [o.frame(ROLLOUTS, _rollout) for o in (daemonsets, deployments) if o is not None]
+    return ROLLOUTS.take(pd.concat(frames))
+
+
+def _rollout(item: Object) -> list[Object]:
+    meta, status = item["metadata"], item.get("status") or {}
+    template = ((spec(item).get("template") or {}).get("metadata") or {}).get("labels") or {}
+    if template.get("k8s-app") not in COMPONENTS:
+        return []
+    daemon = "desiredNumberScheduled" in status
+    return [
+        {
+            "workload": meta["name"],
+            "namespace": meta["namespace"],
+            "wanted": status.get("desiredNumberScheduled") if daemon else spec(item).get("replicas", 1),
+            "updated": status.get("updatedNumberScheduled" if daemon else "updatedReplicas", 0),
+            "seen": status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        }
+    ]

@@ -1,0 +1,188 @@
+"""The logs of all components in one table, each line with the pattern that its message follows.
+
+The parsers' facts: calicokit/parsers/logs.py and bird_log.py. BIRD's lines carry no time in calico-node's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from calicokit.evidence.texts import Texts
+from calicokit.kube.tables import EVIDENCE
+from calicokit.logs.masks import masked, pattern_id
+from calicokit.parsers import bird_log as _bird  # noqa: F401 (brings its kind)
+from calicokit.parsers import logs as _logs  # noqa: F401 (brings the other kinds)
+from calicokit.registry import Spared, spares, table
+from calicokit.schema import Column, Schema
+
+LOGS = {
+    "felix-log": "felix",
+    "bird-log": "bird",
+    "confd-log": "confd",
+    "startup-log": "startup",
+    "cni-log": "cni",
+    "typha-log": "typha",
+    "kube-controllers-log": "kube-controllers",
+}
+"""The catalog's logs, and the component that each is of."""
+
+COLUMNS = (
+    Column("time", "time", "when it was logged; null where the line carries none (BIRD's)"),
+    Column("node", "category", "node; null for a component of the cluster"),
+    Column("component", "category", "felix, bird, confd, startup, cni, typha or kube-controllers: whose log it is"),
+    Column("level", "category", "DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where the line carries none"),
+    Column("message", "str", "the message, without the fields that follow it"),
+    Column("error", "str", "value of its field error"),
+    Column("file", "category", "Go source file that logged it"),
+    Column("pattern", "category", "id of the pattern (logs.patterns) that message and error follow"),
+    Column("line", "int", "number of the line in the log, from 1"),
+    Column("evidence", "category", EVIDENCE.meaning),
+)
+LINES = Schema(
+    "logs.lines",
+    "What all of Calico's components logged, by component, node and line; logs are read from their end.",
+    COLUMNS,
+    key=("evidence", "line"),
+)
+PROBLEMS = Schema(
+    "logs.problems",
+    "The lines of level WARNING and above, and those that tell an error.",
+    (
+        *COLUMNS[:-2],
+        Column("template", "category", "the pattern itself"),
+        Column("until", "time", "when the last line of that log was logged"),
+        *COLUMNS[-2:],
+    ),
+    key=("evidence", "line"),
+)
+PATTERNS = Schema(
+    "logs.patterns",
+    "Messages that differ in numbers, addresses, ids and names only, as one pattern each; the most frequent first.",
+    (
+        Column("pattern", "str", "its id, the same on every cluster"),
+        Column("component", "str", "whose log"),
+        Column("level", "str", "the highest level at which it was logged"),
+        Column("template", "str", "the message (and error) with what varies masked"),
+        Column("count", "int", "lines", "lines"),
+        Column("nodes", "int", "nodes on which it was logged", "nodes"),
+        Column("first", "time", "first logged; null without times"),
+        Column("last", "time", "last logged"),
+        Column("file", "str", "Go source file"),
+        Column("example", "str", "one such line"),
+    ),
+    key=("pattern",),
+)
+COUNTS = Schema(
+    "logs.counts",
+    "Lines of each pattern in each minute: the logs' timeline. Lines without a time are in none.",
+    (
+        Column("minute", "time", "start of the minute"),
+        Column("node", "category", "node; null for a component of the cluster"),
+        Column("component", "category", "whose log"),
+        Column("level", "category", "level"),
+        Column("pattern", "category", "id of the pattern"),
+        Column("count", "int", "lines", "lines"),
+    ),
+)
+
+LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL", "PANIC")
+LOUD = frozenset(("WARNING", "ERROR", "FATAL", "PANIC"))
+_OF_BIRD = {"WARN": "WARNING", "ERR": "ERROR", "BUG": "ERROR", "AUTH": "WARNING", "RMT": "INFO"}
+
+Keep = Callable[[pd.DataFrame], "pd.Series[bool]"]
+
+
+@table(LINES, any_of=tuple(LOGS))
+def lines(*logs: Texts | None) -> pd.DataFrame:
+    """One row for each record; see :data:`LINES`."""
+    return LINES.take(_patterned(_read(logs, None)))
+
+
+@table(PROBLEMS, any_of=tuple(LOGS))
+def problems(*logs: Texts | None) -> pd.DataFrame:
+    """One row for each such record; see :data:`PROBLEMS`. No log is kept whole, so that 1,000 nodes' logs may come."""
+    return PROBLEMS.take(_patterned(_read(logs, _is_loud)))
+
+
+def _is_loud(log: pd.DataFrame) -> pd.Series[bool]:
+    found: pd.Series[bool] = log["level"].isin(LOUD) | log["error"].notna()
+    return found
+
+
+def _read(logs: Sequence[Texts | None], keep: Keep | None) -> pd.DataFrame:
+    frames = []
+    for id_, texts in zip(LOGS, logs, strict=True):
+        for log in texts.frames(id_) if texts is not None else ():
+            frame = _common(log, LOGS[id_])
+            frame["until"] = frame["time"].max()
+            frames.append(frame if keep is None else frame[keep(frame)])
+    frames = [f for f in frames if len(f)]
+    return pd.concat(frames, ignore_index=True) if frames else PROBLEMS.frame()
+
+
+def _common(log: pd.DataFrame, component: str) -> pd.DataFrame:
+    """The columns that all logs have; BIRD's levels by the others' names."""
+    level = log["level"].replace(_OF_BIRD) if component == "bird" else log["level"]
+    absent = pd.Series(None, index=log.index, dtype="str")
+    made = {"error": log.get("error", absent), "file": log.get("file", absent), "level": level}
+    frame = log[["time", "node", "message", "line", "evidence"]].assign(component=component, **made)
+    return frame[[c for c in LINES.names if c != "pattern"]]
+
+
+def _patterned(frame: pd.DataFrame) -> pd.DataFrame:
+    """The lines with their patterns: each different text of a component is masked once."""
+    told = frame["message"].where(frame["error"].isna(), frame["message"] + " error=" + frame["error"])
+    codes, texts = pd.factorize(frame["component"] + "\0" + told.fillna(""))
+    component, _, text = np.array([t.partition("\0") for t in texts], dtype=object).reshape(-1, 3).T
+    template = masked(pa.array(text, pa.string())).to_pylist()
+    ids = {pair: pattern_id(*pair) for pair in zip(component, template, strict=True)}
+    pattern = [ids[pair] for pair in zip(component, template, strict=True)]
+    return frame.assign(pattern=_taken(pattern, codes), template=_taken(template, codes))
+
+
+def _taken(values: list[Any], codes: Any) -> pd.Categorical[Any]:
+    return pd.Categorical(pd.array(values, dtype="str").take(codes))
+
+
+@table(PATTERNS, needs=("logs.lines",))
+def patterns(lines: pd.DataFrame) -> pd.DataFrame:
+    """One row for each pattern; see :data:`PATTERNS`."""
+    if not len(lines):
+        return PATTERNS.frame()
+    ranked = lines.assign(rank=pd.Categorical(lines["level"], LEVELS, ordered=True).codes)
+    first = ranked.drop_duplicates("pattern").set_index("pattern")
+    groups = ranked.groupby("pattern", observed=True)
+    found = groups.agg(
+        count=("line", "size"),
+        nodes=("node", "nunique"),
+        first=("time", "min"),
+        last=("time", "max"),
+        rank=("rank", "max"),
+    ).join(first[["component", "file", "message", "error"]])
+    found["example"] = found["message"].where(found["error"].isna(), found["message"] + " error=" + found["error"])
+    found["template"] = masked(pa.array(found["example"].fillna("").tolist(), pa.string())).to_pylist()
+    found["level"] = [LEVELS[r] if r >= 0 else None for r in found["rank"]]
+    found = found.reset_index().sort_values(["count", "pattern"], ascending=[False, True])
+    return PATTERNS.take(found)
+
+
+@table(COUNTS, needs=("logs.lines",))
+def counts(lines: pd.DataFrame) -> pd.DataFrame:
+    """One row for each minute, node, component, level and pattern; see :data:`COUNTS`."""
+    timed = lines[lines["time"].notna()]
+    timed = timed.assign(minute=timed["time"].dt.floor("min"))
+    names = ["minute", "node", "component", "level", "pattern"]
+    found = timed.groupby(names, observed=True, dropna=False).size()
+    return COUNTS.take(found.reset_index(name="count").astype({"count": "Int64"}))
+
+
+@spares("health.pods")
+def _no_typha(pods: pd.DataFrame) -> Spared:
+    """A cluster without Typha has no log of it."""
+    if len(pods) and not (pods["component"] == "typha").any():
+        yield "typha-log", None

@@ -81,11 +81,8 @@ def _indented(text: str, width: int) -> str:
 
 
 def _coverage_text(coverage: Coverage) -> str:
-    from calicokit.diagnosis.scope import not_looked_at
-
     lines = [f"Looked at {len(coverage.seen)} pieces of evidence for {len(coverage.checked)} kinds of findings."]
     lines += [f"Missing: {plain(m)}" for m in coverage.missing]
-    lines.append(f"This version does not look at: {', '.join(not_looked_at())}.")
     return "\n".join(lines)
 
 

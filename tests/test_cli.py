@@ -30,7 +30,7 @@ def test_check_prints_the_cause_first_and_exits_1() -> None:
     assert first.startswith("critical  ipam-exhausted")
     assert "default-ipv4-ippool" in first
     assert "Do: " in first
-    assert "does not look at" in done.stdout
+    assert "kinds of findings" in done.stdout
 
 
 def test_check_of_a_healthy_cluster_exits_0() -> None:

@@ -114,14 +114,6 @@ def what_next(findings: Findings) -> Says:
     return Says(f"First: {first.cause} Do: {first.remedy}{there}")
 
 
-def scope() -> Says:
-    """What this version has no checks for."""
-    from calicokit.diagnosis.scope import not_looked_at
-
-    later = not_looked_at()
-    return Says(f"This version does not look at: {', '.join(later)}." if later else "Every topic has its checks.")
-
-
 @says
 def endpoints(endpoints: pd.DataFrame) -> str:
     """How many workload endpoints there are, and where (``kube.workload_endpoints``)."""

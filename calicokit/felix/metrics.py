@@ -159,7 +159,7 @@ METRICS = Schema(
 
 GLOSSARY = Schema(
     "felix.glossary",
-    "Each metric once: what it means, its lowest and highest value among the pods; first what grew while it was watched.",
+    "Each metric once: what it means, its lowest and highest value among the pods; what grew comes first.",
     (
         Column("component", "str", "component"),
         Column(

@@ -171,6 +171,8 @@ def _why_absent(want: Want, item: Item, nodes: Sequence[str]) -> str:
         return "not listed in this recording"
     if want.node and want.node not in nodes:
         return "this recording has no files of that node"
+    if isinstance(item.how, Metrics):
+        return f"not in this recording; scrapes need {item.how.setting}"
     return "not in this recording"
 
 

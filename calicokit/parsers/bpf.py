@@ -148,10 +148,10 @@ _PART = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(h|ms|µs|us|ns|m|s)")
 _PORT = r"\[?(\S{1,60}?)\]?:(\d{1,5})"
 
 
-def _duration(text: str) -> float:
+def go_duration(text: str) -> float:
     """A duration as Go prints it, in seconds.
 
-    >>> _duration("1h2m3.5s"), _duration("350ms")
+    >>> go_duration("1h2m3.5s"), go_duration("350ms")
     (3723.5, 0.35)
     """
     return sum(float(number + _POWERS.get(unit, "")) * _SECONDS.get(unit, 1) for number, unit in _PART.findall(text))
@@ -246,7 +246,7 @@ def _affine(match: re.Match[str]) -> _Row:
         "port": int(match[4]),
         "backend": match[5],
         "backend_port": int(match[6]),
-        "age": _duration(match[7]),
+        "age": go_duration(match[7]),
     }
 
 
@@ -291,7 +291,7 @@ def _tracked(match: re.Match[str]) -> _Row:
         "backend_port": _int(match[7]),
         "tunnel_ip": match[8],
         "original_sport": _int(match[9]),
-        "age": _duration(match[10]),
+        "age": go_duration(match[10]),
         "state": match[11].lower() if match[11] else None,
     }
 
@@ -304,7 +304,7 @@ def _raw(match: re.Match[str]) -> _Row:
         "destination": match[4],
         "dport": int(match[5]),
         "entry": match[6],
-        "age": _duration(match[7]),
+        "age": go_duration(match[7]),
         "state": match[8].lower() if match[8] else None,
     }
 

@@ -235,7 +235,8 @@ class Cluster:
         if spec.any_of and all(_is_unknown(inputs[i]) for i in spec.any_of):
             lost += spec.any_of
         if lost:
-            return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(m for i in lost for m in self._why(i))))
+            holes = (m for i in lost for m in getattr(inputs[i], "unknown", ()) or self._why(i))
+            return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(holes)))
         try:
             with _collector_paused():
                 frame = spec.schema.check(spec.build(*(self._given(i) for i in spec.inputs), **(options or {})))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.cni.checks import error_rows
+from calicokit.cni.checks import error_rows, named
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.felix.health import SILENT
 from calicokit.health.checks import STARTING
@@ -99,43 +99,39 @@ def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
 # ---- the API server
 
 
-@check("datastore-unreachable", needs=("felix.contact",), wants=("cni.errors",))
-def datastore_unreachable(contact: pd.DataFrame, errors: pd.DataFrame | None = None) -> Iterator[Finding]:
+@check("datastore-unreachable", needs=("felix.unreachable",), wants=("cni.errors",))
+def datastore_unreachable(unreachable: pd.DataFrame, errors: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node from which Calico does not reach the API server: Felix, confd, Typha or the CNI plugin say so."""
-    lost = contact[(contact["to"] == "datastore") & contact["lost"]]
-    failed = errors[errors["open"] & (errors["finding"] == "datastore-unreachable")] if errors is not None else None
-    nodes = [*lost["node"], *(failed["node"] if failed is not None else ())]
-    for node in dict.fromkeys(n if isinstance(n, str) else None for n in nodes):
-        logged = lost[lost["node"].eq(node) if node else lost["node"].isna()]
-        pods = failed[failed["node"].eq(node) if node else failed["node"].isna()] if failed is not None else None
-        yield _unreachable(node or UNKNOWN, logged, pods)
+    for name, group in unreachable.groupby("node", dropna=False):
+        node = name if isinstance(name, str) else UNKNOWN
+        pods = sorted({p for ps in group["pods"] if isinstance(ps, list) for p in ps})
+        yield finding(
+            "datastore-unreachable",
+            subject={"node": node},
+            cause=f"On {node} {listed(NAMES[c] for c in group['component'])} cannot reach the API server, since "
+            f"{group['since'].min():%H:%M:%S} UTC at the latest: {str(group['error'].iloc[0])[:300]}"
+            + (f" ({named(pods)})." if pods else "."),
+            remedy="Check the way from the node to the API server, to its service address and to its own: kube-proxy, "
+            "routes, firewall rules; and whether the API server is up.",
+            evidence=[*_logs(group, node), *_waiting(errors, name)],
+            about={node, *group["component"]},
+        )
 
 
-def _unreachable(node: str, logged: pd.DataFrame, pods: pd.DataFrame | None) -> Finding:
-    who = [NAMES[c] for c in logged["component"]]
-    said = str(logged["error"].iloc[-1]) if len(logged) else ""
-    rows = [
-        Rows.of(f"{r.component}-log", "felix.contact", [{"node": r.node, "component": r.component, "to": r.to}], r.node)
-        for r in records(logged)
-    ]
-    if pods is not None and len(pods):
-        who.append("the CNI plugin")
-        said = said or str(pods["error"].iloc[-1])[:300]
-        rows += error_rows(pods)
-    since = f" since {logged['first'].min():%H:%M:%S} UTC at the latest" if len(logged) else ""
-    return finding(
-        "datastore-unreachable",
-        subject={"node": node},
-        cause=f"On {node} {listed(who)} cannot reach the API server{since}: {said}. Until then what is known there "
-        "gets older.",
-        remedy="Check the way from the node to the API server, to its service address and to its own: routes, "
-        "firewall rules, kube-proxy; and whether the API server is up.",
-        evidence=rows,
-        about={node, *logged["component"]},
-    )
+def _logs(group: pd.DataFrame, node: str) -> Iterator[Rows]:
+    for component in group[group["component"] != "cni"]["component"]:
+        key = {"node": node, "component": component, "to": "datastore"}
+        yield Rows.of(f"{component}-log", "felix.contact", [key], None if component == "typha" else node)
 
 
-NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha"}
+def _waiting(errors: pd.DataFrame | None, node: Any) -> list[Rows]:
+    if errors is None:
+        return []
+    ours = errors[errors["open"] & (errors["finding"] == "datastore-unreachable")]
+    return error_rows(ours[ours["node"].eq(node) if isinstance(node, str) else ours["node"].isna()])
+
+
+NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha", "cni": "the CNI plugin"}
 
 # ---- Typha
 

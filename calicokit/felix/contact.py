@@ -17,8 +17,9 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.kube.tables import pod_ref
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, cells
+from calicokit.schema import Column, Schema, cells, records
 
 CONTACT = Schema(
     "felix.contact",
@@ -38,6 +39,20 @@ CONTACT = Schema(
         Column("evidence", "str", "the log"),
     ),
     key=("node", "component", "to"),
+)
+
+UNREACHABLE = Schema(
+    "felix.unreachable",
+    "Components of Calico that cannot reach the API server now: their logs, and pods that wait for their network.",
+    (
+        Column("node", "str", "node; null where it is not known"),
+        Column("component", "str", "felix, confd, typha, or cni for the CNI plugin"),
+        Column("since", "time", "since when at the latest"),
+        Column("last", "time", "when it last said so"),
+        Column("error", "str", "its words"),
+        Column("pods", "list", "of the CNI plugin: pods that wait"),
+    ),
+    key=("node", "component"),
 )
 
 STREAK = pd.Timedelta(seconds=20)
@@ -98,6 +113,27 @@ def contact(
                 if row is not None:
                     rows.append({"node": node, "component": component, "to": to, "evidence": ref} | row)
     return CONTACT.frame(rows)
+
+
+@table(UNREACHABLE, any_of=("felix.contact", "cni.errors"))
+def unreachable(contact: pd.DataFrame | None, errors: pd.DataFrame | None) -> pd.DataFrame:
+    """One row for each component that is cut off; see :data:`UNREACHABLE`."""
+    rows: list[dict[str, Any]] = []
+    if contact is not None:
+        lost = contact[(contact["to"] == "datastore") & contact["lost"]]
+        told = cells(lost, "node", "component", "first", "last", "error")
+        rows += [dict(zip(("node", "component", "since", "last", "error"), row, strict=True)) for row in told]
+    if errors is not None:
+        waits = errors[errors["open"] & (errors["finding"] == "datastore-unreachable")]
+        for node, group in waits.groupby("node", dropna=False):
+            row = {"node": node if isinstance(node, str) else None, "component": "cni", "pods": _pods(group)}
+            last = group.sort_values("last").iloc[-1]
+            rows.append(row | {"since": group["first"].min(), "last": last["last"], "error": last["error"]})
+    return UNREACHABLE.frame(rows)
+
+
+def _pods(errors: pd.DataFrame) -> list[str]:
+    return sorted(pod_ref(r) for r in records(errors[errors["pod"].notna()]))
 
 
 def _node(component: str, lines: pd.DataFrame, pods: pd.DataFrame | None) -> str | None:

@@ -37,9 +37,11 @@ HEAT = [[0.0, PALE], [0.25, "#C6DBEF"], [0.5, SKY], [0.75, BLUE], [1.0, "#08306B
 def seconds(value: float) -> str:
     """A time as people read it.
 
-    >>> seconds(0.0000123), seconds(0.0123), seconds(2.5)
-    ('12 µs', '12 ms', '2.5 s')
+    >>> seconds(0.0000123), seconds(0.0123), seconds(2.5), seconds(0)
+    ('12 µs', '12 ms', '2.5 s', '0 s')
     """
+    if not value:
+        return "0 s"
     for unit, name in ((1.0, "s"), (1e-3, "ms")):
         if value >= unit:
             return f"{value / unit:.2g} {name}" if value < 100 * unit else f"{value / unit:.0f} {name}"
@@ -118,7 +120,7 @@ def small_multiples(timeline: pd.DataFrame, moments: pd.DataFrame, measure: str 
     marks = moments[moments["watched"].fillna(False).astype(bool) & moments["sign"].isin(list(SIGNS))]
     left = f"The {len(nodes)} nodes with the most of {len(totals)} are drawn. " if len(totals) > len(nodes) else ""
     note = f"{left}Marks at the top: {plural(len(marks), 'line')} of Felix's log about what is slow or tried again."
-    return figure(traces, fact, note, height=150 * down + 30, **layout)
+    return figure(traces, fact, note, height=140 * down, **layout)
 
 
 def _panel(own: pd.DataFrame, said: pd.DataFrame, place: int, top: float) -> list[Any]:
@@ -150,11 +152,11 @@ def _axes(place: int, across: int, down: int, top: float, unit: str) -> dict[str
     column, row = place % across, place // across
     wide, high = 1 / across, 1 / down
     x = [column * wide + 0.03, (column + 1) * wide - 0.03]
-    y = [1 - (row + 1) * high + 0.2 * high, 1 - row * high - 0.12 * high]
+    y = [1 - (row + 1) * high + 0.12 * high, 1 - row * high - 0.16 * high]
     axis = {"zeroline": False, "tickfont": {"size": 10}, "nticks": 4}
     number_ = place + 1
     return {
-        f"xaxis{number_}": {**axis, "domain": x, "anchor": f"y{number_}", "showgrid": False},
+        f"xaxis{number_}": {**axis, "tickformat": "%H:%M:%S", "domain": x, "anchor": f"y{number_}", "showgrid": False},
         f"yaxis{number_}": {
             **axis,
             "domain": y,
@@ -242,7 +244,7 @@ def apply_histogram(histogram: pd.DataFrame) -> Figure:
         "Each update counts with the mean of those between the same two samples, as a summary keeps no single ones.",
         height=230,
         xaxis={"type": "category", "title": {"text": "time of an update"}},
-        yaxis={"title": {"text": "updates"}, "gridcolor": PALE},
+        yaxis={"title": {"text": "updates", "standoff": 12}, "gridcolor": PALE, "automargin": True},
     )
 
 

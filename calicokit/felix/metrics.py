@@ -157,9 +157,36 @@ METRICS = Schema(
     key=("component", "node", "pod", "metric", "labels"),
 )
 
+GLOSSARY = Schema(
+    "felix.glossary",
+    "Each metric once: what it means, its lowest and highest value among the pods; what grew comes first.",
+    (
+        Column("component", "str", "component"),
+        Column(
+            "metric", "str", "name; of summaries and histograms the family, whose value is the mean since the start"
+        ),
+        Column("type", "str", "counter, gauge, summary or histogram"),
+        Column("lowest", "float", "lowest newest value, its labels added up"),
+        Column("highest", "float", "highest newest value"),
+        Column("unit", "str", "unit of the value"),
+        Column(
+            "rate",
+            "float",
+            "highest growth a second over the series; of summaries and histograms observations a second",
+            "1/s",
+        ),
+        Column("means", "str", "what it means"),
+        Column("normal", "str", "what is normal; empty where no value is better than another"),
+        Column("since", "str", "first version that has it"),
+        Column("source", "str", "where that is known from"),
+    ),
+    key=("component", "metric"),
+)
+
 NO_SERIES = "not sampled over time: `calicokit capture --samples N` scrapes again and again, Prometheus does always"
 
 _PROXIED = re.compile(r"/pods/(?:https?:)?([a-z0-9.-]{1,253}?)(?::\w{1,15})?/proxy/")
+OBSERVATIONS = "observations"
 _BOUND = r'(?:^|,)(?:quantile|le)="[^"]*"'
 
 
@@ -418,4 +445,33 @@ def _units(frame: pd.DataFrame, units: list[str]) -> list[str]:
     """The unit of each sample: of a summary's count it is how often it was measured."""
     kinds = frame["type"].isin(["summary", "histogram"])
     counts = (kinds & frame["metric"].astype("str").str.endswith("_count")).tolist()
-    return ["observations" if count else unit for count, unit in zip(counts, units, strict=True)]
+    return [OBSERVATIONS if count else unit for count, unit in zip(counts, units, strict=True)]
+
+
+@table(GLOSSARY, needs=("felix.metrics",))
+def glossary(metrics: pd.DataFrame) -> pd.DataFrame:
+    """One row for each metric of each component; see :data:`GLOSSARY`."""
+    words = ["unit", "means", "normal", "since", "source"]
+    timed = metrics["type"].isin(["summary", "histogram"])
+    family = metrics["metric"].where(~timed, metrics["metric"].str.replace(r"_(?:sum|count)$", "", regex=True))
+    own = metrics.assign(family=family, pod=metrics["pod"].fillna(""), timed=timed)
+    plain = own[~own["timed"]].groupby(["component", "pod", "family", "type"])[["value", "rate"]].sum(min_count=1)
+    pods = pd.concat([plain.reset_index(), _means(own[own["timed"]])])
+    grouped = pods.groupby(["component", "family", "type"])
+    made = grouped.agg(lowest=("value", "min"), highest=("value", "max"), rate=("rate", "max")).reset_index()
+    told = own[own["unit"] != OBSERVATIONS].drop_duplicates(["component", "family"])[["component", "family", *words]]
+    found = made.merge(told, on=["component", "family"], how="left").rename(columns={"family": "metric"})
+    moved, counted = found["rate"].fillna(0) > 0, found["highest"].fillna(0) != 0
+    rank = found.assign(moved=~moved, counted=~counted).sort_values(["moved", "counted", "component", "metric"])
+    return GLOSSARY.take(rank)
+
+
+def _means(timed: pd.DataFrame) -> pd.DataFrame:
+    """The mean since the start of each summary and histogram, and how often it is measured a second."""
+    keys = ["component", "pod", "family", "type"]
+    sums, counts = (
+        timed[timed["metric"].str.endswith(end)].groupby(keys)[["value", "rate"]].sum(min_count=1)
+        for end in ("_sum", "_count")
+    )
+    mean = (sums["value"] / counts["value"]).where(counts["value"] > 0)
+    return pd.DataFrame({"value": mean, "rate": counts["rate"]}).reset_index()

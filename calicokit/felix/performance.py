@@ -101,7 +101,7 @@ MOMENTS = Schema(
 
 ERRORS = Schema(
     "felix.errors",
-    "Counters of what failed, was tried again or was lost: programming, resyncs, logs, restarts of the process.",
+    "Counters of what failed, was tried again or was lost, resyncs and restarts of the process; first those that grew.",
     (
         *(Column(c.name, "str", c.meaning) for c in TARGET),
         Column("metric", "str", "counter; `restarts` counts changes of process_start_time_seconds in the series"),
@@ -350,7 +350,10 @@ def errors(samples: pd.DataFrame) -> pd.DataFrame:
         row = {"component": component, "node": node, "pod": pod, "metric": str(metric), "labels": str(labels)}
         row = {k: v if isinstance(v, str) else None for k, v in row.items()}
         rows.append(row | (_restarts(part) if metric == STARTED else _failures(part, str(metric))))
-    return ERRORS.frame(rows)
+    grew = [bool(row.get("grown")) for row in rows]
+    failed = [bool(row.get("total")) and row["metric"] != RESYNCS for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: (not grew[i], not failed[i]))
+    return ERRORS.frame([rows[i] for i in order])
 
 
 def _failures(part: pd.DataFrame, metric: str) -> dict[str, Any]:

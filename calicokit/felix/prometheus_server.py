@@ -161,11 +161,10 @@ class Target:
     labels: dict[str, str]
     id: str  # the row of the catalog
 
-    @property
-    def selector(self) -> str:
-        """What selects the target's own series of the metrics that are asked for."""
+    def selector(self, names: str) -> str:
+        """What selects the target's own series of the metrics whose names match."""
         chosen = [f"{k}={_quoted(v)}" for k, v in self.labels.items()]
-        return "{" + ",".join([f"__name__=~{_quoted(NAMES[self.id])}", *chosen]) + "}"
+        return "{" + ",".join([f"__name__=~{_quoted(names)}", *chosen]) + "}"
 
     @property
     def pod(self) -> str:
@@ -187,11 +186,48 @@ def target_of(labels: dict[str, str]) -> Target | None:
 
 
 @dataclass
+class Targets:
+    """What of Calico the server scraped between two times: each target once, whatever jobs scrape it.
+
+    A node is told by Felix's own metric ``felix_host``, else by the target's label node.
+    """
+
+    server: PrometheusServer
+    since: datetime
+    until: datetime
+
+    @property
+    def window(self) -> int:
+        """The time in whole seconds, for a range selector."""
+        return max(1, round((self.until - self.since).total_seconds()))
+
+    @cached_property
+    def _all(self) -> list[Target]:
+        seen = self.server.query(f"last_over_time(up[{self.window}s])", self.until)
+        found = [t for s in seen if (t := target_of(s.labels))]
+        return list({(t.id, t.labels.get("instance")): t for t in reversed(found)}.values())[::-1]
+
+    @cached_property
+    def _hosts(self) -> list[dict[str, str]]:
+        return [s.labels for s in self.server.query(f"last_over_time(felix_host[{self.window}s])", self.until)]
+
+    def of(self, id: str) -> list[Target]:  # noqa: A002
+        """The targets of one row of the catalog."""
+        return [t for t in self._all if t.id == id]
+
+    def node(self, target: Target) -> str | None:
+        """The node whose Felix the target is."""
+        own = target.labels.items()
+        hosts = (h.get("exported_host", h.get("host")) for h in self._hosts if own <= h.items())
+        return next(hosts, target.labels.get("node"))
+
+
+@dataclass
 class Watched:
     """A source whose series of scrapes come from a Prometheus server, and all else from another source.
 
-    ``since`` to ``until`` (now if none is given) is what is read of it. A node is told by Felix's own metric
-    ``felix_host``, a pod of Typha or kube-controllers by the target's label pod, as Kubernetes' discovery gives it.
+    ``since`` to ``until`` (now if none is given) is what is read of it. Pods of Typha and kube-controllers are told by
+    the target's label pod, as Kubernetes' discovery gives it.
     """
 
     source: Source
@@ -202,6 +238,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.name = f"{self.source.name}, watched by {self.server.url}"
+        self._targets = Targets(self.server, self.since, self.until)
 
     @property
     def live(self) -> bool:
@@ -219,46 +256,28 @@ class Watched:
         yield from self.source.fetch([w for w in wants if w not in asked])
         for want in asked:
             try:
-                found = [t for t in self._targets if t.id == want.id and want.node in (None, self._node(t))]
-                for target in found:
-                    yield want, self._evidence(want, target)
+                answers: list[Answer] = [self._evidence(want, t) for t in self._wanted(want)]
             except SourceError as error:
-                yield want, Missing(want.id, str(error), want.node)
-                continue
-            if not found:
-                why = f"the Prometheus server {self.server.url} scrapes none of it"
-                yield want, Missing(want.id, why, want.node)
+                answers = [Missing(want.id, str(error), want.node)]
+            why = f"the Prometheus server {self.server.url} scrapes none of it"
+            for answer in answers or [Missing(want.id, why, want.node)]:
+                yield want, answer
 
-    @cached_property
-    def _targets(self) -> list[Target]:
-        seen = self.server.query(f"last_over_time(up[{self._window}s])", self.until)
-        return [t for s in seen if (t := target_of(s.labels))]
-
-    @cached_property
-    def _hosts(self) -> list[dict[str, str]]:
-        return [s.labels for s in self.server.query(f"last_over_time(felix_host[{self._window}s])", self.until)]
+    def _wanted(self, want: Want) -> list[Target]:
+        return [t for t in self._targets.of(want.id) if want.node is None or want.node == self._targets.node(t)]
 
     @cached_property
     def _types(self) -> dict[str, tuple[str, str]]:
         return self.server.types()
 
-    @property
-    def _window(self) -> int:
-        return max(1, round((self.until - self.since).total_seconds()))
-
-    def _node(self, target: Target) -> str | None:
-        """The node whose Felix the target is."""
-        own = target.labels.items()
-        hosts = (h.get("exported_host", h.get("host")) for h in self._hosts if own <= h.items())
-        return next(hosts, target.labels.get("node"))
-
     def _evidence(self, want: Want, target: Target) -> Evidence:
+        selector, window = target.selector(NAMES[target.id]), self._targets.window
         if self.until - self.since <= RAW:
-            command = f"query {target.selector}[{self._window}s]"
-            found = self.server.query(f"{target.selector}[{self._window}s]", self.until)
+            command = f"query {selector}[{window}s]"
+            found = self.server.query(f"{selector}[{window}s]", self.until)
         else:
-            command = f"query_range {target.selector}"
-            found = self.server.query_range(target.selector, self.since, self.until, self._window / POINTS)
+            command = f"query_range {selector}"
+            found = self.server.query_range(selector, self.since, self.until, window / POINTS)
         file = f"{target.pod or target.labels.get('instance', '')}/{CATALOG[want.id].file}"
         path = f"{PODS}{file}" if want.node is None and target.pod else file
         text = exposition(found, target.labels, self._types)

@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
-from calicokit.registry import spares, table
+from calicokit.registry import UnseenError, spares, table
 from calicokit.schema import Column, Schema, cells
 
 TYPHA = Schema(
     "felix.typha",
-    "Typha, between Felix and the API server: one row.",
+    "Typha, between Felix and the API server: one row, none where nobody asked for one.",
     (
         Column("configured", "bool", "calico-node is told to use one, or Felix's log says that it does"),
         Column("how", "str", "what tells so"),
@@ -60,16 +60,21 @@ def typha(
     log: pd.DataFrame | None = None,
     metrics: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row; see :data:`TYPHA`."""
+    """One row, or none; see :data:`TYPHA`. Unknown where neither settings, log, Deployment nor pods are known."""
     users, others = _users(log)
     configured, how = _configured(users, others, _setting(daemonsets, configmaps))
     lost = None if contact is None else contact[_of_felix(contact)]
     failing = sorted(lost["node"].dropna()) if lost is not None else []
     in_sync = set(state[state["state"] == "ready"]["node"]) if state is not None and configured else set()
+    replicas, there = next(_replicas(deployments), None), _pods(pods)
+    if configured is None and deployments is None and pods is None:
+        raise UnseenError
+    if not (configured or replicas or there.get("pods")):
+        return TYPHA.frame()
     row = {
         "configured": configured,
         "how": how,
-        "replicas": next(_replicas(deployments), None),
+        "replicas": replicas,
         "endpoints": _endpoints(slices),
         "connections": _connections(metrics),
         "nodes": len(nodes.raw),
@@ -77,15 +82,14 @@ def typha(
         "connected": sorted(in_sync - set(failing) - others),
         "error": lost["error"].iloc[-1] if lost is not None and len(lost) else None,
     }
-    return TYPHA.frame([row | _pods(pods)])
+    return TYPHA.frame([row | there])
 
 
 @spares("felix.typha")
 def _no_typha(typha: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     """Nobody misses the log and the metrics of a Typha that nobody asked for."""
-    for configured, replicas, pods in cells(typha, "configured", "replicas", "pods"):
-        if not any(pd.notna(v) and v for v in (configured, replicas, pods)):
-            yield from (("typha-log", None), ("typha-metrics", None))
+    if not len(typha):
+        yield from (("typha-log", None), ("typha-metrics", None))
 
 
 def _of_felix(contact: pd.DataFrame) -> pd.Series[bool]:

@@ -12,7 +12,7 @@ import pytest
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
-from calicokit.felix import fanout, meaning, metrics, promql, resources
+from calicokit.felix import fanout, figures, meaning, metrics, promql, resources
 from calicokit.felix.meaning import meanings
 from tests import recordings
 from tests.edited import Edited
@@ -28,7 +28,7 @@ def cluster(name: str) -> Cluster:
 
 
 def test_examples_in_docstrings_run() -> None:
-    for module in (meaning, metrics, promql, resources, fanout):
+    for module in (meaning, metrics, promql, resources, fanout, figures):
         assert doctest.testmod(module)[0] == 0
 
 
@@ -238,3 +238,9 @@ def test_a_long_series_is_told_in_few_steps() -> None:
     found = performance.in_steps(grown)
     assert len(found) == performance.STEPS
     assert found["value"].round(9).eq(0.2).all()
+
+
+def test_what_rests_on_an_unknown_table_says_that_tables_reason() -> None:
+    for name in ("timeline", "apply_histogram"):
+        (why,) = cluster("healthy-bgp-mesh").table(f"felix.{name}").unknown
+        assert "not sampled over time" in why.why

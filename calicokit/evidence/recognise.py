@@ -242,6 +242,9 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
     if len(text) < 2000 and _ESTABLISHED in text:
         yield Part("bird-ready", text, command=command, hints=hints)
         return
+    if _API_RESOURCES.match(text):
+        yield Part("api-resources", text, command=command, hints=hints)
+        return
     if _LOG_LINE.search(text[:60_000]):
         found = list(_of_log(text, hints))
         yield from found
@@ -264,6 +267,9 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
 
 _ESTABLISHED = b"Number of node(s) with BGP peering established"
 """What a probe of BIRD logs where it finds nothing wrong (confd/pkg/health or node/pkg/health/health.go)."""
+
+
+_API_RESOURCES = re.compile(rb"NAME +SHORTNAMES +(?:APIVERSION|APIGROUP) +NAMESPACED +KIND")
 
 
 @cache

@@ -46,7 +46,7 @@ def _added_up(series: Sequence[Points], edges: NDArray[np.float64]) -> pd.DataFr
         name = points.labels["__name__"]
         step, increase, seconds = _growth(points, edges)
         sums = np.bincount(step, increase, minlength=STEPS)
-        grown[name] = grown.get(name, 0.0) + sums
+        grown[name] = np.asarray(grown.get(name, 0.0) + sums, dtype=np.float64)
         spent[name] = np.fmax(spent.get(name, 0.0), np.bincount(step, seconds, minlength=STEPS)).astype(np.float64)
     ends = pd.to_datetime(edges[1:], unit="s", utc=True).astype("datetime64[ns, UTC]")
     frames = [

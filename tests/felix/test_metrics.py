@@ -9,6 +9,7 @@ from functools import cache
 import pandas as pd
 import pytest
 
+from calicokit import durations
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
@@ -28,7 +29,7 @@ def cluster(name: str) -> Cluster:
 
 
 def test_examples_in_docstrings_run() -> None:
-    for module in (meaning, metrics, promql, resources, fanout, figures):
+    for module in (durations, meaning, metrics, promql, resources, fanout, figures):
         assert doctest.testmod(module)[0] == 0
 
 

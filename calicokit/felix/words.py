@@ -37,9 +37,9 @@ def scrapes(scrapes: pd.DataFrame) -> str:
 def apply_times(times: pd.DataFrame, slow: pd.DataFrame) -> str:
     """Whether Felix keeps up (``felix.apply_times``, ``felix.slow``)."""
     if len(slow):
-        signs = "; ".join(f"{r.node}: {r.says}" for r in records(slow.head(4)))
+        signs = "; ".join(f"{r.says} ({r.node})" for r in records(slow.head(4)))
         more = f" (and {len(slow) - 4} more signs)" if len(slow) > 4 else ""
-        return f"Felix lags on {listed(sorted(set(slow['node'])))}. {first_upper(signs)}{more}."
+        return f"Felix lags on {listed(sorted(set(slow['node'])))}: {signs}{more}."
     known = times[times["p90"].notna()]
     if not len(known):
         return "No Felix shows a sign of lagging; none has measured an update in the last ten minutes."

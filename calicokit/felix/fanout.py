@@ -255,11 +255,13 @@ def _since_start(own: pd.DataFrame) -> tuple[float, float]:
 # ---- its log
 
 
-@table(EVENTS, needs=("typha-log",), wants=("health.pods",))
-def typha_events(logs: Texts, pods: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row for each Typha and event; see :data:`EVENTS`."""
+@table(EVENTS, wants=("typha-log", "health.pods"))
+def typha_events(logs: Texts | None = None, pods: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each Typha and event; see :data:`EVENTS`. None where there is no Typha."""
+    if logs is None and (pods is None or (pods["component"] == "typha").any()):
+        raise UnseenError("no log of Typha was seen")
     targets, rows = Targets(pods), []
-    for evidence, parsed in logs.parsed("typha-log"):
+    for evidence, parsed in logs.parsed("typha-log") if logs is not None else ():
         log = parsed.frame
         node, pod = targets.of("typha", evidence)
         for event, (starts, means) in _SAID.items():

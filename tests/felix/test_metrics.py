@@ -141,7 +141,8 @@ def test_metrics_that_are_off_are_coverage_and_cost_nothing_else() -> None:
 
 def test_where_no_typha_is_nobody_misses_its_metrics() -> None:
     seen = cluster("healthy-bgp-mesh")
-    for table in (seen.felix.typha_load(), seen.felix.typha_clients(), seen.felix.typha_overload()):
+    for name in ("typha_load", "typha_clients", "typha_events", "typha_overload"):
+        table = seen.table(f"felix.{name}")
         assert table.empty
         assert not table.unknown
     assert [m for m in seen.coverage.missing if m.id.startswith("typha")] == []
@@ -152,6 +153,7 @@ def test_where_typha_is_and_nothing_of_it_was_seen_its_load_is_unknown() -> None
     seen = made.cluster()
     assert seen.felix.typha_overload().unknown
     assert seen.felix.typha_load().unknown
+    assert seen.felix.typha_events().unknown
     assert "typha-metrics" in {m.id for m in seen.coverage.missing}
 
 

@@ -13,7 +13,7 @@ from calicokit import durations
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
-from calicokit.felix import fanout, figures, meaning, metrics, promql, resources
+from calicokit.felix import fanout, meaning, metrics, promql, resources, words
 from calicokit.felix.meaning import meanings
 from tests import recordings
 from tests.edited import Edited
@@ -29,7 +29,7 @@ def cluster(name: str) -> Cluster:
 
 
 def test_examples_in_docstrings_run() -> None:
-    for module in (durations, meaning, metrics, promql, resources, fanout, figures):
+    for module in (durations, meaning, metrics, promql, resources, fanout, words):
         assert doctest.testmod(module)[0] == 0
 
 
@@ -75,10 +75,10 @@ def test_every_metric_that_is_shown_has_its_meaning(name: str) -> None:
 
 
 def test_meanings_are_of_metrics_and_say_since_when() -> None:
-    for name, words in meanings().items():
+    for name, said in meanings().items():
         assert re.fullmatch(r"[a-z_]+", name)
-        assert words.means
-        assert re.match(r"(≤?v3\.\d\d|HEAD)", words.since), name
+        assert said.means
+        assert re.match(r"(≤?v3\.\d\d|HEAD)", said.since), name
 
 
 def test_growth_adds_up_to_what_the_ends_show() -> None:

@@ -148,4 +148,4 @@ def test_an_idle_cluster_keeps_up() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1e-7, 0.5, 99.0, 4000.0])
 def test_times_are_read_by_people(value: float) -> None:
-    assert figures.seconds(0.0 if np.isnan(value) else value)[0].isdigit()
+    assert words.seconds(0.0 if np.isnan(value) else value)[0].isdigit()

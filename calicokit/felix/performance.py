@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from calicokit.durations import go_duration
 from calicokit.felix.meaning import meaning
 from calicokit.felix.metrics import TARGET
 from calicokit.felix.promql import SERIES, Series
 from calicokit.kube.tables import EVIDENCE
-from calicokit.parsers.bpf import go_duration
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 

@@ -182,6 +182,7 @@ _FELIX = "felix-and-dataplane/felix-configuration"
 _RULES = "felix-and-dataplane/iptables-rules"
 _DROPS = "felix-and-dataplane/dataplane-issues"
 _METRICS = "performance-and-scaling/performance-metrics"
+_USE = "performance-and-scaling/resource-utilization"
 _TYPHA = "performance-and-scaling/typha-for-large-clusters"
 
 
@@ -242,6 +243,12 @@ ITEMS = (
         "The ConfigMap calico-config of a manifest install",
         Api(("v1",), ("configmaps",), "metadata.name=calico-config"),
         guide=_HEALTH,
+    ),
+    Item(
+        "pod-metrics",
+        "What pods use of processor and memory, as metrics-server has it (`kubectl top pods`)",
+        Api(("metrics.k8s.io/v1beta1",), ("pods",), optional=True),
+        guide=_USE,
     ),
     _core("events", "Events, as long as the API server keeps them", guide=_ISSUES),
     _core("daemonsets", "DaemonSets", "apps/v1", guide=_HEALTH, secret="environment values"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
-from calicokit.logs.masks import masked, pattern_id
+from calicokit.logs.masks import LONGEST, masked, pattern_id
 from calicokit.parsers import bird_log as _bird  # noqa: F401 (brings its kind)
 from calicokit.parsers import logs as _logs  # noqa: F401 (brings the other kinds)
 from calicokit.registry import Spared, spares, table
@@ -73,15 +73,16 @@ PATTERNS = Schema(
         Column("first", "time", "first logged; null without times"),
         Column("last", "time", "last logged"),
         Column("file", "str", "Go source file"),
-        Column("example", "str", "one such line"),
+        Column("example", "str", "one such line; a long one is cut"),
     ),
     key=("pattern",),
 )
 COUNTS = Schema(
     "logs.counts",
-    "Lines of each pattern in each minute: the logs' timeline. Lines without a time are in none.",
+    "Lines of each pattern in each span of time: the logs' timeline. Lines without a time are in none.",
     (
-        Column("minute", "time", "start of the minute"),
+        Column("time", "time", "start of the span"),
+        Column("seconds", "int", "its length, the same for all: what divides the time of all logs well", "s"),
         Column("node", "category", "node; null for a component of the cluster"),
         Column("component", "category", "whose log"),
         Column("level", "category", "level"),
@@ -166,19 +167,31 @@ def patterns(lines: pd.DataFrame) -> pd.DataFrame:
     ).join(first[["component", "file", "message", "error"]])
     found["example"] = found["message"].where(found["error"].isna(), found["message"] + " error=" + found["error"])
     found["template"] = masked(pa.array(found["example"].fillna("").tolist(), pa.string())).to_pylist()
+    found["example"] = found["example"].str.slice(0, LONGEST)
     found["level"] = [LEVELS[r] if r >= 0 else None for r in found["rank"]]
     found = found.reset_index().sort_values(["count", "pattern"], ascending=[False, True])
     return PATTERNS.take(found)
 
 
+SPANS = (1, 5, 10, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
+MOST_SPANS = 200
+
+
+def span_of(times: pd.Series[Any]) -> int:
+    """The shortest span, in seconds, of which the time from the first to the last has no more than a picture shows."""
+    whole = (times.max() - times.min()).total_seconds() if len(times) else 0.0
+    return next((s for s in SPANS if whole / s <= MOST_SPANS), SPANS[-1])
+
+
 @table(COUNTS, needs=("logs.lines",))
 def counts(lines: pd.DataFrame) -> pd.DataFrame:
-    """One row for each minute, node, component, level and pattern; see :data:`COUNTS`."""
+    """One row for each span, node, component, level and pattern; see :data:`COUNTS`."""
     timed = lines[lines["time"].notna()]
-    timed = timed.assign(minute=timed["time"].dt.floor("min"))
-    names = ["minute", "node", "component", "level", "pattern"]
+    seconds = span_of(timed["time"])
+    timed = timed.assign(time=timed["time"].dt.floor(f"{seconds}s"), seconds=seconds)
+    names = ["time", "seconds", "node", "component", "level", "pattern"]
     found = timed.groupby(names, observed=True, dropna=False).size()
-    return COUNTS.take(found.reset_index(name="count").astype({"count": "Int64"}))
+    return COUNTS.take(found.reset_index(name="count").astype({"count": "Int64", "seconds": "Int64"}))
 
 
 @spares("health.pods")

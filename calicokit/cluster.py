@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from calicokit import registry
-from calicokit.evidence.catalog import CATALOG, Api
+from calicokit.evidence.catalog import CATALOG, Api, Discovery
 from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.recording import NO_OBJECTS
@@ -110,8 +110,9 @@ class Cluster:
 
     @property
     def answered(self) -> bool:
-        """Whether anything was seen but that kinds which are not served have no objects."""
-        return any(e.path != NO_OBJECTS for found in self._evidence.values() for e in found)
+        """Whether anything was seen but what anybody is told: which kinds there are, and that others have no objects."""
+        seen = (e for found in self._evidence.values() for e in found)
+        return any(e.path != NO_OBJECTS and not isinstance(CATALOG[e.id].how, Discovery) for e in seen)
 
     def _spared(self) -> set[tuple[str, str | None]]:
         """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""

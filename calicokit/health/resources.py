@@ -17,7 +17,7 @@ from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.health.tables import COMPONENTS
 from calicokit.kube.tables import EVIDENCE
-from calicokit.registry import table
+from calicokit.registry import Spared, spares, table
 from calicokit.schema import Column, Schema
 
 RESOURCES = Schema(
@@ -150,3 +150,9 @@ def _used(item: Object) -> list[tuple[tuple[str, str, str], Object]]:
     """Use by namespace, pod and container."""
     meta = item["metadata"]
     return [((meta["namespace"], meta["name"], c["name"]), c["usage"]) for c in item.get("containers") or []]
+
+
+@spares("health.resources")
+def _no_metrics_server(_: pd.DataFrame) -> Spared:
+    """Many clusters have no metrics-server; each row says itself who measured it, if anybody."""
+    yield "pod-metrics", None

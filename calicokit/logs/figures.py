@@ -19,7 +19,8 @@ LEVELS = (
 )
 KINDS = {"fault": (VERMILLION, "x"), "start": (ORANGE, "diamond"), "event": (BLUE, "circle")}
 MEANT = {"fault": "fault", "start": "normal at a start only", "event": "event"}
-SMALLEST, LARGEST = 5.0, 22.0
+QUIET, LOUD, LARGEST = 4.0, 8.0, 22.0
+"""Sizes of marks: of quiet lines and of loud ones at least, and of any at most."""
 
 
 @of_tables
@@ -34,7 +35,7 @@ def timeline(counts: pd.DataFrame) -> Figure:
     traces = []
     for name, levels, colour, symbol in LEVELS:
         own = named[named["level"].isin(levels)].groupby(["time", "log"], sort=True)["count"].sum().reset_index()
-        traces.append(_dots(own, own["log"], name, colour, symbol))
+        traces.append(_dots(own, own["log"], name, colour, symbol, QUIET if name == "quiet" else LOUD))
     errors = int(counts[counts["level"].isin(LEVELS[2][1])]["count"].sum())
     warnings = int(counts[counts["level"].isin(LEVELS[1][1])]["count"].sum())
     total = int(counts["count"].sum())
@@ -58,7 +59,7 @@ def story(story: pd.DataFrame) -> Figure:
     traces = []
     for kind, (colour, symbol) in KINDS.items():
         own = named[named["kind"] == kind].groupby(["time", "row"], sort=True)["count"].sum().reset_index()
-        traces.append(_dots(own, own["row"], MEANT[kind], colour, symbol))
+        traces.append(_dots(own, own["row"], MEANT[kind], colour, symbol, LOUD))
     faults = int(story[story["kind"] == "fault"]["count"].sum())
     fact = (
         f"{plural(faults, 'line')} {'tells' if faults == 1 else 'tell'} of faults"
@@ -82,7 +83,7 @@ def _logs(counts: pd.DataFrame) -> list[str]:
     return [f"{c} {n}" if isinstance(n, str) else str(c) for c, n in cells(counts, "component", "node")]
 
 
-def _dots(own: pd.DataFrame, rows: pd.Series[str], name: str, colour: str, symbol: str) -> go.Scatter:
+def _dots(own: pd.DataFrame, rows: pd.Series[str], name: str, colour: str, symbol: str, smallest: float) -> go.Scatter:
     counted = [int(c) for c in own["count"]]
     return go.Scatter(
         name=name,
@@ -92,7 +93,7 @@ def _dots(own: pd.DataFrame, rows: pd.Series[str], name: str, colour: str, symbo
         marker={
             "symbol": symbol,
             "color": colour,
-            "size": [min(LARGEST, SMALLEST + 2 * c**0.5) for c in counted],
+            "size": [min(LARGEST, smallest + 2 * c**0.5) for c in counted],
             "opacity": 0.85,
             "line": {"width": 0.5, "color": "white"},
         },

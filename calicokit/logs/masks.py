@@ -16,7 +16,10 @@ LONGEST = 400
 _EDGE = r"(^|[^A-Za-z0-9_])"
 MASKS = (
     (r"\n(.|\n)*", " …"),  # further lines print data
+    (r"\{[^\n]*?( error=|$)", r"{…}\1"),  # an object, printed whole
+    (r"\bmap\[[^\]\n]*\]", "map[…]"),
     (r'"[^" ]{0,300}"', '"<name>"'),
+    (r"\b(Mesh|Node|Global|Local_Workload)_[0-9a-fA-F_]{7,}(_port_\d+)?\b", r"\1_<address>"),  # BIRD's protocols
     (r"\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\b", "<mac>"),
     (r"\b\d{1,3}(\.\d{1,3}){3}(/\d{1,2})?(:\d{1,5})?\b", "<address>"),
     (_EDGE + r"[0-9a-fA-F]{1,4}(:[0-9a-fA-F]{0,4}){3,7}(/\d{1,3})?", r"\1<address>"),

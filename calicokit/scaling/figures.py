@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from calicokit.figures import BLUE, ORANGE, figure, message, of_tables, safe
+from calicokit.scaling.words import size
 from calicokit.schema import records
-from calicokit.words import number
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -27,7 +27,7 @@ def measures(measures: pd.DataFrame) -> Figure:
         "y": [r.measure for r in rows],
         "x": [r.share for r in rows],
         "marker": {"color": [ORANGE if r.share >= 1 else BLUE for r in rows]},
-        "text": [f"{number(r.value)} of {number(r.limit)} {r.unit}" for r in rows],
+        "text": [f"{size(r.value)} of {size(r.limit)} {r.unit}" for r in rows],
         "textposition": "auto",
         "hovertext": [safe(r.where) if isinstance(r.where, str) else "the whole cluster" for r in rows],
     }

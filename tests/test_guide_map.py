@@ -13,6 +13,7 @@ from calicokit import registry
 from calicokit.diagnosis.model import vocabulary
 from calicokit.evidence.catalog import CATALOG
 from calicokit.parsers.base import kinds
+from calicokit.report.notebooks import shipped
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guide-map.md"
@@ -61,10 +62,10 @@ def here(text: str) -> Iterator[str]:
 
 
 def names(text: str) -> Iterator[tuple[str, str]]:
-    """Every name in backticks with the word that says what it is: row, kind, gives, table or finding."""
+    """Every name in backticks with the word that says what it is: row, kind, gives, table, finding, notebook or command."""
     for part in here(text):
         word = ""
-        for token in re.findall(r"`[^`]+`|\b(?:row|kind|gives|table|finding)s?\b", part):
+        for token in re.findall(r"`[^`]+`|\b(?:row|kind|gives|table|finding|notebook|command)s?\b", part):
             if token.startswith("`"):
                 yield word, token.strip("`")
             else:
@@ -90,6 +91,8 @@ def test_every_name_in_the_page_exists() -> None:
         "gives": {schema.name for kind in kinds().values() for schema in kind.schemas},
         "table": set(registry.load()),
         "finding": set(vocabulary()),
+        "notebook": {p.stem for p in shipped()},
+        "command": {f"calicokit {c}" for c in ("explain", "act probe", "diff", "capture")},
     }
     found = list(names(PAGE.read_text("utf-8")))
     assert len(found) > 200

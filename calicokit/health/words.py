@@ -19,6 +19,7 @@ NOTEBOOKS = {
     "bgp-configuration": "03-bgp-topology",
     "network-policy-debugging": "04-network-policy",
     "felix-and-dataplane": "06-dataplane",
+    "performance-and-scaling": "07-felix-metrics",
 }
 """Chapter of the guide → the notebook that serves it."""
 

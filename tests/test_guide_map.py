@@ -62,7 +62,7 @@ def here(text: str) -> Iterator[str]:
 
 
 def names(text: str) -> Iterator[tuple[str, str]]:
-    """Every name in backticks with the word that says what it is: row, kind, gives, table, finding, notebook or command."""
+    """Every name in backticks with the word that says what it is: row, kind, gives, table, finding, …"""
     for part in here(text):
         word = ""
         for token in re.findall(r"`[^`]+`|\b(?:row|kind|gives|table|finding|notebook|command)s?\b", part):

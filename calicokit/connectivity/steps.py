@@ -161,7 +161,7 @@ def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
         (
             "Do the routes lead there, and back?",
             _routes(question, seen.of_routes),
-            f"ip route get {target} on {first.node or 'the source’s node'}",
+            f"ip route get {target} on {first.node or 'the source's node'}",
         ),
         (
             "Was it tried, and was there an answer?",
@@ -210,11 +210,11 @@ def _addresses(question: _Question) -> Answer:
 
 def _address(end: End, holders: dict[str, list[End]]) -> Answer:
     if not end.pod:
-        return f"{end.name} is no pod’s address.", FINE
+        return f"{end.name} is no pod's address.", FINE
     if not end.address:
         return f"{end.pod} has no address: it is {end.phase} on {end.node or 'no node yet'}.", WRONG
     if end.phase in ("Failed", "Succeeded"):
-        return f"{end.pod} has ended ({end.phase}); its address {end.address} may be another’s by now.", WRONG
+        return f"{end.pod} has ended ({end.phase}); its address {end.address} may be another's by now.", WRONG
     if end.host:
         return f"{end.pod} is on the host network of {end.node} ({end.address}): no policy for workloads is its.", FINE
     others = [o.pod for o in holders.get(end.address, ()) if o.pod != end.pod]
@@ -235,7 +235,7 @@ def _interfaces(question: _Question, pods: pd.DataFrame | None) -> Answer:
 
 def _interface(end: End, seen: Any) -> Answer:
     if seen is None:
-        return f"{end.pod}: its node’s routes were not seen.", UNKNOWN
+        return f"{end.pod}: its node's routes were not seen.", UNKNOWN
     if isinstance(seen.elsewhere, str):
         return f"On {end.node} the address of {end.pod} leads to {seen.elsewhere}, not to {seen.interface}.", WRONG
     lacks = [
@@ -246,7 +246,7 @@ def _interface(end: End, seen: Any) -> Answer:
     if lacks:
         return f"{end.pod} has no {' and no '.join(lacks)} on {end.node}.", WRONG
     if pd.isna(seen.has_route):
-        return f"{end.pod}: its node’s routes were not seen.", UNKNOWN
+        return f"{end.pod}: its node's routes were not seen.", UNKNOWN
     return f"{end.pod} is behind {seen.interface} on {end.node}.", FINE
 
 
@@ -289,7 +289,7 @@ def _to_pod(dst: End, last: Any, trail: str) -> Answer:
     outside = isinstance(last.next, str) and last.type == "unicast"
     if outside and last.owner in ("bird", "kernel"):
         return f"{said} What that router does is not seen.", UNKNOWN
-    whose = f" The route {last.cidr} is neither Calico’s nor the kernel’s." if last.owner == "other" else ""
+    whose = f" The route {last.cidr} is neither Calico's nor the kernel's." if last.owner == "other" else ""
     return f"{said}{whose} It does not get to {dst.pod}.", WRONG
 
 

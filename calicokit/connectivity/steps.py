@@ -161,7 +161,7 @@ def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
         (
             "Do the routes lead there, and back?",
             _routes(question, seen.of_routes),
-            f"ip route get {target} on {first.node or 'the source's node'}",
+            f"ip route get {target} on {first.node or 'its node'}",
         ),
         (
             "Was it tried, and was there an answer?",

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.configuration import on_nodes
 from calicokit.dataplane.kernel import STRICT, carrying
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.felix.configuration import in_force
 from calicokit.schema import cells, records
 from calicokit.words import listed, plural
 
@@ -189,10 +189,10 @@ def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("interface-loss", needs=("dataplane.interfaces",), wants=("dataplane.configuration",))
+@check("interface-loss", needs=("dataplane.interfaces",), wants=("felix.configuration",))
 def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Queues that lose packets: on purpose, or as too much comes."""
-    plain = felix is not None and not ((felix["field"] == "bpfEnabled") & (felix["value"] == "true")).any()
+    plain = felix is not None and "true" not in in_force(felix, "bpfEnabled").values()
     for row in records(carrying(interfaces)):
         why = _loss(row, plain)
         if not why:
@@ -228,10 +228,10 @@ def _loss(row: Any, plain: bool) -> str:
     return ""
 
 
-@check("bpf-kube-proxy-conflict", needs=("dataplane.configuration", "dataplane.rules"), wants=("output.felix_log",))
+@check("bpf-kube-proxy-conflict", needs=("felix.configuration", "dataplane.rules"), wants=("output.felix_log",))
 def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Nodes in eBPF mode on which kube-proxy programs services too."""
-    default, own = on_nodes(felix, "bpfEnabled")
+    on = in_force(felix, "bpfEnabled")
     proxy = rules[(rules["owner"] == "kube-proxy") & rules["verdict"].isin(["dnat", "jump", "goto", "vmap"])]
     serves = proxy["chain"].str.match(r"KUBE-(?:SVC|SEP|SERVICES)") | (proxy["table"] == "kube-proxy")
     failed = set()
@@ -239,7 +239,7 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
         words = log["message"].fillna("").str.contains("Disabling BPF mode", regex=False)
         failed = set(log[words]["node"])
     for node, group in proxy[serves].groupby("node"):
-        if own.get(str(node), default) != "true" or node in failed:
+        if on.get(str(node)) != "true" or node in failed:
             continue
         yield finding(
             "bpf-kube-proxy-conflict",

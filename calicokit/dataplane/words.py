@@ -159,11 +159,13 @@ def interfaces(interfaces: pd.DataFrame) -> str:
 
 @says
 def ebpf(configuration: pd.DataFrame) -> str:
-    """Whether eBPF is on (``dataplane.configuration``)."""
+    """Whether eBPF is on (``felix.configuration``)."""
     on = configuration[(configuration["field"] == "bpfEnabled") & (configuration["value"] == "true")]
     if not len(on):
-        return "eBPF mode is off (unless an environment variable of calico-node says otherwise)."
-    return f"eBPF mode is on in FelixConfiguration {listed(on['name'])}: iptables then has only helper chains."
+        return "eBPF mode is off on every node."
+    return (
+        f"eBPF mode is on for {listed(on['node'])} ({listed(set(on['origin']))}): iptables then has only helper chains."
+    )
 
 
 @says

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.configuration import on_nodes
 from calicokit.felix.checks import needed_typhas
+from calicokit.felix.configuration import in_force
 from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells, records
 from calicokit.words import listed, number, plural
@@ -95,7 +95,7 @@ class _Seen:
 
 INPUTS = (
     *("kube.nodes", "felix.typha", "felix.apply_times", "felix.resources", "felix.activity"),
-    *("dataplane.configuration", "ipam.blocks", "ipam.pools", "bgp.configuration", "bgp.use", "dataplane.backends"),
+    *("felix.configuration", "ipam.blocks", "ipam.pools", "bgp.configuration", "bgp.use", "dataplane.backends"),
 )
 
 
@@ -189,10 +189,14 @@ def _refresh(seen: _Seen) -> Rows:
     """Longer intervals of repair, where they were made short and Felix is short of processor time."""
     if seen.configuration is None or seen.resources is None:
         return
-    short = {f: s for f, most in SHORTER.items() if (s := _seconds(on_nodes(seen.configuration, f)[0])) and s < most}
     busy = _busy(seen.resources)
-    if short and busy:
-        said = listed(f"{field} is {number(s)} s" for field, s in short.items())
+    short: dict[str, float] = {}
+    for name, most in SHORTER.items():
+        set_ = in_force(seen.configuration, name)
+        times = [t for n in busy if (t := _seconds(set_.get(n))) and t < most]
+        short |= {name: min(times)} if times else {}
+    if short:
+        said = listed(f"{name} is {number(s)} s" for name, s in short.items())
         node, share = max(busy.items(), key=lambda item: item[1])
         yield {
             "topic": "felix-refresh",
@@ -203,14 +207,16 @@ def _refresh(seen: _Seen) -> Rows:
             "limit": min(SHORTER[f] for f in short),
             "unit": "s",
             "nodes": sorted(busy),
-            "tables": ["dataplane.configuration", "felix.resources"],
+            "tables": ["felix.configuration", "felix.resources"],
             "source": "felix/config/config_params.go",
         }
 
 
 def _seconds(text: str | None) -> float | None:
-    """A Go duration in seconds; None for none, or for one that is off (0)."""
+    """A Go duration, or a plain number, in seconds; None for none, or for one that is off (0)."""
     try:
+        if text and text.isdigit():
+            return float(text) or None
         return pd.Timedelta(text).total_seconds() or None if text else None
     except ValueError:
         return None

@@ -77,12 +77,13 @@ def test_whether_bgp_is_used_must_be_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "used", "asked"), [("10s", 0.9, True), ("10s", 0.1, False), ("180s", 0.9, False), ("0s", 0.9, False)]
+    ("value", "used", "asked"),
+    [("10s", 0.9, True), ("10s", 0.1, False), ("3m0s", 0.9, False), ("0s", 0.9, False), ("20", 0.9, True)],
 )
 def test_short_refreshes_count_where_felix_is_busy(value: str, used: float, asked: bool) -> None:
-    settings = [{"name": "default", "field": "iptablesRefreshInterval", "value": value}]
+    settings = [{"node": "n1", "field": "iptablesRefreshInterval", "value": value}]
     busy = [{"component": "calico-node", "node": "n1", "pod": "p", "processor": used, "processor_limit": 1.0}]
-    found = topics(dataplane_configuration=settings, felix_resources=busy)
+    found = topics(felix_configuration=settings, felix_resources=busy)
     assert found == (["felix-refresh"] if asked else [])
 
 

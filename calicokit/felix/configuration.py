@@ -22,7 +22,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, cells
+from calicokit.schema import Column, Schema, Table, cells
 from calicokit.selectors import SelectorError
 from calicokit.selectors import parse as selector
 
@@ -343,6 +343,6 @@ def in_force(configuration: pd.DataFrame, name: str) -> dict[str, str]:
     return {n: v for n, v in cells(own, "node", "value") if isinstance(v, str)}
 
 
-def set_fields(configuration: pd.DataFrame) -> pd.DataFrame:
-    """The fields that somebody set, without Felix's own defaults (``felix.configuration``)."""
-    return configuration[configuration["origin"] != DEFAULT]
+def set_fields(configuration: Table) -> Table:
+    """The fields that somebody set, without Felix's own defaults (``felix.configuration``); unknown where that is."""
+    return Table(configuration[configuration["origin"] != DEFAULT], unknown=configuration.unknown)

@@ -138,12 +138,23 @@ def same(one: str, other: str) -> bool:
 
 def _plain(value: str) -> str | float:
     small = value.strip().lower()
+    time = seconds(small)
+    return time if time is not None else "" if small == "none" else small
+
+
+def seconds(value: str) -> float | None:
+    """A duration as the API, Go or an environment variable write it, in seconds; None for what is no number.
+
+    >>> seconds("1m30s"), seconds("90"), seconds("50ms"), seconds("Info")
+    (90.0, 90.0, 0.05, None)
+    """
+    small = value.strip().lower()
     if (parts := _TIME.findall(small)) and "".join(n + u for n, u in parts) == small:
         return sum(float(n) * _SECONDS[u] for n, u in parts)
     try:
         return float(small)
     except ValueError:
-        return "" if small == "none" else small
+        return None
 
 
 # ---- what is set

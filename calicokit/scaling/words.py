@@ -60,5 +60,5 @@ def mesh(size: pd.DataFrame) -> str:
     if row is None:
         return "There is no full mesh of BGP sessions, or it is not known whether there is one."
     count, nodes = plural(row.value, "session"), known["nodes"].value
-    beside = "more than the" if row.share > 1 else "and could have up to the"
-    return f"The full mesh has {count}, {number(nodes - 1)} on each node: {beside} {number(row.limit)} of 100 nodes."
+    beside = "that is more than the" if row.share > 1 else "a mesh may well have the"
+    return f"The full mesh has {count}, {number(nodes - 1)} on each node; {beside} {number(row.limit)} of 100 nodes."

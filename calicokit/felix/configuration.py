@@ -42,6 +42,19 @@ CONFIGURATION = Schema(
     key=("node", "field"),
 )
 
+SETTINGS = Schema(
+    "felix.settings",
+    "What is in force and no default, each value once, with the nodes that have it; and what Felix did not take.",
+    (
+        Column("field", "str", "field"),
+        Column("value", "str", "value in force"),
+        Column("origin", "str", "as in felix.configuration"),
+        Column("nodes", "list", "nodes that have it so"),
+        Column("said_by", "str", "felix or settings, as in felix.configuration; both where nodes differ in that only"),
+        Column("settings", "str", "what the settings say instead"),
+    ),
+)
+
 DEFAULT = "default"
 OF_NODE = "node."
 OBJECT = "FelixConfiguration "
@@ -138,12 +151,23 @@ def same(one: str, other: str) -> bool:
 
 def _plain(value: str) -> str | float:
     small = value.strip().lower()
+    time = seconds(small)
+    return time if time is not None else "" if small == "none" else small
+
+
+def seconds(value: str) -> float | None:
+    """A duration as the API, Go or an environment variable write it, in seconds; None for what is no number.
+
+    >>> seconds("1m30s"), seconds("90"), seconds("50ms"), seconds("Info")
+    (90.0, 90.0, 0.05, None)
+    """
+    small = value.strip().lower()
     if (parts := _TIME.findall(small)) and "".join(n + u for n, u in parts) == small:
         return sum(float(n) * _SECONDS[u] for n, u in parts)
     try:
         return float(small)
     except ValueError:
-        return "" if small == "none" else small
+        return None
 
 
 # ---- what is set
@@ -335,6 +359,21 @@ def _origin(name: str, source: str, node: str) -> str:
 def _agrees(value: str | None, others: Iterable[str]) -> bool:
     """Whether a setting is one of these; of a list or map, which Felix writes in its own way, nobody can tell."""
     return value is not None and (value.startswith(("[", "{")) or any(same(value, other) for other in others))
+
+
+@table(SETTINGS, needs=("felix.configuration",))
+def settings(configuration: pd.DataFrame) -> pd.DataFrame:
+    """One row for each field, value and origin that some node has; see :data:`SETTINGS`."""
+    own = configuration[(configuration["origin"] != DEFAULT) | configuration["settings"].notna()]
+    rows = []
+    for (name, value, origin, instead), group in own.groupby(["field", "value", "origin", "settings"], dropna=False):
+        whose = {"field": name, "value": _known_text(value), "origin": origin, "settings": _known_text(instead)}
+        rows.append(whose | {"nodes": group["node"].tolist(), "said_by": " and ".join(sorted(set(group["said_by"])))})
+    return SETTINGS.frame(rows)
+
+
+def _known_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def in_force(configuration: pd.DataFrame, name: str) -> dict[str, str]:

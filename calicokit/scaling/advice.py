@@ -1,6 +1,7 @@
-"""Advice for large clusters: each with the numbers that asked for it, none where nothing asks.
+"""Advice on scaling: each with the numbers that asked for it, and none where no number does.
 
-Where a figure stands as a threshold, its source is named. Advice is no finding: nothing is wrong where it is given.
+What each advice rests on stands beside it, in its ``source``. A limit is a rule of thumb, not a cliff: it says from
+where on an experienced operator would look, and the numbers are shown so that one can think otherwise.
 """
 
 from __future__ import annotations
@@ -12,345 +13,277 @@ from typing import Any
 import pandas as pd
 
 from calicokit.felix.checks import needed_typhas
-from calicokit.felix.configuration import in_force
-from calicokit.registry import UnseenError, table
-from calicokit.schema import Column, Schema, cells, records
-from calicokit.words import listed, number, plural
+from calicokit.felix.configuration import defaults_of, in_force, seconds
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, records
+from calicokit.words import first_upper, listed, number, plural
 
 ADVICE = Schema(
     "scaling.advice",
-    "What would help this cluster as it grows, and the numbers that say so. Empty where nothing asks for a change.",
+    "What to change so that the cluster scales, with the number that asks for it; no row where nothing does.",
     (
-        Column("topic", "str", "typha, felix-refresh, policy-cost, block-size, route-reflectors or dataplane"),
-        Column("advice", "str", "what to do"),
-        Column("because", "str", "the numbers that ask for it"),
-        Column("value", "float", "the number that counts most"),
-        Column("limit", "float", "what it is held against"),
+        Column("advice", "str", "typha, refresh-interval, policy-cost, block-size, route-reflectors, dataplane"),
+        Column("about", "str", "cluster, a pool, or a field of FelixConfiguration"),
+        Column("says", "str", "what to do"),
+        Column("because", "str", "the numbers that asked for it, in words"),
+        Column("measured", "float", "the number", "as the column unit says"),
+        Column("limit", "float", "from where on it asks", "as the column unit says"),
         Column("unit", "str", "unit of both"),
-        Column("nodes", "list", "nodes that it is about; empty for the whole cluster"),
-        Column("tables", "list", "tables that the numbers stand in"),
-        Column("source", "str", "where the limit is from"),
+        Column("table", "str", "the table that the number stands in"),
+        Column("source", "str", "where the limit is known from"),
     ),
-    key=("topic", "advice"),
+    key=("advice", "about"),
 )
 
-SMALL = 50
-"""Nodes up to which Felix may watch the API server itself (Calico's installation guide, "more than 50 nodes")."""
-MESH = 100
-"""Nodes up to which a full mesh is advised (Calico's guide to BGP peering)."""
-LAG = 1.0
-"""Seconds for which the calculation graph may take at its slowest; a change should be programmed within seconds."""
-APPLY = 1.0
-"""Seconds that programming a change may take at its tail (p99) before many rules are worth a word."""
-RULES = 20_000
-"""iptables rules of a node above which a write of the whole table takes seconds (`python -m benchmarks.dataplane` has
-the sizes; the kernel replaces a table as a whole)."""
-BUSY = 0.8
-"""Share of the processors that Felix may use: of its limit, else of what it asks for."""
-SHORTER = {f"{what}RefreshInterval": 90.0 for what in ("iptables", "nftables", "route", "ipSets")}
-"""Intervals, with what no version's default is below (felix/config/config_params.go, v3.26 to HEAD)."""
-BLOCKS_EACH = 4
-"""Blocks of one pool on a node above which larger blocks are worth a word: each is a route on every other node."""
-EMPTY = 0.1
-"""Fill of blocks below which they are larger than nodes need."""
-CLAIMED = 0.7
-"""Share of a pool's blocks that is claimed, above which its next node may find none."""
+MOST_TYPHAS = 20
+SHORT_SETS = 30.0
+"""Seconds: so often nobody needs to read thousands of IP sets."""
+MANY_BLOCKS = 1000
+"""Fewer blocks are few routes, however many a node has."""
 
-
-MEASURES = Schema(
-    "scaling.measures",
-    "How large the cluster is, beside the sizes from which advice is given; unknown measures are left out.",
-    (
-        Column("topic", "str", "topic of the advice"),
-        Column("measure", "str", "what is measured"),
-        Column("value", "float", "the largest value"),
-        Column("limit", "float", "from where on there may be advice"),
-        Column("unit", "str", "unit of both"),
-        Column("share", "float", "value / limit"),
-        Column("where", "str", "node that it was seen on; null for the whole cluster"),
-    ),
-    key=("topic", "measure"),
+DOCS_TYPHA = (
+    "Calico's documentation on Typha and manifests/calico-typha.yaml: from 50 nodes on; one replica for each 200 "
 )
+DOCS_TYPHA += "nodes, three at least, twenty at most"
+THUMB = "rule of thumb"
+
+
+@dataclass(frozen=True)
+class _Size:
+    """The measures that are known, by name."""
+
+    rows: dict[str, Any]
+
+    def value(self, measure: str) -> float | None:
+        row = self.rows.get(measure)
+        return None if row is None else float(row.value)
+
+    def over(self, measure: str) -> Any:
+        """The row of a measure that is known and above its limit."""
+        row = self.rows.get(measure)
+        return row if row is not None and row.share > 1 else None
+
+
+@table(
+    ADVICE,
+    needs=("scaling.size",),
+    wants=("felix.configuration", "ipam.pools", "ipam.utilisation", "felix.slow", "health.install"),
+)
+def advice(
+    size: pd.DataFrame,
+    configuration: pd.DataFrame | None = None,
+    pools: pd.DataFrame | None = None,
+    utilisation: pd.DataFrame | None = None,
+    slow: pd.DataFrame | None = None,
+    install: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row for each advice; see :data:`ADVICE`."""
+    known = _Size({row.measure: row for row in records(size)})
+    operator = install is not None and len(install) and install["install"].iloc[0] == "operator"
+    rows = [
+        *_typha(known, bool(operator)),
+        *_refresh(known, configuration, slow),
+        *_policy(known),
+        *_blocks(known, pools, utilisation),
+        *_mesh(known),
+        *_dataplane(known, configuration),
+    ]
+    return ADVICE.frame(rows)
+
+
+def _row(name: str, about: str, says: str, because: str, row: Any, source: str, limit: float = 0) -> dict[str, Any]:
+    return {
+        "advice": name,
+        "about": about,
+        "says": says,
+        "because": because,
+        "measured": float(row.value),
+        "limit": float(limit or row.limit),
+        "unit": row.unit,
+        "table": row.table,
+        "source": source,
+    }
 
 
 Rows = Iterator[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the cluster showed; each may be None."""
+def _typha(size: _Size, operator: bool) -> Rows:
+    nodes, typhas = size.rows["nodes"], size.value("typhas")
+    if typhas is None:
+        return
+    wanted = needed_typhas(int(nodes.value))
+    there = plural(typhas, "replica")
+    if row := size.over("nodes without Typha"):
+        says = f"Deploy Typha with {plural(wanted, 'replica')} (manifests/calico-typha.yaml, or the operator)."
+        because = f"{number(nodes.value)} nodes each watch the API server themselves."
+        yield _row("typha", "cluster", says, because, row, DOCS_TYPHA)
+    elif 0 < typhas < wanted:
+        how = " The operator scales it by itself: see why it did not." if operator else ""
+        says = f"Run {plural(wanted, 'replica')} of Typha.{how}"
+        because = f"{there} for {number(nodes.value)} nodes."
+        yield _row("typha", "cluster", says, because, size.rows["typhas"], DOCS_TYPHA, wanted)
+    elif typhas > MOST_TYPHAS and typhas > wanted:
+        says = f"Run {plural(max(wanted, 3), 'replica')} of Typha: each one watches the API server."
+        yield _row("typha", "cluster", says, f"{there} run.", size.rows["typhas"], DOCS_TYPHA, MOST_TYPHAS)
 
-    nodes: pd.DataFrame | None
-    typha: pd.DataFrame | None
-    apply: pd.DataFrame | None
-    resources: pd.DataFrame | None
-    activity: pd.DataFrame | None
-    configuration: pd.DataFrame | None
-    blocks: pd.DataFrame | None
-    pools: pd.DataFrame | None
-    bgp: pd.DataFrame | None
-    use: pd.DataFrame | None
-    backends: pd.DataFrame | None
+
+# ---- Felix
 
 
-INPUTS = (
-    *("kube.nodes", "felix.typha", "felix.apply_times", "felix.resources", "felix.activity"),
-    *("felix.configuration", "ipam.blocks", "ipam.pools", "bgp.configuration", "bgp.use", "dataplane.backends"),
+def _refresh(size: _Size, configuration: pd.DataFrame | None, slow: pd.DataFrame | None) -> Rows:
+    """Refresh intervals repair what others break; where they cost much, or are set short, they may be longer."""
+    if configuration is None:
+        return
+    newest = defaults_of()
+    if row := size.over("resync time"):
+        field, every = _interval(configuration)
+        says = f"Raise {field}, to {_text(2 * every)} say: a refresh only repairs what others changed."
+        because = f"{first_upper(row.means)}: {row.value:.2g} s, and it comes every {_text(every)}."
+        yield _row("refresh-interval", field, says, because, row, "felix/dataplane/linux/int_dataplane.go")
+    else:
+        lagging = set(slow["node"]) if slow is not None else set()
+        for name in ("iptablesRefreshInterval", "nftablesRefreshInterval", "routeRefreshInterval"):
+            short = {n: v for n, v in in_force(configuration, name).items() if n in lagging}
+            times = {n: t for n, v in short.items() if (t := seconds(v)) is not None}
+            usual = seconds(newest[name]) or 0
+            below = {n: t for n, t in times.items() if 0 < t < usual / 2}
+            if below:
+                yield {
+                    "advice": "refresh-interval",
+                    "about": name,
+                    "says": f"Let {name} have its default, {_text(usual)}.",
+                    "because": f"It is {_text(min(below.values()))} on {listed(below)}, where Felix lags.",
+                    "measured": min(below.values()),
+                    "limit": usual,
+                    "unit": "s",
+                    "table": "felix.configuration",
+                    "source": "felix/config/config_params.go",
+                }
+    yield from _set_refresh(size, configuration)
+
+
+def _set_refresh(size: _Size, configuration: pd.DataFrame) -> Rows:
+    row = size.over("IP sets of a Felix")
+    times = [t for v in in_force(configuration, "ipsetsRefreshInterval").values() if (t := seconds(v)) is not None]
+    short = [t for t in times if 0 < t < SHORT_SETS]
+    if row and short:
+        says = "Raise ipsetsRefreshInterval to 90s, its default since v3.29."
+        because = f"Felix reads {plural(row.value, 'IP set')} again every {_text(min(short))}."
+        yield _row("refresh-interval", "ipsetsRefreshInterval", says, because, row, THUMB)
+
+
+def _interval(configuration: pd.DataFrame) -> tuple[str, float]:
+    """The field that paces resyncs of rules, and its time: of nftables where that is in use on any node."""
+    nft = "enabled" in {v.lower() for v in in_force(configuration, "nftablesMode").values()}
+    field = "nftablesRefreshInterval" if nft else "iptablesRefreshInterval"
+    times = [t for v in in_force(configuration, field).values() if (t := seconds(v))]
+    return field, min(times, default=180.0)
+
+
+def _text(time: float) -> str:
+    return f"{time:g}s"
+
+
+def _policy(size: _Size) -> Rows:
+    """What selectors and policies cost."""
+    endpoints = number(size.value("endpoints") or 0)
+    if row := size.over("selector matches of a Felix"):
+        because = f"A Felix makes {number(row.value)} comparisons of selectors with labels a second."
+        yield _row("policy-cost", "selectors", NARROW, because, row, INDEX)
+    elif row := size.over("selector comparisons"):
+        wide = number(size.value("wide selectors") or 0)
+        because = f"{wide} selectors of policies name no label that must have a value; there are {endpoints} endpoints."
+        yield _row("policy-cost", "selectors", NARROW, because, row, INDEX)
+    if row := size.over("policies"):
+        says = (
+            "Give policies that belong together one selector and neighbouring orders, so that Felix asks them as one "
+        )
+        says += (
+            "group (v3.28+); put what most packets need first; merge policies that differ by an address only into one "
+        )
+        says += "with a network set."
+        because = (
+            f"{plural(row.value, 'policy', 'policies')} with {number(size.value('rules of policies') or 0)} rules."
+        )
+        yield _row("policy-cost", "policies", says, because, row, "felix/rules/endpoints.go; " + THUMB)
+
+
+NARROW = (
+    "Let each selector name a label that must have a value (==, in) in an outermost &&: Felix finds its endpoints by "
+    "that label, and compares any other with every endpoint."
 )
+INDEX = "felix/labelindex, lib/std/labelrestrictions"
 
 
-@table(ADVICE, wants=INPUTS)
-def advice(*tables: pd.DataFrame | None) -> pd.DataFrame:
-    """One row each; see :data:`ADVICE`."""
-    seen = _Seen(*tables)
-    if all(t is None for t in tables):
-        raise UnseenError("nothing that advice rests on was seen")
-    return ADVICE.frame([row for ask in ASKED for row in ask(seen)])
+# ---- addresses and routes
 
 
-@table(MEASURES, wants=INPUTS)
-def measures(*tables: pd.DataFrame | None) -> pd.DataFrame:
-    """One row each; see :data:`MEASURES`."""
-    seen = _Seen(*tables)
-    if all(t is None for t in tables):
-        raise UnseenError("nothing that could be measured was seen")
-    return MEASURES.frame([r | {"share": r["value"] / r["limit"]} for r in _measured(seen) if pd.notna(r["value"])])
-
-
-def _measured(seen: _Seen) -> Rows:
-    count = None if seen.nodes is None else len(seen.nodes)
-    if count is not None and seen.typha is not None:
-        row = next(records(seen.typha), None)
-        replicas = 0 if row is None or pd.isna(row.replicas) else int(row.replicas)
-        what, limit = ("nodes for each Typha", 200.0) if replicas else ("nodes without a Typha", float(SMALL))
-        yield _measure("typha", what, count / (replicas or 1), limit, "nodes")
-    if count is not None and seen.bgp is not None and seen.use is not None:
-        used = seen.use["in_use"].iloc[0]
-        if pd.notna(used) and used and bool(seen.bgp["mesh"].iloc[0]):
-            yield _measure("route-reflectors", "nodes in a full mesh", count, MESH, "nodes")
-    if seen.apply is not None:
-        for topic, name, column, limit in (
-            ("policy-cost", "working out a change (p99)", "lag_p99", LAG),
-            ("dataplane", "programming a change (p99)", "p99", APPLY),
-        ):
-            yield from _largest(topic, name, seen.apply.set_index("node")[column].astype("float"), limit, "s")
-    if seen.blocks is not None:
-        each = seen.blocks[seen.blocks["node"].notna()].groupby(["pool", "node"]).size().groupby("node").max()
-        yield from _largest("block-size", "blocks of one pool on a node", each, BLOCKS_EACH, "blocks")
-    if seen.backends is not None:
-        yield from _largest("dataplane", "iptables rules on a node", _rules(seen.backends), RULES, "rules")
-
-
-def _measure(topic: str, name: str, value: float, limit: float, unit: str, where: str | None = None) -> dict[str, Any]:
-    return {"topic": topic, "measure": name, "value": value, "limit": limit, "unit": unit, "where": where}
-
-
-def _largest(topic: str, name: str, values: pd.Series[Any], limit: float, unit: str) -> Rows:
-    known = values.dropna()
-    if len(known):
-        yield _measure(topic, name, float(known.max()), limit, unit, str(known.idxmax()))
-
-
-def _rules(backends: pd.DataFrame) -> pd.Series[Any]:
-    """Node → rules of Calico and kube-proxy in iptables."""
-    tables = backends[backends["backend"].isin(["nft", "legacy"])]
-    return (tables["calico"] + tables["kube_proxy"]).groupby(tables["node"]).sum()
-
-
-def _typha(seen: _Seen) -> Rows:
-    """Typha, where the API server has many Felixes to serve; more of it, where few serve many."""
-    if seen.nodes is None or seen.typha is None:
+def _blocks(size: _Size, pools: pd.DataFrame | None, utilisation: pd.DataFrame | None) -> Rows:
+    """Blocks that are too small for the pods of a node, or so large that the pool has too few."""
+    if pools is None:
         return
-    count = len(seen.nodes)
-    row = next(records(seen.typha), None)
-    replicas = 0 if row is None or pd.isna(row.replicas) else int(row.replicas)
-    absent = row is None or not (replicas or row.pods or (pd.notna(row.configured) and row.configured))
-    source = "Calico's installation guide; one for each 200 nodes, three above 100"
-    base = {"topic": "typha", "unit": "nodes", "tables": ["kube.nodes", "felix.typha"], "source": source}
-    if absent and count > SMALL:
-        yield base | {
-            "advice": f"Deploy Typha with {plural(needed_typhas(count), 'replica')}.",
-            "because": f"{plural(count, 'node')} watch the API server, each for itself.",
-            "value": count,
-            "limit": SMALL,
-        }
-    elif replicas and replicas < needed_typhas(count):
-        yield base | {
-            "advice": f"Run {needed_typhas(count)} replicas of Typha.",
-            "because": f"{plural(replicas, 'replica')} for {plural(count, 'node')}, "
-            f"{number(count / replicas)} nodes each.",
-            "value": count / replicas,
-            "limit": 200.0,
-            "unit": "nodes each",
-        }
+    claimed = {} if utilisation is None else dict(zip(utilisation["pool"], utilisation["blocks"], strict=True))
+    nodes = size.rows["nodes"]
+    for pool in records(pools[~pools["disabled"]]):
+        prefix = 32 if pool.version == 4 else 128
+        each = 2 ** (prefix - pool.block_size) if pd.notna(pool.block_size) else 0
+        row = size.over(f"blocks per node of pool {pool.pool}")
+        if row and (claimed.get(pool.pool) or 0) >= MANY_BLOCKS:
+            wider = pool.block_size - max(1, round(row.value).bit_length() - 1)
+            churn = size.value("new pods")
+            comes = (
+                f" {plural(churn, 'pod')} came in the last hour, each a chance to claim or free one." if churn else ""
+            )
+            says = f"Use blocks of /{wider} in a new pool and move pods there (blockSize cannot be changed)."
+            because = f"A node has {row.value:g} blocks of {each} addresses; there are "
+            because += f"{number(claimed[pool.pool])} of them, each a route on every node.{comes}"
+            yield _row("block-size", pool.pool, says, because, row, "libcalico-go/lib/ipam; " + THUMB)
+        elif pd.notna(pool.blocks_total) and pool.blocks_total < nodes.value and not _selected(pool):
+            says = "Use smaller blocks in a new pool, or a larger pool, so that each node can have a block of its own."
+            because = (
+                f"{number(pool.blocks_total)} blocks of {each} addresses for {number(nodes.value)} nodes: the others "
+            )
+            because += "borrow, each address with a route of its own."
+            yield _row("block-size", pool.pool, says, because, nodes, "libcalico-go/lib/ipam", pool.blocks_total)
 
 
-def _refresh(seen: _Seen) -> Rows:
-    """Longer intervals of repair, where they were made short and Felix is short of processor time."""
-    if seen.configuration is None or seen.resources is None:
+def _selected(pool: Any) -> bool:
+    """Whether the pool is for some nodes or namespaces only."""
+    own = [getattr(pool, name) for name in ("node_selector", "namespace_selector")]
+    return any(isinstance(s, str) and s.strip() not in ("", "all()") for s in own)
+
+
+def _mesh(size: _Size) -> Rows:
+    nodes = size.rows["nodes"].value
+    if row := size.over("mesh sessions"):
+        says = "Make two or three nodes route reflectors, let all peer with them, then switch the mesh off."
+        because = f"The full mesh has {number(row.value)} sessions, {number(nodes - 1)} on each node."
+        source = "Calico's documentation on BGP: route reflectors above 100 nodes"
+        yield _row("route-reflectors", "cluster", says, because, row, source)
+
+
+# ---- the dataplane
+
+
+def _dataplane(size: _Size, configuration: pd.DataFrame | None) -> Rows:
+    """iptables against nftables and eBPF: lists that a packet walks, and that are written anew, against maps."""
+    if configuration is None:
         return
-    busy = _busy(seen.resources)
-    short: dict[str, float] = {}
-    for name, most in SHORTER.items():
-        set_ = in_force(seen.configuration, name)
-        times = [t for n in busy if (t := _seconds(set_.get(n))) and t < most]
-        short |= {name: min(times)} if times else {}
-    if short:
-        said = listed(f"{name} is {number(s)} s" for name, s in short.items())
-        node, share = max(busy.items(), key=lambda item: item[1])
-        yield {
-            "topic": "felix-refresh",
-            "advice": f"Take {listed(short)} back to the default: they only repair what others changed.",
-            "because": f"{said}, and Felix on {node} uses {share:.0%} of the processors that it may "
-            f"({plural(len(busy), 'node')} above {BUSY:.0%}).",
-            "value": min(short.values()),
-            "limit": min(SHORTER[f] for f in short),
-            "unit": "s",
-            "nodes": sorted(busy),
-            "tables": ["felix.configuration", "felix.resources"],
-            "source": "felix/config/config_params.go",
-        }
-
-
-def _seconds(text: str | None) -> float | None:
-    """A Go duration, or a plain number, in seconds; None for none, or for one that is off (0)."""
-    try:
-        if text and text.isdigit():
-            return float(text) or None
-        return pd.Timedelta(text).total_seconds() or None if text else None
-    except ValueError:
-        return None
-
-
-def _busy(resources: pd.DataFrame) -> dict[str, float]:
-    """Node → share of its processors that Felix uses, where that is a lot."""
-    mine = resources[resources["component"] == "calico-node"]
-    found = {}
-    for node, used, mean, limit, asked in cells(
-        mine, "node", "processor", "processor_mean", "processor_limit", "processor_request"
-    ):
-        most = limit if pd.notna(limit) else asked
-        now = used if pd.notna(used) else mean
-        if isinstance(node, str) and pd.notna(most) and pd.notna(now) and most > 0 and now / most >= BUSY:
-            found[node] = float(now / most)
-    return found
-
-
-def _policy(seen: _Seen) -> Rows:
-    """Fewer or simpler selectors, where Felix's calculation takes long."""
-    if seen.apply is None or seen.activity is None:
+    ebpf = "true" in in_force(configuration, "bpfEnabled").values()
+    modes = {v.lower() for v in in_force(configuration, "nftablesMode").values()}
+    most = "nftables rules of a Felix", "iptables rules of a Felix"
+    unsure = "auto" in modes and size.value(most[1]) is None  # it follows kube-proxy, of which nothing is known
+    if ebpf or unsure or "enabled" in modes or (size.value(most[0]) or 0) > (size.value(most[1]) or 0):
         return
-    slow = seen.apply[seen.apply["lag_p99"] >= LAG]
-    if not len(slow):
-        return
-    worst = slow.sort_values("lag_p99").iloc[-1]
-    mine = seen.activity[(seen.activity["node"] == worst["node"]) & seen.activity["measure"].isin(SIZES)]
-    sizes = listed(f"{number(v)} {m}" for m, v in cells(mine, "measure", "value"))
-    yield {
-        "topic": "policy-cost",
-        "advice": "Let policies select by namespace and by few labels, and put what is for all pods into one "
-        "GlobalNetworkPolicy: every selector is asked again for every change of labels.",
-        "because": f"Felix on {worst['node']} takes up to {worst['lag_p99']:.1f} s (p99) to work out a change"
-        + (f", with {sizes}." if sizes else "."),
-        "value": float(worst["lag_p99"]),
-        "limit": LAG,
-        "unit": "s",
-        "nodes": sorted(slow["node"].dropna()),
-        "tables": ["felix.apply_times", "felix.activity"],
-        "source": "a change should be programmed within seconds",
-    }
-
-
-SIZES = ("policies", "selectors", "endpoints")
-
-
-def _blocks(seen: _Seen) -> Rows:
-    """Another block size, where nodes hold many blocks, or nearly empty ones of a pool that runs out of them."""
-    if seen.blocks is None or seen.pools is None:
-        return
-    owned = seen.blocks[seen.blocks["node"].notna()]
-    pools = {p.pool: p for p in records(seen.pools) if not p.disabled}
-    for name, mine in owned.groupby("pool"):
-        pool = pools.get(str(name))
-        if pool is None:
-            continue
-        each, fill = mine.groupby("node").size(), float(mine["allocated"].sum() / mine["size"].sum())
-        bits = int(pool.block_size)
-        widest = 32 if pool.version == 4 else 128
-        if each.median() >= BLOCKS_EACH:
-            yield _larger(str(name), bits, each, widest)
-        elif pd.notna(pool.blocks_total) and fill < EMPTY and len(mine) / pool.blocks_total > CLAIMED:
-            yield {
-                "topic": "block-size",
-                "advice": f"Give the nodes smaller blocks: a new pool with a blockSize above {bits}.",
-                "because": f"Of pool {name} {len(mine) / pool.blocks_total:.0%} of all blocks are claimed "
-                f"({len(mine)} of {pool.blocks_total:.0f}), and they are {fill:.0%} full.",
-                "value": len(mine) / pool.blocks_total,
-                "limit": CLAIMED,
-                "unit": "of its blocks",
-                "tables": ["ipam.blocks", "ipam.pools"],
-                "source": "a node that finds no block borrows single addresses, or gets none under strictAffinity",
-            }
-
-
-def _larger(pool: str, bits: int, each: pd.Series[int], widest: int) -> dict[str, Any]:
-    wanted = max(bits - 2, widest - 8)
-    return {
-        "topic": "block-size",
-        "advice": f"Give the nodes larger blocks: a new pool with a blockSize of {wanted} (a pool's cannot change).",
-        "because": f"Nodes hold {number(float(each.median()))} blocks of pool {pool} (/{bits}) in the median, "
-        f"{int(each.max())} at most: {int(each.sum())} routes on every node, and each claim asks the API server.",
-        "value": float(each.median()),
-        "limit": float(BLOCKS_EACH),
-        "unit": "blocks",
-        "tables": ["ipam.blocks", "ipam.pools"],
-        "source": "libcalico-go/lib/ipam: a block is claimed when the node's others are full",
-    }
-
-
-def _reflectors(seen: _Seen) -> Rows:
-    """Route reflectors, where a mesh has many nodes."""
-    if seen.nodes is None or seen.bgp is None or seen.use is None:
-        return
-    count, used = len(seen.nodes), seen.use["in_use"].iloc[0]
-    if pd.notna(used) and used and bool(seen.bgp["mesh"].iloc[0]) and count > MESH:
-        yield {
-            "topic": "route-reflectors",
-            "advice": "Peer the nodes with two or more route reflectors, and switch the mesh off.",
-            "because": f"{plural(count, 'node')} in a full mesh hold {count * (count - 1) // 2:,} sessions, "
-            f"{count - 1} on each node.",
-            "value": count,
-            "limit": MESH,
-            "unit": "nodes",
-            "tables": ["kube.nodes", "bgp.configuration"],
-            "source": "Calico's guide to BGP peering: a mesh for up to 100 nodes",
-        }
-
-
-def _dataplane(seen: _Seen) -> Rows:
-    """nftables or eBPF, where iptables' tables are large and writing them is slow."""
-    if seen.backends is None or seen.apply is None:
-        return
-    rules = _rules(seen.backends)
-    tail = seen.apply.groupby("node")["p99"].max()
-    slow = [n for n in rules.index if rules[n] >= RULES and tail.get(n, 0.0) >= APPLY]
-    if slow:
-        worst = max(slow, key=lambda n: float(tail[n]))
-        yield {
-            "topic": "dataplane",
-            "advice": "Think of the nftables mode (v3.29 and later, with that of kube-proxy) or of eBPF: both look "
-            "rules up "
-            "instead of walking them, and write what changed instead of whole tables.",
-            "because": f"{worst} has {int(rules[worst]):,} iptables rules, and programming a change takes "
-            f"{tail[worst]:.1f} s there (p99).",
-            "value": float(rules[worst]),
-            "limit": float(RULES),
-            "unit": "rules",
-            "nodes": sorted(slow),
-            "tables": ["dataplane.backends", "felix.apply_times"],
-            "source": "iptables-restore replaces a table as a whole",
-        }
-
-
-ASKED = (_typha, _reflectors, _refresh, _policy, _blocks, _dataplane)
-"""What is asked for, in the order of the answers."""
+    says = "Think of the nftables dataplane (nftablesMode, with kube-proxy in nftables mode; v3.29+) or of eBPF, which "
+    says += "find a service or endpoint in a map where iptables walks lists, and do not rewrite whole tables."
+    if row := size.over("iptables rules of a Felix"):
+        because = f"A Felix keeps {number(row.value)} iptables rules."
+        yield _row("dataplane", "cluster", says, because, row, THUMB)
+    elif row := size.over("services"):
+        because = (
+            f"{number(row.value)} services: with kube-proxy in iptables mode a new connection walks a rule for each."
+        )
+        source = "Kubernetes' documentation on kube-proxy's modes; " + THUMB
+        yield _row("dataplane", "cluster", says, because, row, source)

@@ -1,42 +1,81 @@
-"""Pictures of how large the cluster is. They compute nothing."""
+"""The picture of scaling: how near each measure of the cluster is to where it asks for advice."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from calicokit.figures import BLUE, ORANGE, figure, message, of_tables, safe
-from calicokit.scaling.words import size
+from calicokit.figures import BLUE, INK, VERMILLION, Figure, figure, message, of_tables, safe
 from calicokit.schema import records
+from calicokit.words import listed, number
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+MOST = 30
+ROW = 26
+LEAST = 0.001
+"""A share below this is drawn as this, on an axis that has no zero."""
 
 
 @of_tables
-def measures(measures: pd.DataFrame) -> Figure:
-    """Each measure beside the size from which there may be advice (``scaling.measures``), as a share of it."""
-    if not len(measures):
-        return message("Nothing could be measured.")
-    rows = list(records(measures.sort_values("share")))
-    worst = rows[-1]
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "y": [r.measure for r in rows],
-        "x": [r.share for r in rows],
-        "marker": {"color": [ORANGE if r.share >= 1 else BLUE for r in rows]},
-        "text": [f"{size(r.value)} of {size(r.limit)} {r.unit}" for r in rows],
-        "textposition": "auto",
-        "hovertext": [safe(r.where) if isinstance(r.where, str) else "the whole cluster" for r in rows],
-    }
-    drawn = figure(
-        [bars],
-        f"Nearest to its limit: {worst.measure}, {worst.share:.0%} of it",
-        xaxis={"title": {"text": "share of the size from which there may be advice"}, "tickformat": ".0%"},
-        yaxis={"automargin": True},
+def headroom(size: pd.DataFrame) -> Figure:
+    """Each measure of ``scaling.size`` that has a limit, as a share of it, the nearest on top."""
+    own = size[size["share"].notna()].sort_values("share", ascending=False).head(MOST)
+    if not len(own):
+        return message("No measure is known that has a limit.")
+    over = own[own["share"] > 1]
+    fact = (
+        f"{listed(over['measure'])} ask{'s' if len(over) == 1 else ''} for advice"
+        if len(over)
+        else "Every measure that has a limit is below it"
+    )
+    note = (
+        "Share of the number from which an experienced operator would look; each step to the right is ten times more."
+    )
+    texts = [f"{_number(r.value)} of {_number(r.limit)} {r.unit}" for r in records(own)]
+    axis = {"type": "log", "tickvals": [0.001, 0.01, 0.1, 1, 10, 100], "ticktext": SHARES, "gridcolor": "#DDDDDD"}
+    return figure(
+        [_bars(own, texts)],
+        fact,
+        note,
+        height=70 + ROW * len(own),
+        xaxis=axis | {"range": _range(own["share"].max()), "title": "share of the limit", "zeroline": False},
+        yaxis={"autorange": "reversed", "automargin": True, "ticksuffix": " "},
+        shapes=[
+            {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": INK, "width": 2}}
+        ],
+        bargap=0.35,
         showlegend=False,
     )
-    drawn.add_vline(x=1, line_dash="dot", line_color=ORANGE)
-    return drawn
+
+
+SHARES = ["0.1 %", "1 %", "10 %", "limit", "10 ×", "100 ×"]
+
+
+def _bars(own: pd.DataFrame, texts: list[str]) -> Any:
+    shares = [max(s, LEAST * 1.2) for s in own["share"].tolist()]
+    return go.Bar(
+        x=shares,
+        y=[safe(m) for m in own["measure"]],
+        orientation="h",
+        text=[f" {safe(t)}" for t in texts],
+        textposition="outside",
+        cliponaxis=False,
+        marker={
+            "color": [VERMILLION if s > 1 else BLUE for s in own["share"]],
+            "pattern": {"shape": ["/" if s > 1 else "" for s in own["share"]]},
+        },
+        hovertext=[safe(m) for m in own["means"]],
+        hoverinfo="text",
+    )
+
+
+def _range(most: float) -> list[float]:
+    """Ends of the axis as powers of ten, with room for the text right of the longest bar."""
+    import math
+
+    return [-3, max(0.3, math.log10(most)) + 1.2]
+
+
+def _number(value: float) -> str:
+    return number(value) if value >= 10 or value == int(value) else f"{value:.2g}"

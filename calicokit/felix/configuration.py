@@ -22,7 +22,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, Table, cells
+from calicokit.schema import Column, Schema, cells
 from calicokit.selectors import SelectorError
 from calicokit.selectors import parse as selector
 
@@ -380,8 +380,3 @@ def in_force(configuration: pd.DataFrame, name: str) -> dict[str, str]:
     """Node → the value of a field that is in force there; nodes on which it has none are left out."""
     own = configuration[configuration["field"] == name]
     return {n: v for n, v in cells(own, "node", "value") if isinstance(v, str)}
-
-
-def set_fields(configuration: Table) -> Table:
-    """The fields that somebody set, without Felix's own defaults (``felix.configuration``); unknown where that is."""
-    return Table(configuration[configuration["origin"] != DEFAULT], unknown=configuration.unknown)

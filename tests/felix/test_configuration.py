@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit.felix.configuration import defaults_of, in_force, same, set_fields, spelled
+from calicokit.felix.configuration import defaults_of, in_force, same, spelled
 from tests import recordings
 from tests.edited import Edited, without
 from tests.fakes import cluster_of, node
@@ -136,12 +136,3 @@ def test_a_setting_that_a_started_felix_did_not_take_is_not_in_force() -> None:
 )
 def test_defaults_are_those_of_the_version(version: str | None, name: str, expected: str) -> None:
     assert defaults_of(version)[name] == expected
-
-
-def test_fields_that_somebody_set_are_unknown_where_the_objects_are() -> None:
-    lab = Edited("healthy-bgp-mesh")
-    shown = set_fields(lab.cluster().table("felix.configuration"))
-    assert len(shown)
-    assert "default" not in set(shown["origin"])
-    lab.gone.add(("felixconfigurations", None))
-    assert [m.id for m in set_fields(lab.cluster().table("felix.configuration")).unknown] == ["felixconfigurations"]

@@ -110,7 +110,7 @@ class Cluster:
 
     @property
     def answered(self) -> bool:
-        """Whether anything was seen but what anybody is told: which kinds there are, and that others have no objects."""
+        """Whether anything was seen but what anybody is told: which kinds there are, and which have no objects."""
         seen = (e for found in self._evidence.values() for e in found)
         return any(e.path != NO_OBJECTS and not isinstance(CATALOG[e.id].how, Discovery) for e in seen)
 

@@ -196,6 +196,6 @@ def counts(lines: pd.DataFrame) -> pd.DataFrame:
 
 @spares("health.pods")
 def _no_typha(pods: pd.DataFrame) -> Spared:
-    """A cluster without Typha has no log of it."""
+    """A cluster without Typha has no log of it, and no metrics."""
     if len(pods) and not (pods["component"] == "typha").any():
-        yield "typha-log", None
+        yield from (("typha-log", None), ("typha-metrics", None))

@@ -345,6 +345,19 @@ def test_what_felix_says_of_itself_counts() -> None:
     assert skew(Edited(OLD).edit("felix-log", "node-3", lambda log: old + new + log)) == []
 
 
+def test_one_node_runs_another_build_than_its_image_says() -> None:
+    """All images are :master; Felix of one node says that it is a release, those of the others say nothing."""
+    start = '2026-11-24 00:40:00.000 [INFO][99] felix/daemon.go 140: Felix starting up GOMAXPROCS=2 builddate="" gitcommit="" version="{}"\n'
+    edited = Edited(NEW)
+    for name in ("node-1", "node-2", "node-4"):
+        edited.edit("felix-log", name, lambda log: start.format("") + log)
+    assert skew(edited) == []
+    edited.edit("felix-log", "node-3", lambda log: start.format("v3.28.5") + log)
+    (found,) = only(edited.cluster(), "calico-version-skew")
+    assert found.subject == {"versions": ["unnamed", "v3.28.5"]}
+    assert "v3.28.5: calico-node on node-3 (its log)" in found.cause
+
+
 def test_cluster_information_of_another_version() -> None:
     edited = Edited(OLD).objects("clusterinformations", lambda c: c["spec"].update(calicoVersion="v3.26.4"))
     assert skew(edited) == [{"versions": ["v3.26.4", "v3.28.5"]}]

@@ -90,6 +90,36 @@ def test_chains_of_that_kind_of_others_are_nobodys() -> None:
     assert managers(rules(Edited(MESH), "node-3", ["IN_guard"], lines)) == []
 
 
+FIREWALLD = """table inet firewalld {
+	chain filter_INPUT {
+		type filter hook input priority filter + 10; policy accept;
+		ct state established,related accept
+		iifname "lo" accept
+		tcp dport 22 accept
+		LAST
+	}
+	chain filter_FORWARD {
+		type filter hook forward priority filter + 10; policy accept;
+		ct state established,related accept
+		LAST
+	}
+}
+"""
+
+
+@pytest.mark.parametrize("incident", [MESH, "healthy-nftables", VXLAN])
+@pytest.mark.parametrize(("last", "told"), [("reject with icmpx admin-prohibited", True), ("accept", False)])
+def test_firewalld_in_nftables(incident: str, last: str, told: bool) -> None:
+    """A later base chain rejects what Calico has accepted."""
+    edited = Edited(incident).edit("nft-ruleset", "node-3", adding(FIREWALLD.replace("LAST", last)))
+    edited.gone |= {("nft-ruleset-json", name) for name in edited.nodes()}
+    found = managers(edited, "foreign-drop-rule")
+    assert {f.id for f in found} == (set(IDS) if told else set())
+    if told:
+        assert (found[-1].subject, found[-1].explained_by) == ({"node": "node-3"}, IDS[0])
+        assert "disable --now firewalld" in found[-1].remedy
+
+
 # ---- NetworkManager and systemd-networkd
 
 

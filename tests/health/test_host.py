@@ -163,6 +163,8 @@ def test_a_lease_on_the_nodes_own_interface_is_its_own() -> None:
     [
         ("169.254.0.0/16 dev {cali} proto dhcp scope link metric 1003", True),
         ("default via 10.0.0.1 dev {cali} proto static metric 20100", True),
+        ("10.48.9.9 dev {cali} proto static scope link", False),
+        ("10.48.9.0/26 via 10.48.9.0 dev vxlan.calico proto static onlink", False),
         ("169.254.0.0/16 dev eth0 proto static scope link metric 1000", False),
         ("default via 172.30.0.1 dev eth0 proto dhcp src 172.30.0.12 metric 100", False),
         ("203.0.113.0/24 via 172.30.0.1 dev eth0 proto static", False),

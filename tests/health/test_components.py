@@ -87,6 +87,30 @@ def test_no_definitions_at_all_is_one_finding() -> None:
     assert subjects(kinds(edited)) == [{"kind": "all of crd.projectcalico.org"}]
 
 
+def test_old_kubectls_print_groups_without_versions() -> None:
+    edited = Edited(OLD).edit(
+        "api-resources", None, lambda text: text.replace("APIVERSION", "APIGROUP").replace("/v1 ", " ")
+    )
+    assert edited.cluster().health.kinds()["served"].sum() == 18
+    assert kinds(edited) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "error: the server was unreachable"),
+        ("", ""),
+        (None, "crd.projectcalico.org/v1: the server is currently unable"),
+    ],
+)
+def test_a_discovery_that_is_not_whole_tells_no_kind_missing(text: str | None, said: str) -> None:
+    edited = Complaining(OLD)
+    edited.said = said
+    edited.edit("api-resources", None, (lambda _: "") if text == "" else without("crd.projectcalico.org/v1"))
+    assert edited.cluster().health.kinds().unknown
+    assert kinds(edited) == []
+
+
 def test_calico_that_keeps_its_objects_in_etcd_needs_no_kinds() -> None:
     def etcd(pod: dict[str, Any]) -> None:
         for container in pod["spec"]["containers"]:

@@ -19,7 +19,7 @@ from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.bursts import goes_on
 from calicokit.logs.lines import LOGS
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Spared, UnseenError, spares, table
 from calicokit.schema import Column, Schema, cells
 
 V1, V3 = "crd.projectcalico.org", "projectcalico.org"
@@ -113,12 +113,17 @@ APIS = Schema(
 
 # ---- kinds
 
+_INCOMPLETE = re.compile(r"(?P<api>(?:[\w.-]{1,100}\.)?projectcalico\.org/v\w{1,20}): (?P<why>[^,\n]{1,300})")
+
 
 @table(SERVED, needs=("api-resources",), wants=("pods",))
 def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     """One row for each kind; see :data:`SERVED`. No rows where Calico keeps no objects in the API server."""
     (text,) = list(resources)[:1]
+    lost = {match["api"].split("/")[0] for match in _INCOMPLETE.finditer(text.stderr)}
     served = _served(text.decode())
+    if V1 in lost or not served[""]:
+        raise UnseenError(f"discovery was not whole: {text.stderr.strip()[:200] or 'it names no kind of Kubernetes'}")
     group = V1 if served[V1] or not served[V3] & {"ipamblocks", "ipamhandles"} else V3
     if not served[group] and not (pods is not None and any(pods.rows(_keeps_objects))):
         return SERVED.frame()
@@ -139,14 +144,18 @@ def _keeps_objects(item: Object) -> bool:
 
 
 def _served(text: str) -> dict[str, set[str]]:
-    """Plurals in each of Calico's groups."""
-    found: dict[str, set[str]] = {V1: set(), V3: set()}
-    for line in text.splitlines():
-        words = line.split()
+    """Plurals in each of Calico's groups, with the version (APIVERSION) or, from old kubectls, without (APIGROUP).
+
+    Under an empty name pods, of which every API server tells.
+    """
+    found: dict[str, set[str]] = {"": set(), V1: set(), V3: set()}
+    for words in map(str.split, text.splitlines()):
         for word in words[1:]:
-            group, _, version = word.partition("/")
-            if version and group in found:
+            group = word.partition("/")[0]
+            if group in found:
                 found[group].add(words[0])
+        if words[:1] == ["pods"]:
+            found[""].add("pods")
     return found
 
 
@@ -226,8 +235,6 @@ def _refusal(text: str) -> tuple[str, ...] | None:
 
 
 # ---- Calico's API server
-
-_INCOMPLETE = re.compile(r"(?P<api>(?:[\w.-]{1,100}\.)?projectcalico\.org/v\w{1,20}): (?P<why>[^,\n]{1,300})")
 
 
 @table(APIS, any_of=("api-resources", "apiservices"))

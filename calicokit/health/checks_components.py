@@ -11,7 +11,7 @@ import pandas as pd
 from calicokit.cni.checks import error_rows
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.health.apis import KINDS, V1
-from calicokit.health.versions import MASTER
+from calicokit.health.versions import MASTER, UNNAMED
 from calicokit.kube.tables import pod_ref
 from calicokit.logs.checks import OF_COMPONENT
 from calicokit.schema import records
@@ -216,7 +216,8 @@ def _its_pod_was_killed(cause: Finding, effect: Finding) -> bool:
 @check("calico-version-skew", needs=("health.versions",), wants=("health.rollouts",))
 def version_skew(versions: pd.DataFrame, rollouts: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Components that name different releases; an upgrade that is under way is one, and says so."""
-    compared = versions[(versions["version"] != MASTER) | _beside_releases(versions)]
+    nameless = versions["version"].isin([MASTER, UNNAMED])
+    compared = versions[~nameless | versions["by"].isin(_mixed(versions, nameless))]
     if compared["version"].nunique() < 2:
         return
     by = [f"{version}: {listed(sorted(_places(rows)))}" for version, rows in compared.groupby("version", sort=True)]
@@ -241,10 +242,10 @@ def version_skew(versions: pd.DataFrame, rollouts: pd.DataFrame | None = None) -
     )
 
 
-def _beside_releases(versions: pd.DataFrame) -> bool:
-    """Whether some images are releases, which builds of the main branch beside them are not."""
-    releases = versions[(versions["by"] == "image") & (versions["version"] != MASTER)]["version"]
-    return bool((~releases.str.contains("-0.dev", regex=False)).any())
+def _mixed(versions: pd.DataFrame, nameless: pd.Series[bool]) -> set[str]:
+    """The ways of telling by which some are releases and others builds of which none is known."""
+    releases = versions[~nameless & ~versions["version"].str.contains("-0.dev", regex=False)]
+    return set(releases["by"]) & set(versions[nameless]["by"])
 
 
 def _places(versions: pd.DataFrame) -> Iterator[str]:

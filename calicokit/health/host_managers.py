@@ -147,6 +147,8 @@ def _routes(routes: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
         return
     lent = routes[routes["protocol"].isin(_LENT) & (routes["version"] == 4)]
     for row in records(lent):
-        if isinstance(row.interface, str) and _OURS.match(row.interface):
+        # FelixConfiguration deviceRouteProtocol can make Felix's own routes static: to a pod, or through a tunnel.
+        own = row.protocol == "static" and (row.cidr.endswith("/32") or not str(row.interface).startswith("cali"))
+        if isinstance(row.interface, str) and _OURS.match(row.interface) and not own:
             what = f"set the route {row.cidr} on it (protocol {row.protocol})"
             yield {"node": row.node, "manager": OF_HOST, "sign": "route", "what": what, "where": row.interface}

@@ -30,7 +30,9 @@ VERSIONS = Schema(
         Column("node", "str", "its node"),
         Column("namespace", "str", "namespace of its pod"),
         Column("pod", "str", "its pod"),
-        Column("version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without what builders add; or master"),
+        Column(
+            "version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without what builders add; master; unnamed"
+        ),
         Column("told", "str", "as it was told"),
         Column("by", "str", "image, log or ClusterInformation"),
         EVIDENCE,
@@ -55,8 +57,8 @@ _TAG = re.compile(r"(?P<name>[^/:@\s]{1,200})(?::(?P<tag>[^/@\s]{1,200}))?(?:@.*
 _RELEASE = re.compile(r"v?(?P<core>\d{1,3}\.\d{1,4}\.\d{1,4})(?P<pre>-(?:0\.dev|rc\.?\d+|alpha\.?\d*|beta\.?\d*))?")
 _NAMED = {"node": "calico-node", "ctl": "calicoctl", "node-windows": "calico-node", "hardened-calico": "calico"}
 _FOREIGN = ("operator", "flannel")
-MASTER = "master"
-"""Tag of builds of Calico's main branch, of which no release is known."""
+MASTER, UNNAMED = "master", "unnamed"
+"""Builds of which no release is known: a tag of Calico's main branch; one that says of itself no version."""
 
 
 def release(text: str) -> str | None:
@@ -118,14 +120,17 @@ def _of_pod(item: Object) -> list[Object]:
     return list(rows.values())
 
 
-_STARTS = re.compile(rb"(?:Felix|Typha) starting up[^\n]{0,200}? version=\"(?P<version>[^\"\n]{1,100})\"", re.ASCII)
+_STARTS = re.compile(
+    rb"(?:Felix starting up|Typha starting up|Successfully loaded configuration)[^\n]* "
+    rb'version="(?P<version>[^"\n]{0,100})"'
+)
 
 
 def _of_log(texts: Texts | None, component: str) -> Iterator[dict[str, Any]]:
     """What a component says of itself when it starts: the last start counts."""
     for text in texts or ():
         starts = [m["version"].decode() for m in _STARTS.finditer(text.text)]
-        if starts and (found := release(starts[-1])):
+        if starts and (found := release(starts[-1]) if starts[-1] else UNNAMED):
             named = {"component": component, "node": text.node, "version": found, "told": starts[-1]}
             yield {**named, "by": "log", "evidence": text.ref}
 

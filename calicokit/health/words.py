@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from calicokit.evidence.model import Coverage
 
 NOTEBOOKS = {
+    "calico-health-check": "11-logs",
     "ipam-and-ip-pool-management": "01-ipam",
     "node-connectivity-issues": "02-node-connectivity",
     "bgp-configuration": "03-bgp-topology",

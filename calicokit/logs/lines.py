@@ -5,6 +5,7 @@ The parsers' facts: calicokit/parsers/logs.py and bird_log.py. BIRD's lines carr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,6 +94,7 @@ COUNTS = Schema(
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL", "PANIC")
 LOUD = frozenset(("WARNING", "ERROR", "FATAL", "PANIC"))
+_ERR = re.compile(r'(?:^| )err="((?:[^"\\]|\\.)*)"')
 _OF_BIRD = {"WARN": "WARNING", "ERR": "ERROR", "BUG": "ERROR", "AUTH": "WARNING", "RMT": "INFO"}
 
 Keep = Callable[[pd.DataFrame], "pd.Series[bool]"]
@@ -130,9 +132,16 @@ def _common(log: pd.DataFrame, component: str) -> pd.DataFrame:
     """The columns that all logs have; BIRD's levels by the others' names."""
     level = log["level"].replace(_OF_BIRD) if component == "bird" else log["level"]
     absent = pd.Series(None, index=log.index, dtype="str")
-    made = {"error": log.get("error", absent), "file": log.get("file", absent), "level": level}
+    error = log["error"].where(log["error"].notna(), _of_klog(log["fields"])) if "fields" in log else absent
+    made = {"error": error, "file": log.get("file", absent), "level": level}
     frame = log[["time", "node", "message", "line", "evidence"]].assign(component=component, **made)
     return frame[[c for c in LINES.names if c != "pattern"]]
+
+
+def _of_klog(fields: pd.Series[str]) -> pd.Series[str]:
+    """The error in client-go's lines, which call it err and quote it; null elsewhere."""
+    found: pd.Series[str] = fields.str.extract(_ERR, expand=False)
+    return found.str.replace('\\"', '"', regex=False)
 
 
 def _patterned(frame: pd.DataFrame) -> pd.DataFrame:
@@ -196,6 +205,6 @@ def counts(lines: pd.DataFrame) -> pd.DataFrame:
 
 @spares("health.pods")
 def _no_typha(pods: pd.DataFrame) -> Spared:
-    """A cluster without Typha has no log of it."""
+    """A cluster without Typha has no log of it, and no metrics."""
     if len(pods) and not (pods["component"] == "typha").any():
-        yield "typha-log", None
+        yield from (("typha-log", None), ("typha-metrics", None))

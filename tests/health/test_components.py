@@ -87,6 +87,30 @@ def test_no_definitions_at_all_is_one_finding() -> None:
     assert subjects(kinds(edited)) == [{"kind": "all of crd.projectcalico.org"}]
 
 
+def test_old_kubectls_print_groups_without_versions() -> None:
+    edited = Edited(OLD).edit(
+        "api-resources", None, lambda text: text.replace("APIVERSION", "APIGROUP").replace("/v1 ", " ")
+    )
+    assert edited.cluster().health.kinds()["served"].sum() == 18
+    assert kinds(edited) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "error: the server was unreachable"),
+        ("", ""),
+        (None, "crd.projectcalico.org/v1: the server is currently unable"),
+    ],
+)
+def test_a_discovery_that_is_not_whole_tells_no_kind_missing(text: str | None, said: str) -> None:
+    edited = Complaining(OLD)
+    edited.said = said
+    edited.edit("api-resources", None, (lambda _: "") if text == "" else without("crd.projectcalico.org/v1"))
+    assert edited.cluster().health.kinds().unknown
+    assert kinds(edited) == []
+
+
 def test_calico_that_keeps_its_objects_in_etcd_needs_no_kinds() -> None:
     def etcd(pod: dict[str, Any]) -> None:
         for container in pod["spec"]["containers"]:
@@ -343,6 +367,19 @@ def test_what_felix_says_of_itself_counts() -> None:
         {"versions": ["v3.27.3", "v3.28.5"]}
     ]
     assert skew(Edited(OLD).edit("felix-log", "node-3", lambda log: old + new + log)) == []
+
+
+def test_one_node_runs_another_build_than_its_image_says() -> None:
+    """All images are :master; Felix of one node says that it is a release, those of the others say nothing."""
+    start = '2026-11-24 00:40:00.000 [INFO][99] felix/daemon.go 140: Felix starting up GOMAXPROCS=2 builddate="" gitcommit="" version="{}"\n'
+    edited = Edited(NEW)
+    for name in ("node-1", "node-2", "node-4"):
+        edited.edit("felix-log", name, lambda log: start.format("") + log)
+    assert skew(edited) == []
+    edited.edit("felix-log", "node-3", lambda log: start.format("v3.28.5") + log)
+    (found,) = only(edited.cluster(), "calico-version-skew")
+    assert found.subject == {"versions": ["unnamed", "v3.28.5"]}
+    assert "v3.28.5: calico-node on node-3 (its log)" in found.cause
 
 
 def test_cluster_information_of_another_version() -> None:

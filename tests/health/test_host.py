@@ -90,6 +90,36 @@ def test_chains_of_that_kind_of_others_are_nobodys() -> None:
     assert managers(rules(Edited(MESH), "node-3", ["IN_guard"], lines)) == []
 
 
+FIREWALLD = """table inet firewalld {
+	chain filter_INPUT {
+		type filter hook input priority filter + 10; policy accept;
+		ct state established,related accept
+		iifname "lo" accept
+		tcp dport 22 accept
+		LAST
+	}
+	chain filter_FORWARD {
+		type filter hook forward priority filter + 10; policy accept;
+		ct state established,related accept
+		LAST
+	}
+}
+"""
+
+
+@pytest.mark.parametrize("incident", [MESH, "healthy-nftables", VXLAN])
+@pytest.mark.parametrize(("last", "told"), [("reject with icmpx admin-prohibited", True), ("accept", False)])
+def test_firewalld_in_nftables(incident: str, last: str, told: bool) -> None:
+    """A later base chain rejects what Calico has accepted."""
+    edited = Edited(incident).edit("nft-ruleset", "node-3", adding(FIREWALLD.replace("LAST", last)))
+    edited.gone |= {("nft-ruleset-json", name) for name in edited.nodes()}
+    found = managers(edited, "foreign-drop-rule")
+    assert {f.id for f in found} == (set(IDS) if told else set())
+    if told:
+        assert (found[-1].subject, found[-1].explained_by) == ({"node": "node-3"}, IDS[0])
+        assert "disable --now firewalld" in found[-1].remedy
+
+
 # ---- NetworkManager and systemd-networkd
 
 
@@ -133,6 +163,8 @@ def test_a_lease_on_the_nodes_own_interface_is_its_own() -> None:
     [
         ("169.254.0.0/16 dev {cali} proto dhcp scope link metric 1003", True),
         ("default via 10.0.0.1 dev {cali} proto static metric 20100", True),
+        ("10.48.9.9 dev {cali} proto static scope link", False),
+        ("10.48.9.0/26 via 10.48.9.0 dev vxlan.calico proto static onlink", False),
         ("169.254.0.0/16 dev eth0 proto static scope link metric 1000", False),
         ("default via 172.30.0.1 dev eth0 proto dhcp src 172.30.0.12 metric 100", False),
         ("203.0.113.0/24 via 172.30.0.1 dev eth0 proto static", False),

@@ -175,3 +175,17 @@ def test_a_log_that_ended_long_ago_goes_on_no_more() -> None:
 def test_cut_and_foreign_line_ends(cut: Callable[[str], str]) -> None:
     text = cut(lines(NOW, "kube-controllers/x.go 1: It broke", 14, 4.0))
     assert a_log(text).logs.bursts()["count"].iloc[0] >= 13
+
+
+def test_client_gos_errors_are_read_too() -> None:
+    """klog calls the error err and quotes it; without it these lines would be a burst that nothing explains."""
+    said = (
+        'reflector.go:205] "Failed to watch" err="failed to list *v1.Node: Get \\"https://10.96.0.1:443/x\\": '
+        'dial tcp 10.96.0.1:443: connect: connection refused" logger="UnhandledError"'
+    )
+    begun = line(NOW - timedelta(minutes=2), "INFO", "kube-controllers/run.go 1: Started")
+    text = begun + "".join(
+        f"E{NOW - timedelta(seconds=s):%m%d %H:%M:%S}.000000 7309 {said}\n" for s in range(60, 0, -3)
+    )
+    (burst_,) = a_log(text).logs.bursts().to_dict("records")
+    assert (burst_["count"], burst_["finding"]) == (20, "datastore-unreachable")

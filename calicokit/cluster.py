@@ -110,11 +110,7 @@ class Cluster:
 
     @property
     def answered(self) -> bool:
-<<<<<<< HEAD
         """Whether anything was seen but what anybody is told: which kinds there are, and that some have no objects."""
-=======
-        """Whether anything was seen but what anybody is told: which kinds there are, and which have no objects."""
->>>>>>> logs
         seen = (e for found in self._evidence.values() for e in found)
         return any(e.path != NO_OBJECTS and not isinstance(CATALOG[e.id].how, Discovery) for e in seen)
 

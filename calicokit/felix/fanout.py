@@ -99,13 +99,19 @@ EVENTS = Schema(
 )
 
 _SAID = {
-    "rebalanced": ("Closing connection; reason: re-balance", "it had more connections than its share and closed one"),
-    "fell-behind": ("Client fell behind. Disconnecting.", "a client did not keep up and was cut off"),
-    "grace-period": ("Client is a long way behind after sending", "a client got time to catch up after its snapshot"),
-    "no-pong": ("Too long since last pong from client", "a client did not answer pings and was cut off"),
-    "write-failed": ("Failed to write to client", "a write to a client failed or took too long"),
+    "rebalanced": (
+        ("Closing connection; reason: re-balance", "Currently have too many connections, terminating"),  # up to v3.22
+        "it had more connections than its share and closed one",
+    ),
+    "fell-behind": (("Client fell behind. Disconnecting.",), "a client did not keep up and was cut off"),
+    "grace-period": (
+        ("Client is a long way behind after sending",),
+        "a client got time to catch up after its first snapshot",
+    ),
+    "no-pong": (("Too long since last pong from client",), "a client did not answer pings and was cut off"),
+    "write-failed": (("Failed to write to client",), "a write to a client failed or took too long"),
 }
-"""Event → how its line begins, and what it means."""
+"""Event → how its lines begin, and what it means."""
 
 RECENT = pd.Timedelta(minutes=10)
 
@@ -249,15 +255,17 @@ def _since_start(own: pd.DataFrame) -> tuple[float, float]:
 # ---- its log
 
 
-@table(EVENTS, needs=("typha-log",), wants=("health.pods",))
-def typha_events(logs: Texts, pods: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row for each Typha and event; see :data:`EVENTS`."""
+@table(EVENTS, wants=("typha-log", "health.pods"))
+def typha_events(logs: Texts | None = None, pods: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each Typha and event; see :data:`EVENTS`. None where there is no Typha."""
+    if logs is None and (pods is None or (pods["component"] == "typha").any()):
+        raise UnseenError("no log of Typha was seen")
     targets, rows = Targets(pods), []
-    for evidence, parsed in logs.parsed("typha-log"):
+    for evidence, parsed in logs.parsed("typha-log") if logs is not None else ():
         log = parsed.frame
         node, pod = targets.of("typha", evidence)
-        for event, (start, means) in _SAID.items():
-            lines = log[log["message"].str.startswith(start, na=False)]
+        for event, (starts, means) in _SAID.items():
+            lines = log[log["message"].str.startswith(starts, na=False)]
             if len(lines):
                 until = log["time"].max()
                 about = {"pod": pod, "node": node, "event": event, "means": means, "log_until": until}

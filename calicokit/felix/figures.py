@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from calicokit.felix.words import seconds
 from calicokit.figures import (
     BLUE,
     GREEN,
@@ -32,20 +33,6 @@ MEASURE = "iptables lines"
 LOOKS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 SIGNS = {"slow": "x", "timeout": "cross", "retry": "circle-open", "throttled": "square-open"}
 HEAT = [[0.0, PALE], [0.25, "#C6DBEF"], [0.5, SKY], [0.75, BLUE], [1.0, "#08306B"]]
-
-
-def seconds(value: float) -> str:
-    """A time as people read it.
-
-    >>> seconds(0.0000123), seconds(0.0123), seconds(2.5), seconds(0)
-    ('12 µs', '12 ms', '2.5 s', '0 s')
-    """
-    if not value:
-        return "0 s"
-    for unit, name in ((1.0, "s"), (1e-3, "ms")):
-        if value >= unit:
-            return f"{value / unit:.2g} {name}" if value < 100 * unit else f"{value / unit:.0f} {name}"
-    return f"{value * 1e6:.2g} µs"
 
 
 def _value(value: float, unit: str) -> str:

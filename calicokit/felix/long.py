@@ -45,9 +45,9 @@ def _added_up(series: Sequence[Points], edges: NDArray[np.float64]) -> pd.DataFr
     for points in series:
         name = points.labels["__name__"]
         step, increase, seconds = _growth(points, edges)
-        sums = np.bincount(step, increase, minlength=STEPS)
-        grown[name] = grown.get(name, 0.0) + sums
-        spent[name] = np.fmax(spent.get(name, 0.0), np.bincount(step, seconds, minlength=STEPS)).astype(np.float64)
+        none = np.zeros(STEPS)
+        grown[name] = grown.get(name, none) + np.bincount(step, increase, minlength=STEPS)
+        spent[name] = np.maximum(spent.get(name, none), np.bincount(step, seconds, minlength=STEPS))
     ends = pd.to_datetime(edges[1:], unit="s", utc=True).astype("datetime64[ns, UTC]")
     frames = [
         pd.DataFrame({"metric": name, "time": ends, "increase": grown[name], "seconds": spent[name]})[spent[name] > 0]

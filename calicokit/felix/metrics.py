@@ -16,7 +16,7 @@ from calicokit.evidence.model import Evidence
 from calicokit.evidence.recording import PODS
 from calicokit.evidence.texts import Texts
 from calicokit.felix.meaning import meaning, owner
-from calicokit.felix.promql import SERIES, Series, codes, histogram_quantile
+from calicokit.felix.promql import SECOND, SERIES, Series, codes, histogram_quantile, over_windows
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
 from calicokit.registry import UnseenError, spares, table
@@ -34,6 +34,7 @@ POD_OF = {"felix": "calico-node", "typha": "typha", "kube-controllers": "kube-co
 
 SCRAPES = tuple(COMPONENTS)
 SERIES_OF = tuple(f"{i}+series" for i in SCRAPES)
+MINUTE = 60 * SECOND
 QUANTILES = (0.5, 0.9, 0.99)
 """What Calico's summaries tell (libcalico-go/lib/prometheus/summary.go)."""
 
@@ -102,7 +103,8 @@ RATES = Schema(
         Column("labels", "category", "labels as printed between the braces"),
         Column("increase", "float", "growth since the sample before, in the metric's unit"),
         Column("seconds", "float", "time since the sample before", "s"),
-        Column("rate", "float", "growth a second", "1/s"),
+        Column("rate", "float", "growth a second since the sample before", "1/s"),
+        Column("rate_1m", "float", "Prometheus' rate over the minute that ends here; null for one sample in it", "1/s"),
         Column("reset", "bool", "the counter fell: the process restarted"),
     ),
     key=("time", *SERIES),
@@ -348,6 +350,7 @@ def rates_of(grows: pd.DataFrame) -> pd.DataFrame:
         increase=increase[rows],
         seconds=seconds[rows],
         rate=increase[rows] / seconds[rows],
+        rate_1m=over_windows(series, series.code[rows], series.time[rows], MINUTE)[1],
         reset=pd.array(fell[rows], dtype="boolean"),
     )
     return RATES.take(frame)

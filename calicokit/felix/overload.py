@@ -49,6 +49,9 @@ BESIDE = 10
 
 WAITS = 30.0
 LIMITED = 10
+OFTEN = 0.1
+"""Closings a second since the start: it closes one a second while it has too many."""
+
 STILL = pd.Timedelta(seconds=60)
 
 
@@ -141,14 +144,18 @@ def _by_log(row: Any) -> Iterator[dict[str, str]]:
 
 
 def _by_load(row: Any) -> Iterator[dict[str, str]]:
-    told = {"table": "felix.typha_load"}
-    if (
-        row.dropped_grown >= LIMITED
-        and row.dropped_grown > row.connections
-        and row.accepted_grown >= row.dropped_grown / 2
-    ):
-        closed = f"while it was watched it closed {plural(row.dropped_grown, 'connection')}"
-        yield {**told, "sign": "limited", "says": f"{closed} and has {number(row.connections)}: they come back"}
+    told = {"table": "felix.typha_load", "sign": "limited"}
+    has = f"has {number(row.connections)}: they come back" if pd.notna(row.connections) else ""
+    if pd.notna(row.dropped_grown):
+        back = row.accepted_grown >= row.dropped_grown / 2
+        if row.dropped_grown >= LIMITED and row.dropped_grown > row.connections and back:
+            closed = plural(row.dropped_grown, "connection")
+            yield {**told, "says": f"while it was watched it closed {closed} and {has}"}
+        return
+    age = (row.until - row.started).total_seconds() if pd.notna(row.started) and pd.notna(row.until) else 0.0
+    if row.dropped >= LIMITED and row.dropped > 2 * row.connections and age and row.dropped / age >= OFTEN:
+        closed = plural(row.dropped, "connection")
+        yield {**told, "says": f"in the {number(age)} s since its start it closed {closed} and {has}"}
 
 
 def _by_latency(row: Any) -> Iterator[dict[str, str]]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from calicokit.durations import go_duration
 from calicokit.felix.meaning import meaning
 from calicokit.felix.metrics import TARGET
 from calicokit.felix.promql import SERIES, Series
 from calicokit.kube.tables import EVIDENCE
-from calicokit.parsers.bpf import go_duration
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -25,7 +25,11 @@ GRAPH = "felix_calc_graph_update_time_seconds"
 BATCH = "felix_int_dataplane_msg_batch_size"
 EXEC = "felix_exec_time_micros"
 EVENTS = "felix_calc_graph_output_events"
+SYNC = "felix_resync_state"
+STARTED = "process_start_time_seconds"
 IN_SYNC = 3
+NEEDED = (EVENTS, SYNC, STARTED, *(f"{family}_{part}" for family in (APPLY, GRAPH, BATCH) for part in ("sum", "count")))
+"""The metrics of which felix.apply_times is made, beside summaries' quantiles."""
 
 APPLY_TIMES = Schema(
     "felix.apply_times",
@@ -153,7 +157,6 @@ TIMELINE = Schema(
 _FAILS = re.compile(r"^felix_.*(?:_errors|_failures|_retries|_overruns)$|^(?:felix|typha)_logs_dropped$")
 _NOT_FAILURES = ("felix_log_errors", "typha_log_errors")
 RESYNCS = "felix_resyncs_started"
-STARTED = "process_start_time_seconds"
 
 SIZES = {
     "endpoints": ("felix_active_local_endpoints", "endpoints"),
@@ -269,33 +272,30 @@ def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
 @table(APPLY_TIMES, needs=("felix.samples", "felix.quantiles"))
 def apply_times(samples: pd.DataFrame, quantiles: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose Felix was scraped; see :data:`APPLY_TIMES`."""
-    felix = samples[(samples["component"] == "felix") & samples["own"]]
-    times = quantiles[quantiles["component"] == "felix"].sort_values(["series", "time"])
+    felix = samples[(samples["component"] == "felix") & samples["own"] & samples["metric"].isin(NEEDED)]
+    felix = felix.sort_values(["time", "series"], kind="stable")
+    times = quantiles[quantiles["component"] == "felix"].sort_values(["time", "series"], kind="stable")
+    of_node = {str(node): part for node, part in times.groupby("node", observed=True)}
     rows = []
     for node, own in felix.groupby("node", observed=True, sort=True):
-        row: dict[str, Any] = {"node": str(node), "until": own["time"].max()}
+        newest = dict(cells(own, "metric", "value"))  # the last of each stays
+        row: dict[str, Any] = {"node": str(node), "until": own["time"].iloc[-1]}
         row["pod"] = next(iter(own["pod"].dropna()), None)
-        row["started"] = pd.Timestamp(_newest(own, STARTED), unit="s", tz="UTC")
-        row |= _of_families(own, times[times["node"] == node])
-        row |= _watched(own[own["series"]], times[(times["node"] == node) & (times["family"] == APPLY)])
+        row["started"] = pd.Timestamp(newest.get(STARTED, np.nan), unit="s", tz="UTC")
+        told = of_node.get(str(node), times.iloc[:0])
+        row |= _of_families(newest, told)
+        row |= _watched(own[own["series"]], told[told["series"] & (told["family"] == APPLY)])
         rows.append(row)
     return APPLY_TIMES.frame(rows)
 
 
-def _newest(own: pd.DataFrame, metric: str) -> float:
-    """The newest value of a metric without labels; NaN for none."""
-    found = own[own["metric"] == metric].sort_values("time")["value"]
-    return float(found.iloc[-1]) if len(found) else np.nan
-
-
-def _of_families(own: pd.DataFrame, times: pd.DataFrame) -> dict[str, Any]:
+def _of_families(newest: dict[str, float], times: pd.DataFrame) -> dict[str, Any]:
     """What the newest scrape says since the start, and its summaries' own quantiles."""
-    row: dict[str, Any] = {"updates": _newest(own, f"{APPLY}_count")}
+    row: dict[str, Any] = {"updates": newest.get(f"{APPLY}_count")}
     for family, mean in ((APPLY, "average"), (GRAPH, "lag_average"), (BATCH, "batch")):
-        seen, total = _newest(own, f"{family}_count"), _newest(own, f"{family}_sum")
+        seen, total = newest.get(f"{family}_count", 0.0), newest.get(f"{family}_sum", np.nan)
         row[mean] = total / seen if seen > 0 else None
-    last = times.sort_values("time").drop_duplicates("family", keep="last")
-    told = {family: quantiles for family, *quantiles in cells(last, "family", "p50", "p90", "p99")}
+    told = {family: quantiles for family, *quantiles in cells(times, "family", "p50", "p90", "p99")}
     row["p50"], row["p90"], row["p99"] = told.get(APPLY, (None, None, None))
     row["lag_p99"] = told.get(GRAPH, (None,))[-1]
     row["exec_p90"] = told[EXEC][1] * MICRO if EXEC in told else None
@@ -304,7 +304,7 @@ def _of_families(own: pd.DataFrame, times: pd.DataFrame) -> dict[str, Any]:
 
 def _watched(own: pd.DataFrame, times: pd.DataFrame) -> dict[str, Any]:
     """What happened during the series."""
-    steps = times[times["series"]].sort_values("time").iloc[1:]
+    steps = times.iloc[1:]
     if not len(steps):
         return {}
     seen = steps["observations"].sum()
@@ -321,12 +321,12 @@ def _watched(own: pd.DataFrame, times: pd.DataFrame) -> dict[str, Any]:
 def _waiting(own: pd.DataFrame) -> dict[str, Any]:
     """Events of the calculation graph since the last update of the dataplane, by a Felix that is in sync."""
     wide = (
-        own[own["metric"].isin([EVENTS, f"{APPLY}_count", "felix_resync_state"])]
+        own[own["metric"].isin([EVENTS, f"{APPLY}_count", SYNC])]
         .assign(metric=lambda f: f["metric"].astype("str"))
         .pivot_table(index="time", columns="metric", values="value", aggfunc="last")
         .sort_index()
     )
-    if wide.shape[1] < 3 or not (wide["felix_resync_state"] == IN_SYNC).all():
+    if wide.shape[1] < 3 or not (wide[SYNC] == IN_SYNC).all():
         return {}
     done = wide[f"{APPLY}_count"]
     moved = np.flatnonzero((done != done.iloc[-1]).to_numpy())
@@ -344,6 +344,7 @@ def errors(samples: pd.DataFrame) -> pd.DataFrame:
     names = samples["metric"].cat.categories
     wanted = [n for n in names if (_FAILS.match(n) and n not in _NOT_FAILURES) or n in (RESYNCS, STARTED)]
     own = samples[samples["own"] & samples["metric"].isin(wanted) & (samples["component"] != "kube-controllers")]
+    own = own.sort_values(["time", "series"], kind="stable")
     rows = []
     for key, part in own.groupby(list(SERIES), observed=True, dropna=False, sort=True):
         component, node, pod, metric, labels = key
@@ -357,13 +358,13 @@ def errors(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _failures(part: pd.DataFrame, metric: str) -> dict[str, Any]:
-    watched = part[part["series"]].sort_values("time")
     known = meaning(metric)
     row: dict[str, Any] = {
-        "total": float(part.sort_values(["time", "series"])["value"].iloc[-1]),
+        "total": float(part["value"].iloc[-1]),
         "means": known.means,
         "normal": known.normal,
     }
+    watched = part[part["series"]] if len(part) > 1 else part
     if len(watched) < 2:
         return row
     grown = Series.of(watched, "metric").steps()[0][1:]
@@ -382,16 +383,15 @@ def _growth(times: pd.Series[pd.Timestamp], grown: Any) -> dict[str, Any]:
 
 def _restarts(part: pd.DataFrame) -> dict[str, Any]:
     """How often the process started anew during the series; the closing scrape counts as its end."""
-    seen = part.sort_values("time")
     row: dict[str, Any] = {
         "metric": "restarts",
         "means": "starts of the process while it was watched, which the pod's restarts may not count",
         "normal": "0; once after a change of Felix's configuration",
     }
-    if len(seen) < 2:
+    if len(part) < 2:
         return row
-    changed = (seen["value"].diff().abs() > 1).to_numpy()[1:].astype(float)
-    return row | _growth(seen["time"], changed)
+    changed = (part["value"].diff().abs() > 1).to_numpy()[1:].astype(float)
+    return row | _growth(part["time"], changed)
 
 
 # ---- what it has to do

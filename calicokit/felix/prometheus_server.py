@@ -205,7 +205,12 @@ class Targets:
     def _all(self) -> list[Target]:
         seen = self.server.query(f"last_over_time(up[{self.window}s])", self.until)
         found = [t for s in seen if (t := target_of(s.labels))]
-        return list({(t.id, t.labels.get("instance")): t for t in reversed(found)}.values())[::-1]
+        return list({(t.id, self._who(t)): t for t in reversed(found)}.values())[::-1]
+
+    def _who(self, target: Target) -> str:
+        """What two jobs that scrape the same target have in common: the node of a Felix, else the pod."""
+        one = self.node(target) if target.id == "felix-metrics" else target.pod
+        return one or str(sorted(target.labels.items()))
 
     @cached_property
     def _hosts(self) -> list[dict[str, str]]:

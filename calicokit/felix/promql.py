@@ -95,19 +95,18 @@ def codes(frame: pd.DataFrame, *names: str) -> Ints:
     return code
 
 
-def over_windows(series: Series, ends: Ints, width: int) -> tuple[Floats, Floats]:
-    """``increase`` and ``rate`` of every series (rows, by code) over the windows that end at these times (columns).
+def over_windows(series: Series, code: Ints, end: Ints, width: int) -> tuple[Floats, Floats]:
+    """``increase`` and ``rate`` of a series over a window, for each pair of a series' code and the window's end.
 
-    Times and ``width`` are in milliseconds. NaN where a window holds fewer than two samples. As Prometheus does, growth
-    is stretched to the window's edges where samples are near them, and not below zero.
+    ``end`` and ``width`` are in milliseconds. NaN where a window holds fewer than two samples. As Prometheus does,
+    growth is stretched to the window's edges where samples are near them, and not below zero.
     """
-    count = int(series.code[-1]) + 1 if len(series.code) else 0
-    if not count or not len(ends):
-        return np.full((count, len(ends)), np.nan), np.full((count, len(ends)), np.nan)
-    start = min(int(series.time.min()), int(ends.min()) - width)
-    span = max(int(series.time.max()), int(ends.max())) - start + width + 2
+    if not len(series.code) or not len(end):
+        return np.full(len(end), np.nan), np.full(len(end), np.nan)
+    start = min(int(series.time.min()), int(end.min()) - width)
+    span = max(int(series.time.max()), int(end.max())) - start + width + 2
     key = series.code * span + (series.time - start)  # one order of all series' times
-    at = np.arange(count, dtype=np.int64)[:, None] * span + (ends - start)[None, :]
+    at = code * span + (end - start)
     first, last = np.searchsorted(key, at - width, side="left"), np.searchsorted(key, at, side="right") - 1
     known = last > first
     first, last = np.where(known, first, 0), np.where(known, last, 0)
@@ -116,8 +115,7 @@ def over_windows(series: Series, ends: Ints, width: int) -> tuple[Floats, Floats
     sampled = (time[last] - time[first]) / SECOND
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = sampled / (last - first)
-        before = (time[first] - (ends - width)[None, :]) / SECOND
-        after = (ends[None, :] - time[last]) / SECOND
+        before, after = (time[first] - (end - width)) / SECOND, (end - time[last]) / SECOND
         zero = sampled * (value[first] / grown)
         before = np.where((grown > 0) & (value[first] >= 0) & (zero < before), zero, before)
         stretched = sampled + np.where(before < mean * NEAR, before, mean / 2)

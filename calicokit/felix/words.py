@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from calicokit.felix.figures import seconds
 from calicokit.schema import records
 from calicokit.words import first_upper, listed, number, plural, says, share
 
 WRITES = ("iptables lines", "ipset lines", "nft transactions")
 KNOWS = ("nodes it knows", "policies it knows", "endpoints it knows")
+
+
+def seconds(value: float) -> str:
+    """A time as people read it.
+
+    >>> seconds(0.0000123), seconds(0.0123), seconds(2.5), seconds(0)
+    ('12 µs', '12 ms', '2.5 s', '0 s')
+    """
+    if not value:
+        return "0 s"
+    for unit, name in ((1.0, "s"), (1e-3, "ms")):
+        if value >= unit:
+            return f"{value / unit:.2g} {name}" if value < 100 * unit else f"{value / unit:.0f} {name}"
+    return f"{value * 1e6:.2g} µs"
 
 
 @says
@@ -37,9 +50,9 @@ def scrapes(scrapes: pd.DataFrame) -> str:
 def apply_times(times: pd.DataFrame, slow: pd.DataFrame) -> str:
     """Whether Felix keeps up (``felix.apply_times``, ``felix.slow``)."""
     if len(slow):
-        signs = "; ".join(f"{r.node}: {r.says}" for r in records(slow.head(4)))
+        signs = "; ".join(f"{r.says} ({r.node})" for r in records(slow.head(4)))
         more = f" (and {len(slow) - 4} more signs)" if len(slow) > 4 else ""
-        return f"Felix lags on {listed(sorted(set(slow['node'])))}. {first_upper(signs)}{more}."
+        return f"Felix lags on {listed(sorted(set(slow['node'])))}: {signs}{more}."
     known = times[times["p90"].notna()]
     if not len(known):
         return "No Felix shows a sign of lagging; none has measured an update in the last ten minutes."
@@ -167,13 +180,14 @@ def resources(resources: pd.DataFrame) -> str:
     known = resources[resources["memory"].notna()]
     if not len(known):
         return "No pod's process was scraped, so nothing is known of what they use."
-    busiest = known.assign(used=known["processor"].fillna(known["processor_mean"])).sort_values("used", ascending=False)
-    most = busiest.iloc[0]
-    said = [
-        f"The busiest process, of {most['pod']}, uses {most['used']:.2g} processors" if pd.notna(most["used"]) else ""
-    ]
+    said = []
+    if known["processor"].notna().any():
+        most = known.sort_values("processor", ascending=False).iloc[0]
+        said.append(
+            f"While it was watched the busiest process, of {most['pod']}, used {most['processor']:.2g} processors"
+        )
     biggest = known.sort_values("memory", ascending=False).iloc[0]
-    said.append(f"the biggest, of {biggest['pod']}, {biggest['memory'] / 2**20:,.0f} MiB")
+    said.append(f"The biggest process, of {biggest['pod']}, uses {biggest['memory'] / 2**20:,.0f} MiB")
     near = known[known["memory_share"] >= 0.9]
     limits = known["memory_limit"].notna().sum()
     bound = (
@@ -184,4 +198,4 @@ def resources(resources: pd.DataFrame) -> str:
     close = f". Close to it: {listed(near['pod'])}" if len(near) else ""
     killed = resources[resources["oom_killed"].fillna(False).astype(bool)]
     ended = f". Killed for want of memory: {listed(killed['pod'])}" if len(killed) else ""
-    return f"{'; '.join(s for s in said if s)}{bound}{close}{ended}."
+    return f"{'. '.join(said)}{bound}{close}{ended}."

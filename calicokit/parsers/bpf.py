@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.durations import go_duration
 from calicokit.parsers import objects
 from calicokit.parsers.base import Line, Text, parser
 from calicokit.schema import Column, Schema
@@ -142,19 +143,7 @@ POLICY = _schema(
 )
 
 _NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmp6", "132": "sctp"}
-_SECONDS = {"h": 3600, "m": 60}
-_POWERS = {"ms": "e-3", "µs": "e-6", "us": "e-6", "ns": "e-9"}
-_PART = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(h|ms|µs|us|ns|m|s)")
 _PORT = r"\[?(\S{1,60}?)\]?:(\d{1,5})"
-
-
-def go_duration(text: str) -> float:
-    """A duration as Go prints it, in seconds.
-
-    >>> go_duration("1h2m3.5s"), go_duration("350ms")
-    (3723.5, 0.35)
-    """
-    return sum(float(number + _POWERS.get(unit, "")) * _SECONDS.get(unit, 1) for number, unit in _PART.findall(text))
 
 
 def _int(text: str | None) -> int | None:

@@ -9,10 +9,11 @@ from functools import cache
 import pandas as pd
 import pytest
 
+from calicokit import durations
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
-from calicokit.felix import fanout, figures, meaning, metrics, promql, resources
+from calicokit.felix import fanout, meaning, metrics, promql, resources, words
 from calicokit.felix.meaning import meanings
 from tests import recordings
 from tests.edited import Edited
@@ -28,7 +29,7 @@ def cluster(name: str) -> Cluster:
 
 
 def test_examples_in_docstrings_run() -> None:
-    for module in (meaning, metrics, promql, resources, fanout, figures):
+    for module in (durations, meaning, metrics, promql, resources, fanout, words):
         assert doctest.testmod(module)[0] == 0
 
 
@@ -74,10 +75,10 @@ def test_every_metric_that_is_shown_has_its_meaning(name: str) -> None:
 
 
 def test_meanings_are_of_metrics_and_say_since_when() -> None:
-    for name, words in meanings().items():
+    for name, said in meanings().items():
         assert re.fullmatch(r"[a-z_]+", name)
-        assert words.means
-        assert re.match(r"(≤?v3\.\d\d|HEAD)", words.since), name
+        assert said.means
+        assert re.match(r"(≤?v3\.\d\d|HEAD)", said.since), name
 
 
 def test_growth_adds_up_to_what_the_ends_show() -> None:
@@ -140,7 +141,8 @@ def test_metrics_that_are_off_are_coverage_and_cost_nothing_else() -> None:
 
 def test_where_no_typha_is_nobody_misses_its_metrics() -> None:
     seen = cluster("healthy-bgp-mesh")
-    for table in (seen.felix.typha_load(), seen.felix.typha_clients(), seen.felix.typha_overload()):
+    for name in ("typha_load", "typha_clients", "typha_events", "typha_overload"):
+        table = seen.table(f"felix.{name}")
         assert table.empty
         assert not table.unknown
     assert [m for m in seen.coverage.missing if m.id.startswith("typha")] == []
@@ -151,6 +153,7 @@ def test_where_typha_is_and_nothing_of_it_was_seen_its_load_is_unknown() -> None
     seen = made.cluster()
     assert seen.felix.typha_overload().unknown
     assert seen.felix.typha_load().unknown
+    assert seen.felix.typha_events().unknown
     assert "typha-metrics" in {m.id for m in seen.coverage.missing}
 
 

@@ -232,6 +232,27 @@ def test_metrics_alone_tell_that_clients_come_back() -> None:
     assert told(typha_series(*still)) == []  # 900 closed long ago are none
 
 
+def test_one_scrape_tells_of_a_typha_that_closes_more_than_it_ever_had() -> None:
+    """The recording's Typha is 35 s old."""
+
+    def scraped(dropped: float) -> Edited:
+        made = Edited(TYPHA, gone={("typha-log", None)})
+        return made.edit("typha-metrics", None, values(typha_connections_dropped=dropped))
+
+    (finding,) = told(scraped(30))
+    assert "in the 35 s since its start it closed 30 connections and has 12: they come back" in finding.cause
+    assert told(scraped(20)) == []  # given away to a new Typha
+
+
+def test_the_words_of_v3_22_are_known() -> None:
+    line = (
+        "WARNING][7] typha/sync_server.go 479: Currently have too many connections, terminating one at random. "
+        'connID=0x5a current=16 max=4 thread="numConnsGov"'
+    )
+    (finding,) = told(Edited(TYPHA).edit("typha-log", None, log(*((i, line) for i in range(20)))))
+    assert finding.id == "typha-overloaded"
+
+
 def test_slow_clients_are_told_by_the_median_not_by_the_tail() -> None:
     slow = {
         'typha_client_latency_secs__syncer="felix",quantile="0.5"': 4.0,

@@ -17,7 +17,8 @@ from calicokit.evidence.incidents import index
 from calicokit.evidence.model import SourceError, Want
 from calicokit.evidence.recording import Recording, _series_time
 from calicokit.felix import metrics, promql
-from calicokit.felix.prometheus_server import Points, PrometheusServer, Watched, exposition, target_of
+from calicokit.felix.long import long_timeline
+from calicokit.felix.prometheus_server import Points, PrometheusServer, Targets, Watched, exposition, target_of
 from calicokit.parsers.base import parse
 from tests import recordings
 from tests.felix.replay import Scrape, prometheus, shifted, soon
@@ -130,7 +131,9 @@ def test_rate_and_increase_are_prometheus(job: str, width: int, replayed: Any) -
     since, until = given[job][0][0] - timedelta(seconds=20), given[job][-1][0] + timedelta(seconds=40)
     step = 7.0
     ends = np.arange(since.timestamp(), until.timestamp() + 0.5, step)
-    found = promql.over_windows(series, (ends * 1000).round().astype(np.int64), width * 1000)
+    lines = np.repeat(np.arange(len(heads)), len(ends))
+    times = np.tile((ends * 1000).round().astype(np.int64), len(heads))
+    found = [f.reshape(len(heads), -1) for f in promql.over_windows(series, lines, times, width * 1000)]
     names = "|".join(sorted(set(heads["metric"].astype(str))))
     compared = 0
     for what, ours in zip(("increase", "rate"), found, strict=True):
@@ -151,17 +154,19 @@ def test_rate_and_increase_are_prometheus(job: str, width: int, replayed: Any) -
 
 
 @pytest.mark.parametrize("job", ["felix-2", "made"])
-def test_rates_between_samples_are_irate(job: str, replayed: Any) -> None:
+def test_rates_of_samples_are_irate_and_rate(job: str, replayed: Any) -> None:
     server, given = replayed
     rates = metrics.rates_of(metrics.counters(frame(given[job])))
     compared = 0
     for (metric, labels), own in rates.groupby(["metric", "labels"], observed=True):
         if "_bucket" in str(metric):
             continue
-        for at, rate in list(zip(own["time"], own["rate"], strict=True))[:: 1 if job == "made" else 7]:
-            theirs = by_labels(server.query(f'irate({metric}{{job="{job}"}}[60s])', at.to_pydatetime()))
-            equal(np.array([rate]), theirs["", own_labels(str(labels))].values)
-            compared += 1
+        told = list(zip(own["time"], own["rate"], own["rate_1m"], strict=True))
+        for at, *rates_ in told[:: 1 if job == "made" else 7]:
+            for function, rate in zip(("irate", "rate"), rates_, strict=True):
+                theirs = by_labels(server.query(f'{function}({metric}{{job="{job}"}}[60s])', at.to_pydatetime()))
+                equal(np.array([rate]), theirs["", own_labels(str(labels))].values)
+                compared += 1
     assert compared > 60
     assert job != "made" or rates["reset"].any()
 
@@ -259,3 +264,34 @@ def test_series_are_written_as_they_were_printed() -> None:
     assert (read["metric"], read["type"], read["value"]) == ("ipam_blocks", "gauge", 3.0)
     assert own_labels(read["labels"]) == {("node", "n2"), ("ippool", 'a"b\\c')}
     assert read["timestamp"] == pd.Timestamp(1700000000.123, unit="s", tz="UTC").round("ms")
+
+
+@pytest.mark.parametrize(
+    ("measure", "metric"),
+    [
+        ("iptables lines", "felix_iptables_lines_executed"),
+        ("events for the dataplane", "felix_calc_graph_output_events"),
+    ],
+)
+def test_a_long_time_is_added_up_from_every_sample(measure: str, metric: str, replayed: Any) -> None:
+    server, given = replayed
+    since = given["felix-1"][0][0] - timedelta(seconds=5)
+    long = long_timeline(server, since, datetime.now(UTC))
+    assert set(long["node"]) == {"node-1", "node-2", "node-3", "node-4"}
+    own = long[(long["measure"] == measure) & (long["node"] == "node-2")]
+    series = Cluster(Recording(index()[INCIDENT].path)).felix.rates()
+    grown = series[(series["metric"] == metric) & (series["node"] == "node-2")].groupby("time")
+    rates = grown["increase"].sum() / grown["seconds"].max()
+    assert own["value"].tolist() == pytest.approx(rates.tolist())  # a step of a second holds one sample at most
+
+
+def test_two_jobs_that_scrape_the_same_felix_are_one_target() -> None:
+    class Twice(PrometheusServer):
+        def query(self, expression: str, at: datetime | None = None) -> list[Points]:
+            jobs = [{"job": j, "instance": "10.0.0.1:9091"} for j in ("a", "b")]
+            host = {"host": "node-1"} if "felix_host" in expression else {}
+            return [Points({**j, **host}, np.array([1.0]), np.array([1.0])) for j in jobs]
+
+    targets = Targets(Twice("http://127.0.0.1:9"), datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC))
+    assert [t.labels["job"] for t in targets.of("felix-metrics")] == ["a"]
+    assert targets.node(targets.of("felix-metrics")[0]) == "node-1"

@@ -1,0 +1,151 @@
+"""Figures and words of metrics: true of every recording, of unknown tables, and safe with hostile names."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calicokit.cluster import Cluster
+from calicokit.cluster import open as open_source
+from calicokit.felix import figures, words
+from calicokit.felix.fanout import CLIENTS, LOAD
+from calicokit.felix.overload import OVERLOAD, SLOW
+from calicokit.felix.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE
+from tests import recordings
+from tests.edited import Edited
+
+EVIL = '<b>n</b><a href="javascript:x">&'
+
+
+@cache
+def cluster(name: str) -> Cluster:
+    return open_source(f"incident:{name}")
+
+
+def shown(name: str) -> list[str]:
+    """The facts of all figures and all sentences of one recording."""
+    felix = cluster(name).felix
+    drawn = [
+        figures.heat(felix.timeline()),
+        figures.small_multiples(felix.timeline(), felix.moments(), "apply time"),
+        figures.apply_times(felix.apply_times()),
+        figures.apply_histogram(felix.apply_histogram()),
+        figures.fanout(felix.typha_load(), felix.typha_clients()),
+    ]
+    said = [
+        words.scrapes(felix.scrapes()),
+        words.apply_times(felix.apply_times(), felix.slow()),
+        words.loops(felix.loops()),
+        words.timeline(felix.timeline()),
+        words.activity(felix.activity()),
+        words.errors(felix.errors()),
+        words.moments(felix.moments()),
+        words.typha(felix.typha_load(), felix.typha_clients(), felix.typha_overload()),
+        words.resources(felix.resources()),
+    ]
+    return [f.fact for f in drawn] + list(said)
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_figures_and_words_of_every_recording(name: str) -> None:
+    texts = shown(name)
+    assert all(t and "nan" not in t.lower().split() and "<NA>" not in t for t in texts), texts
+    assert any("keeps up on all 4 nodes" in t for t in texts)
+    assert not any("lags on" in t for t in texts)
+    assert ("There is no Typha" in " ".join(texts)) == (name not in ("felix-churn", "healthy-vxlan-typha"))
+
+
+def test_churn_is_said_to_be_churn() -> None:
+    texts = " ".join(shown("felix-churn"))
+    assert "that is churn, no fault" in texts
+    assert "No counter of failures" in texts
+    assert "1 Typha with 16 connections, for the Felix of 4 nodes" in texts
+
+
+def test_what_is_unknown_is_said_everywhere() -> None:
+    made = Edited("healthy-bgp-mesh")
+    made.gone |= {("felix-metrics", n) for n in made.nodes()} | {("kube-controllers-metrics", None)}
+    felix = made.cluster().felix
+    assert "Unknown, not empty" in words.scrapes(felix.scrapes())
+    assert "Unknown, not empty" in figures.apply_times(felix.apply_times()).fact
+    assert "No pod's process was scraped" in words.resources(felix.resources())
+
+
+def timeline(nodes: list[str], steps: int = 5, measure: str = "iptables lines") -> pd.DataFrame:
+    times = pd.date_range("2026-01-01", periods=steps, freq="5s", tz="UTC")
+    rows = [
+        {"time": t, "node": n, "measure": measure, "value": float(i), "unit": "lines/s"}
+        for i, n in enumerate(nodes)
+        for t in times
+    ]
+    return TIMELINE.frame(rows)
+
+
+def test_hostile_names_are_text() -> None:
+    moments = MOMENTS.frame(
+        [{"time": "2026-01-01T00:00:05Z", "node": EVIL, "sign": "slow", "watched": True, "message": EVIL, "line": 1}]
+    )
+    load = LOAD.frame([{"pod": EVIL, "connections": 4.0, "share": 0.5}, {"pod": "b", "connections": 4.0, "share": 0.5}])
+    clients = CLIENTS.frame([{"pod": EVIL, "syncer": EVIL, "streaming": 4.0}])
+    times = APPLY_TIMES.frame([{"node": EVIL, "p50": 0.1, "p90": 0.2, "p99": 0.3}])
+    drawn = [
+        figures.heat(timeline([EVIL, "b"])),
+        figures.small_multiples(timeline([EVIL, "b"]), moments),
+        figures.apply_times(times),
+        figures.fanout(load, clients),
+    ]
+    for figure in drawn:
+        text = figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
+        assert "<b>n" not in text
+        assert "<a href" not in text
+    said = words.typha(load, clients, OVERLOAD.frame([{"pod": EVIL, "sign": "latency", "says": EVIL, "table": "x"}]))
+    assert "<b>" not in said._repr_html_()
+
+
+def test_many_nodes_are_drawn_in_part_and_said_so() -> None:
+    nodes = [f"node-{i}" for i in range(150)]
+    heat = figures.heat(timeline(nodes))
+    assert len(heat.data[0].y) == 100
+    assert "The 100 nodes with the most of 150 are drawn" in heat.layout.title.text
+    panels = figures.small_multiples(timeline(nodes), MOMENTS.frame())
+    assert "The 12 nodes with the most of 150 are drawn" in panels.layout.title.text
+    assert len(panels.layout.annotations) == 12
+
+
+def test_a_measure_that_nobody_took_is_said() -> None:
+    assert "apples was not measured" in figures.heat(timeline(["a"]), "apples").fact
+    assert "there are no measures" in figures.heat(TIMELINE.frame()).fact
+
+
+def test_lines_of_the_log_are_marked_where_they_were_watched() -> None:
+    row = {"time": "2026-01-01T00:00:05Z", "node": "a", "message": "Timed out", "line": 1}
+    moments = MOMENTS.frame([{**row, "sign": "timeout", "watched": True}, {**row, "sign": "warning", "watched": True}])
+    figure = figures.small_multiples(timeline(["a"]), moments)
+    assert "1 line of Felix's log" in figure.layout.title.text
+    assert list(figure.data[1].marker.symbol) == ["cross"]
+
+
+def test_words_of_what_fails_differs_and_lags() -> None:
+    base = {"component": "felix", "node": "n1", "labels": "", "total": 7.0}
+    grown = ERRORS.frame([{**base, "metric": "felix_ipset_errors", "grown": 3.0}])
+    assert words.errors(grown) == "While it was watched grew: felix_ipset_errors by 3 on n1."
+    old = ERRORS.frame([{**base, "metric": "felix_ipset_errors"}])
+    assert words.errors(old) == "Since their start: felix_ipset_errors 7 on n1."
+    knows = [{"node": f"n{i}", "measure": "policies it knows", "value": float(i > 2), "median": 1.0} for i in range(4)]
+    assert "The nodes do not agree on how many policies there are" in words.activity(ACTIVITY.frame(knows))
+    lagging = SLOW.frame([{"node": "n1", "sign": "tail", "value": 2.0, "says": "it took 2 s", "table": "t"}])
+    assert words.apply_times(APPLY_TIMES.frame(), lagging) == "Felix lags on n1: it took 2 s (n1)."
+
+
+def test_an_idle_cluster_keeps_up() -> None:
+    times = APPLY_TIMES.frame([{"node": "n", "updates": 3.0}])
+    assert "none has measured an update" in words.apply_times(times, SLOW.frame())
+    assert "has measured an update in the last ten minutes" in figures.apply_times(times).fact
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1e-7, 0.5, 99.0, 4000.0])
+def test_times_are_read_by_people(value: float) -> None:
+    assert words.seconds(0.0 if np.isnan(value) else value)[0].isdigit()

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
-from calicokit.registry import UnseenError, spares, table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 
 TYPHA = Schema(
@@ -83,13 +83,6 @@ def typha(
         "error": lost["error"].iloc[-1] if lost is not None and len(lost) else None,
     }
     return TYPHA.frame([row | there])
-
-
-@spares("felix.typha")
-def _no_typha(typha: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
-    """Nobody misses the log and the metrics of a Typha that nobody asked for."""
-    if not len(typha):
-        yield from (("typha-log", None), ("typha-metrics", None))
 
 
 def _of_felix(contact: pd.DataFrame) -> pd.Series[bool]:

@@ -52,6 +52,7 @@ def test_every_table_of_an_empty_cluster_fits_its_schema() -> None:
                 "ipam.check_report",
                 "bgp.configuration",
                 "bgp.use",
+                "scaling.size",
             )
         )
 

@@ -78,6 +78,8 @@ def advice(
     install: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each advice; see :data:`ADVICE`."""
+    if not len(size):
+        return ADVICE.frame()
     known = _Size({row.measure: row for row in records(size)})
     operator = install is not None and len(install) and install["install"].iloc[0] == "operator"
     rows = [

@@ -61,7 +61,12 @@ OFTEN = 3
     ),
 )
 def size(nodes: pd.DataFrame, *tables: Any) -> pd.DataFrame:
-    """One row for each measure; see :data:`SIZE`. What rests on a table that is not known is left out."""
+    """One row for each measure; see :data:`SIZE`. What rests on a table that is not known is left out.
+
+    A cluster without nodes has no size.
+    """
+    if not len(nodes):
+        return SIZE.frame()
     endpoints, pods, services, policies, blocks, bgp, use, typha, activity, loops, times, now = tables
     rows = [_row("nodes", len(nodes), "nodes", "kube.nodes", "nodes of the cluster")]
     for counted in (

@@ -14,6 +14,8 @@ MOST = 6
 @says
 def size(size: pd.DataFrame) -> str:
     """How large the cluster is (``scaling.size``)."""
+    if not len(size):
+        return "No node was seen."
     known = {m: (v, u) for m, v, u in cells(size, "measure", "value", "unit")}
     parts = [
         f"{number(known[m][0])} {word}"
@@ -39,7 +41,7 @@ def advice(advice: pd.DataFrame) -> str:
 @says
 def typha(size: pd.DataFrame, typha: pd.DataFrame) -> str:
     """Whether there are enough Typhas (``scaling.size``, ``felix.typha``)."""
-    nodes = int(next(iter(cells(size[size["measure"] == "nodes"], "value"))))
+    nodes = int(next(iter(cells(size[size["measure"] == "nodes"], "value")), 0))
     wanted = needed_typhas(nodes)
     if not len(typha):
         return (

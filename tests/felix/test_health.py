@@ -11,6 +11,8 @@ from datetime import timedelta
 
 import pytest
 
+from calicokit import registry
+from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding, rank
 from tests import recordings
 from tests.felix.sick import (
     BAD,
@@ -28,6 +30,7 @@ from tests.felix.sick import (
     watch_fails,
 )
 
+registry.load()
 NODE = "node-3"
 MESH, OLD, TYPHA = "healthy-bgp-mesh", "healthy-v3.28", "healthy-vxlan-typha"
 LOST = "error=http2: client connection lost"
@@ -389,3 +392,60 @@ def rewritten(chain: str, *ago: float) -> list[tuple[float, str]]:
 def test_who_rewrites_what_felix_wrote(ago: tuple[float, ...], found: bool) -> None:
     sick = Sick(MESH, later=timedelta(seconds=600)).said("felix-log", NODE, *rewritten("FORWARD", *ago))
     assert sick.ids() == ([("felix-resyncing", "")] if found else [])
+
+
+# ---- what explains what
+
+
+def made(id_: str, cause: str = "", about: tuple[str, ...] = (), **subject: object) -> Finding:
+    return finding(id_, subject=subject, cause=cause, remedy="", about=about)
+
+
+def explained(*findings: Finding) -> dict[str, str]:
+    return {f.id: f.explained_by for f in rank(findings)}
+
+
+def test_a_host_endpoint_that_locks_out_heads_a_silent_felix_and_not_a_killed_one() -> None:
+    lockout = made("hostendpoint-lockout", "cuts off the API server and Typha", node=NODE)
+    hangs = made("felix-dead", "it hangs", ("silent",), node=NODE)
+    killed = made("felix-dead", "nothing listens", node=NODE)
+    cut = made("felix-not-ready", node=NODE, why="port-unreachable")
+    assert explained(lockout, hangs, cut)["felix-dead"] == "hostendpoint-lockout"
+    assert explained(lockout, hangs, cut)["felix-not-ready"] == "hostendpoint-lockout"
+    assert explained(lockout, killed)["felix-dead"] == ""
+    assert explained(lockout, made("typha-down"))["typha-down"] == "hostendpoint-lockout"
+
+
+def test_a_dead_felix_heads_what_it_no_longer_does() -> None:
+    dead = made("felix-dead", node=NODE)
+    slow, stale = made("felix-slow", node=NODE), made("dataplane-stale", node=NODE, policy="shop/p")
+    assert explained(dead, slow, stale) == {
+        "felix-dead": "",
+        "felix-slow": "felix-dead",
+        "dataplane-stale": "felix-dead",
+    }
+    elsewhere = made("felix-slow", node="node-1")
+    assert explained(dead, elsewhere)["felix-slow"] == ""
+
+
+def test_nothing_explains_what_explains_it() -> None:
+    pairs = {(cause, effect) for cause, effect, _ in EXPLANATIONS}
+    ours = {"felix-dead", "felix-not-ready", "felix-resyncing", "datastore-unreachable", "typha-down", "typha-too-few"}
+    assert not [p for p in pairs if set(p) & ours and p[::-1] in pairs]
+
+
+def test_a_typha_that_hangs() -> None:
+    """The kernel still accepts connections, and nobody says hello."""
+    sick = Sick(TYPHA, later=timedelta(seconds=100))
+    for where in ("node-1", "node-2", "node-3", "node-4"):
+        timeout = (
+            "ERROR felix/sync_client.go 417: Failed to read from server connection=172.30.0.11:5473 error=i/o timeout"
+        )
+        down = 'WARNING felix/daemon.go 847: Felix is shutting down reason="Connection to Typha failed"'
+        up = "INFO felix/sync_client.go 373: Connected to Typha. address=172.30.0.11:5473"
+        sick.said("felix-log", where, (70, timeout), (70, down))
+        sick.said("felix-log", where, (66, START), (65, up), (34, timeout), (34, down), pid=800)
+        sick.said("felix-log", where, (30, START), (29, up), pid=801).answering(where, 1, BAD)
+    sick.gone |= {("typha-metrics", None)}
+    assert sick.ids()[0] == ("typha-down", "")
+    assert {e for _, e in sick.ids()[1:]} == {"typha-down"}

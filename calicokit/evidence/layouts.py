@@ -120,7 +120,8 @@ def _by_file() -> dict[str, str]:
         for group in item.how.groups:
             named = "projectcalico.org" in group or "tigera" in group
             for plural in item.how.plurals:
-                known[f"{plural}.{group.split('/')[0]}.yaml" if named else f"{plural}.yaml"] = item.id
+                file = f"{plural}.{group.split('/')[0]}.yaml" if named else f"{plural}.yaml"
+                known.setdefault(file, item.id)  # pods are Kubernetes' own before those of metrics.k8s.io
     return known
 
 

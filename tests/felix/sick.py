@@ -82,7 +82,7 @@ class Sick(Edited):
         return found
 
 
-START = 'INFO felix/daemon.go 133: Felix starting up GOMAXPROCS=2 builddate="" gitcommit="" version="v3.30.7"'
+START = 'INFO felix/daemon.go 133: Felix starting up GOMAXPROCS=2 builddate="" gitcommit="" version=""'
 UP = "INFO felix/int_dataplane.go 2585: Completed first update to dataplane. secsSinceStart=0.59"
 TERM = 'WARNING felix/daemon.go 847: Felix is shutting down reason="Received OS signal terminated"'
 EXIT = 'FATAL felix/daemon.go 929: Exiting immediately reason="Received OS signal terminated"'

@@ -11,6 +11,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.felix.metrics import POD_OF
+from calicokit.health.resources import quantity
 from calicokit.health.tables import COMPONENTS
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -36,32 +37,6 @@ RESOURCES = Schema(
     ),
     key=("pod",),
 )
-
-_UNITS = {
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
-
-
-def quantity(text: object) -> float | None:
-    """A Kubernetes quantity as a number; None for what is none.
-
-    >>> quantity("250m"), quantity("1Gi"), quantity(2), quantity("1e3"), quantity("much")
-    (0.25, 1073741824.0, 2.0, 1000.0, None)
-    """
-    given = str(text).strip()
-    unit = next((u for u in sorted(_UNITS, key=len, reverse=True) if given.endswith(u)), "")
-    try:
-        return float(given.removesuffix(unit)) * _UNITS.get(unit, 1.0)
-    except ValueError:
-        return None
 
 
 @table(RESOURCES, needs=("pods",), wants=("health.pods", "felix.metrics"))

@@ -7,6 +7,8 @@ import re
 _SECONDS = {"h": 3600, "m": 60}
 _POWERS = {"ms": "e-3", "µs": "e-6", "us": "e-6", "ns": "e-9"}
 _PART = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(h|ms|µs|us|ns|m|s)")
+WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+"""A text that is a duration and nothing else."""
 
 
 def go_duration(text: str) -> float:

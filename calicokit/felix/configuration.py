@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.durations import WHOLE, go_duration
 from calicokit.evidence.objects import Object, Objects, labels, spec
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -89,8 +90,6 @@ ALIASES = {
 
 _PARSED = re.compile(r"Pars(ed|ing) value for (\S+): (.*) \(from ([a-z()\- ]+)\)", re.DOTALL)
 _VERSION = re.compile(r'version="?(v\d+\.\d+)')
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _OPAQUE = ("[", "{", "map[", "0x", "<", "&", "^")
 """How Go prints what is no plain value; then the words that Felix was given are shown."""
 
@@ -162,8 +161,8 @@ def seconds(value: str) -> float | None:
     (90.0, 90.0, 0.05, None)
     """
     small = value.strip().lower()
-    if (parts := _TIME.findall(small)) and "".join(n + u for n, u in parts) == small:
-        return sum(float(n) * _SECONDS[u] for n, u in parts)
+    if WHOLE.fullmatch(small):
+        return go_duration(small)
     try:
         return float(small)
     except ValueError:

@@ -210,7 +210,7 @@ def _walled(cause: Finding, effect: Finding) -> bool:
     return bool(cause.subject["node"] == effect.subject["node"] and "the API server" in cause.about)
 
 
-for _effect in ("vxlan-blocked", "ipip-blocked", "wireguard-down", "typha-down", "felix-not-ready"):
+for _effect in ("vxlan-blocked", "ipip-blocked", "wireguard-down", "typha-down"):
     explains("foreign-drop-rule", _effect)(lambda cause, effect: _kept_from(cause, effect))
 
 WALLS = {
@@ -218,7 +218,6 @@ WALLS = {
     "ipip-blocked": "IPIP",
     "wireguard-down": "WireGuard",
     "typha-down": "Typha",
-    "felix-not-ready": "the API server",
 }
 
 

@@ -67,6 +67,7 @@ class Cluster:
         self._evidence: dict[Want, list[Evidence]] = {}
         self._missing: dict[Want, list[Missing]] = {}
         self._built: dict[str, Any] = {}
+        self._fetched: set[str] = set()  # names whose evidence has been asked for: it is asked for once
         self._problems: dict[Missing, None] = {}  # in order, each once
         self._checked: list[str] = []
         self.progress: Progress | None = None
@@ -181,12 +182,16 @@ class Cluster:
     def fetch(self, names: Iterable[str]) -> None:
         """Ask the source, in bulk, for the evidence that these tables rest on and that has not been asked for yet."""
         registry.load()
-        ids = [i for i in registry.evidence_of(tuple(names)) if not i.startswith("@")]
+        new = [n for n in dict.fromkeys(names) if n not in self._fetched]
+        if not new:
+            return
+        ids = [i for i in registry.evidence_of(tuple(new)) if not i.startswith("@")]
         self._ask([Want(i.removesuffix("+series"), series=i.endswith("+series")) for i in ids if _of_cluster(i)])
         of_nodes = [i for i in ids if not _of_cluster(i)]
         if of_nodes:
             nodes = self.nodes()
             self._ask([Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes])
+        self._fetched.update(new)
 
     def nodes(self) -> list[str]:
         """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""
@@ -327,10 +332,14 @@ class Topic:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        known = list(registry.TABLES[name].options)
-        return lambda *given: self._cluster.table(
-            name, **dict(zip([*known, *given[len(known) :]], given, strict=False))
-        )
+        known = registry.TABLES[name].options
+
+        def ask(*given: str) -> Table:
+            if len(given) > len(known):
+                raise ValueError(f"{name} takes {', '.join(known) or 'no options'}")
+            return self._cluster.table(name, **dict(zip(known, given, strict=False)))
+
+        return ask
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"

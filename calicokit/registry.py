@@ -22,21 +22,8 @@ from typing import Any
 from calicokit.schema import Schema
 
 TOPICS = (
-    *(
-        "kube",
-        "health",
-        "cni",
-        "bgp",
-        "routes",
-        "ipam",
-        "policy",
-        "dataplane",
-        "felix",
-        "scaling",
-        "logs",
-        "connectivity",
-    ),
-    "output",
+    *("kube", "health", "cni", "bgp", "routes", "ipam", "policy", "dataplane"),
+    *("felix", "scaling", "logs", "connectivity", "output"),
 )
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
 

@@ -203,8 +203,11 @@ def _worst(answers: Sequence[Answer], nothing: str) -> Answer:
 
 def _addresses(question: _Question) -> Answer:
     if not question.targets:
-        why = "policy's objects were not seen" if question.said is None else "it has no endpoint that is ready"
-        return f"{question.dst_name}: {why}.", UNKNOWN if question.said is None else WRONG
+        if question.said is None:
+            return f"{question.dst_name}: policy's objects were not seen.", UNKNOWN
+        if question.said.verdict == "no-endpoints":
+            return f"{question.dst_name}: it has no endpoint that is ready.", WRONG
+        return f"{question.dst_name}: {'; '.join(question.said.unknown)}.", UNKNOWN
     return _worst([_address(e, question.holders) for e in question.ends], "")
 
 

@@ -161,7 +161,7 @@ def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int 
     dataplane = Dataplane.build(*rules)
     try:
         known = _addresses(pods, services)
-        source, target = (known.get(e, e) for e in (src, dst))
+        source, target = (_address(e, known) for e in (src, dst))
         version = parsed_address(source)[0]
         if parsed_address(target)[0] != version:
             raise ValueError(f"{src} and {dst} are not of one IP version")
@@ -211,6 +211,14 @@ def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
         )
         made[(*place, None if pd.isna(number) else int(number))] = said
     return made
+
+
+def _address(end: str, known: Mapping[str, str]) -> str:
+    """The address of an end; raises ``ValueError`` for a name that was not seen."""
+    if "/" in end and not known.get(end):
+        what = "service" if end.startswith(SERVICE) else "pod"
+        raise ValueError(f"no {what} with an address is named {end.removeprefix(SERVICE)}")
+    return known.get(end, end)
 
 
 def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, str]:

@@ -97,6 +97,22 @@ def test_ends_that_are_none(src: str, dst: str, port: str, says: str) -> None:
         )
 
 
+def test_a_service_that_is_none_is_unknown_and_one_without_endpoints_is_wrong() -> None:
+    name = "healthy-bgp-mesh"
+    src = next(p["src"] for p in probes(name))
+    first = calicokit.open(name).connectivity.steps(src, "svc/shop/none", "80").iloc[0]
+    assert (first["verdict"], "no service is named" in first["answer"]) == ("unknown", True)
+    lab = Edited(name).objects("endpointslices", lambda o: o.update(endpoints=[]))
+    service = next(p["dst"] for p in probes(name) if p["dst"].startswith("svc/"))
+    assert lab.cluster().connectivity.steps(src, service, "80").iloc[0]["verdict"] == "wrong"
+
+
+def test_a_walk_says_which_name_is_none() -> None:
+    for end, says in (("shop/nobody", "no pod with an address is named shop/nobody"), ("svc/a/b", "no service")):
+        with pytest.raises(ValueError, match=says):
+            calicokit.open("healthy-bgp-mesh").table("dataplane.walk", **{"from": "10.48.0.1", "to": end})
+
+
 def test_a_service_is_followed_to_its_backends() -> None:
     name = "healthy-bgp-mesh"
     first = next(p for p in probes(name) if p["dst"].startswith("svc/") and p["observed"] == "allow")

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 from calicokit.cluster import Cluster
-from calicokit.dataplane.flow import TABLES, Dataplane, parsed_address
-from calicokit.dataplane.packet import Packet
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, parsed_address
+from calicokit.dataplane.packets.packet import Packet
 from calicokit.evidence.model import Want
 from tests.fakes import MemorySource, api_list
 

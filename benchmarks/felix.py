@@ -3,7 +3,7 @@
 ``python -m benchmarks.felix [--nodes N] [--hours H]``. The scrapes are generated from the real series of the recording
 felix-churn: its counters go on for a day, each node at its own pace, and are reset once. A server (Debian's package
 prometheus) holds them in blocks that promtool makes; that is prepared and not measured. Of each Felix only what
-``felix.timeline`` needs is kept while reading (calicokit/felix/long.py): the other metrics of a page are not asked for.
+``felix.timeline`` needs is kept while reading (prometheus_range.py): other metrics are not asked for.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 from calicokit.cluster import open as open_source
+from calicokit.evidence.live.prometheus_server import PrometheusServer
 from calicokit.evidence.model import SourceError
-from calicokit.felix.figures import heat, small_multiples
-from calicokit.felix.long import KEPT, long_timeline
-from calicokit.felix.performance import MOMENTS
-from calicokit.felix.prometheus_server import PrometheusServer
+from calicokit.felix.metrics.figures import heat, small_multiples
+from calicokit.felix.metrics.performance import MOMENTS
+from calicokit.felix.metrics.prometheus_range import KEPT, long_timeline
 
 INCIDENT, EVERY = "felix-churn", 5
 

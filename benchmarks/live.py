@@ -23,11 +23,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from calicokit.evidence.api import Server
-from calicokit.evidence.incidents import index
+from calicokit.evidence.live.api import Server
 from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.objects import decode_list
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster, stored
 
 INCIDENT = "healthy-bgp-mesh"

@@ -29,9 +29,9 @@ from benchmarks.parsers_rules import repeated, seconds
 from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.texts import Texts
 from calicokit.logs.bursts import bursts
+from calicokit.logs.known_messages import telling
 from calicokit.logs.lines import LOGS, counts, lines, patterns, problems
 from calicokit.logs.masks import masked
-from calicokit.logs.telling import telling
 from calicokit.parsers.base import parse
 from tests import recordings
 

@@ -20,19 +20,20 @@ TYPE_CHECKING = False  # what type checkers take for true; importing typing woul
 if TYPE_CHECKING:
     from typing import Any
 
-    from calicokit.cluster import Cluster, connect, open  # noqa: A004 (the design's word)
-    from calicokit.evidence.incidents import incidents
+    from calicokit.cluster import Cluster, connect, open, watched  # noqa: A004 (the design's word)
+    from calicokit.evidence.recordings.incidents import incidents
     from calicokit.parsers.base import parse
 
 __version__ = "0.1.0"
-__all__ = ["Cluster", "connect", "incidents", "open", "parse"]
+__all__ = ["Cluster", "connect", "incidents", "open", "parse", "watched"]
 
 _HOME = {
     "Cluster": "calicokit.cluster",
     "open": "calicokit.cluster",
     "connect": "calicokit.cluster",
+    "watched": "calicokit.cluster",
     "parse": "calicokit.parsers.base",
-    "incidents": "calicokit.evidence.incidents",
+    "incidents": "calicokit.evidence.recordings.incidents",
 }
 
 

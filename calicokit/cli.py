@@ -176,7 +176,7 @@ def incidents(
     format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
 ) -> None:
     """List the recordings of real clusters that come with the kit."""
-    from calicokit.evidence.incidents import index
+    from calicokit.evidence.recordings.incidents import index
 
     rows = [vars(i) for i in index().values()]
     if format is Shape.json:
@@ -266,7 +266,7 @@ def capture(
     A capture that was stopped goes on where it was when it is started again.
     """
     from calicokit import registry
-    from calicokit.evidence import capture as capturing
+    from calicokit.evidence.recordings import capture as capturing
     from calicokit.evidence.sources import source_of
 
     chosen = [t.strip() for t in topics.split(",") if t.strip()]

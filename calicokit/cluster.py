@@ -7,8 +7,9 @@ all of it at once, and builds what lies between. Everything is kept, so that not
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api, Discovery
 from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
-from calicokit.evidence.recording import NO_OBJECTS
+from calicokit.evidence.recordings.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
 from calicokit.progress import Progress, shown
@@ -54,9 +55,20 @@ def connect(
     nothing is ever changed. Raises :class:`~calicokit.evidence.model.SourceError` with one sentence if the
     configuration cannot be used.
     """
-    from calicokit.evidence.live import LiveCluster
+    from calicokit.evidence.live.cluster import LiveCluster
 
     return Cluster(LiveCluster(context, kubeconfig, in_cluster, since, tail))
+
+
+def watched(source: str | Path, url: str, hours: float = 1.0, headers: Mapping[str, str] | None = None) -> Cluster:
+    """The cluster of a source (as :func:`open` takes it), with what a Prometheus server saw in the last hours.
+
+    Raises :class:`~calicokit.evidence.model.SourceError` if there is no such source, or ``url`` is no address.
+    """
+    from calicokit.evidence.live.prometheus_server import PrometheusServer, Watched
+
+    server = PrometheusServer(url, headers or {})
+    return Cluster(Watched(source_of(str(source)), server, datetime.now(UTC) - timedelta(hours=hours)))
 
 
 class Cluster:

@@ -16,7 +16,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from calicokit.words import why_unknown
+from calicokit.sentences import why_unknown
 
 MIME = "application/vnd.plotly.v1+json"
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage"]]}

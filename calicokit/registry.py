@@ -125,9 +125,9 @@ def load() -> dict[str, TableSpec]:
     """All tables (and checks) of all topics, imported now; returns the registry."""
     for topic in TOPICS:
         package = importlib.import_module(f"calicokit.{topic}")
-        for module in pkgutil.iter_modules(package.__path__):
-            if module.name != "figures":  # they compute nothing, and plotly is slow to import
-                importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(".figures"):  # they compute nothing, and plotly is slow to import
+                importlib.import_module(module.name)
     return TABLES
 
 

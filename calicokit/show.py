@@ -17,7 +17,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.schema import Column, Schema
-from calicokit.words import share, why_unknown
+from calicokit.sentences import share, why_unknown
 
 MOST_ROWS = 25
 SHARE = "0 to 1"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from calicokit.diagnosis.findings import Findings
     from calicokit.diff.between import Difference
-    from calicokit.evidence.capture import Captured
     from calicokit.evidence.model import Coverage
+    from calicokit.evidence.recordings.capture import Captured
     from calicokit.policy.explain import Explanation
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from calicokit import registry
 from calicokit.diagnosis.model import vocabulary
-from calicokit.evidence import rbac
 from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.live import rbac
 from calicokit.parsers.base import kinds
 from calicokit.schema import DTYPES, Schema
 

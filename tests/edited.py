@@ -10,9 +10,9 @@ from typing import Any
 
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Answer, Evidence, Missing, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 
 Edit = Callable[[str], str]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from calicokit.evidence.incidents import index
+from calicokit.evidence.recordings.incidents import index
 
 
 @cache

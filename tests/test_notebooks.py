@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from calicokit.evidence.incidents import index
+from calicokit.evidence.recordings.incidents import index
 from calicokit.report import notebooks
 from calicokit.report.html import write_html
 

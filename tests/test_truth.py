@@ -10,7 +10,7 @@ import pytest
 
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.findings import Findings
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 from tests import recordings
 from tests.evidence.test_sources import unpacked
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from calicokit.acts.run import Outcome
     from calicokit.cluster import Cluster
-    from calicokit.evidence.live import LiveCluster
+    from calicokit.evidence.live.cluster import LiveCluster
 
 app = typer.Typer(
     name="act",
@@ -125,13 +125,13 @@ class _Target:
 
     def __init__(self, context: str | None, kubeconfig: Path | None) -> None:
         from calicokit.cluster import Cluster
-        from calicokit.evidence.live import LiveCluster
+        from calicokit.evidence.live.cluster import LiveCluster
 
         self.live: LiveCluster = LiveCluster(context, str(kubeconfig) if kubeconfig else None)
         self.cluster: Cluster = Cluster(self.live)
 
     def execute(self, pod: tuple[str, str], container: str) -> Execute:
-        from calicokit.evidence.execute import execute
+        from calicokit.evidence.live.execute import execute
 
         def run(argv: Sequence[str], limit: float, stop: Event) -> Ran:
             return execute(self.live.server, pod, container, argv, limit, stop)
@@ -192,7 +192,7 @@ class _Target:
 
 
 def _planned(make: Callable[[], Plan]) -> Plan:
-    from calicokit.evidence.api import ApiError
+    from calicokit.evidence.live.api import ApiError
 
     try:
         return make()

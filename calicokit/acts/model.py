@@ -19,7 +19,7 @@ class ActError(Exception):
 
 
 class Ran(Protocol):
-    """What a command did: as :class:`calicokit.evidence.execute.Ran`."""
+    """What a command did: as :class:`calicokit.evidence.live.execute.Ran`."""
 
     stdout: bytearray
     stderr: bytearray

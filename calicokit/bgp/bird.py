@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from calicokit.bgp.joins import category
+from calicokit.bgp.codes import category
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.bgp.stars import stars
-from calicokit.bgp.words import meaning
+from calicokit.bgp.common_node import stars
+from calicokit.bgp.sentences import meaning
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.schema import cells, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 MOST = 50
 """So many nodes at fault are named one by one."""

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from calicokit.bgp.bird import SESSION_LOG
-from calicokit.bgp.joins import Codes, Mask, Words, category, lookup, picked, taken, times
-from calicokit.parsers.bird import peer_of
+from calicokit.bgp.codes import Codes, Mask, Words, category, lookup, picked, taken, times
+from calicokit.parsers.bird.protocols import peer_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 

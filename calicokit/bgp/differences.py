@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.bgp.joins import Codes, Mask, Words, lookup, taken
+from calicokit.bgp.codes import Codes, Mask, Words, lookup, taken
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 

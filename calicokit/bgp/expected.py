@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from calicokit.bgp.joins import category
+from calicokit.bgp.codes import category
 from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, records
 from calicokit.selectors import SelectorError, parse

@@ -29,7 +29,7 @@ from calicokit.figures import (
     safe,
 )
 from calicokit.schema import cells, records
-from calicokit.words import listed, natural, plural
+from calicokit.sentences import listed, natural, plural
 
 MOST_ALONE = 60
 """Up to so many ends, every session is a line; beyond, those that are up are drawn as bundles between groups."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.bgp.words import meaning
+from calicokit.bgp.sentences import meaning
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "bgp.steps",

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.bgp.joins import category
-from calicokit.bgp.words import NOT_UP, meaning
+from calicokit.bgp.codes import category
+from calicokit.bgp.sentences import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
-from calicokit.parsers.bird import peer_of
+from calicokit.parsers.bird.protocols import peer_of
 from calicokit.registry import Spared, UnseenError, spares, table
 from calicokit.schema import Column, Schema, cells, records
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.bgp.joins import Codes, Words, category
+from calicokit.bgp.codes import Codes, Words, category
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 

@@ -13,7 +13,7 @@ from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, f
 from calicokit.evidence.objects import Objects
 from calicokit.kube.tables import pod_ref
 from calicokit.schema import records
-from calicokit.words import listed
+from calicokit.sentences import listed
 
 MOST_NAMED = 3
 

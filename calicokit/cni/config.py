@@ -16,7 +16,7 @@ import pandas as pd
 from calicokit.evidence.objects import Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
-from calicokit.parsers import cni as _cni  # noqa: F401 (brings its kind)
+from calicokit.parsers.kubernetes import cni as _cni  # noqa: F401 (brings its kind)
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 

@@ -10,7 +10,7 @@ import pandas as pd
 from calicokit.cni.causes import cause_of, cni_error
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
-from calicokit.parsers import logs as _logs  # noqa: F401 (brings the kind cni-log)
+from calicokit.parsers.logs import components as _logs  # noqa: F401 (brings the kind cni-log)
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 

@@ -13,7 +13,7 @@ from calicokit.diagnosis.model import Finding
 from calicokit.net import prefix
 from calicokit.routes.path import PATH
 from calicokit.schema import cells, records
-from calicokit.words import listed
+from calicokit.sentences import listed
 
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.asked import INPUTS as OF_WALK
-from calicokit.dataplane.asked import OPTIONS, Asked, port_number, walked
+from calicokit.dataplane.packets.trace_flow import INPUTS as OF_WALK
+from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, walked
 from calicokit.net import prefix
 from calicokit.policy.explain import Explainer, Explanation
 from calicokit.registry import table
 from calicokit.routes.path import path
 from calicokit.schema import Column, Schema, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "connectivity.steps",

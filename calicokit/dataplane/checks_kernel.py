@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.kernel import STRICT, carrying
+from calicokit.dataplane.kernel.settings import STRICT, carrying
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
-from calicokit.felix.configuration import in_force
+from calicokit.felix.state.configuration import in_force
 from calicokit.schema import cells, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 FULL = 0.95
 """From this share of its entries on, the table of connections is at its limit."""

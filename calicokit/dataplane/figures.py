@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from calicokit.dataplane.graph import DROPPED
+from calicokit.dataplane.drops.graph import DROPPED
 from calicokit.figures import (
     BLUE,
     GREEN,
@@ -20,7 +20,7 @@ from calicokit.figures import (
     of_tables,
     safe,
 )
-from calicokit.words import number, plural
+from calicokit.sentences import number, plural
 
 MOST_LINKS = 40
 MOST_LINES = 6

@@ -11,7 +11,7 @@ import pandas as pd
 
 from calicokit.diff.tables import DIFFERENCES
 from calicokit.evidence.objects import Object, Objects
-from calicokit.evidence.redact import REDACTED
+from calicokit.evidence.recordings.redact import REDACTED
 
 NOISE = frozenset(
     (

@@ -13,7 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from calicokit.evidence.incidents import HERE, INDEX, Incident, index
+from calicokit.evidence.recordings.incidents import HERE, INDEX, Incident, index
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 

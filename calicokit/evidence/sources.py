@@ -6,9 +6,9 @@ import difflib
 from pathlib import Path
 
 from calicokit.evidence.files import open_files
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Source, SourceError
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 
 INCIDENT = "incident:"
 CONTEXT, IN_CLUSTER = "context:", "in-cluster:"
@@ -22,12 +22,14 @@ def source_of(text: str) -> Source:
     if not text.strip():
         raise SourceError("No SOURCE given; give a recording's path or an incident's name (`calicokit incidents`).")
     if text.startswith((CONTEXT, IN_CLUSTER)):
-        from calicokit.evidence.live import LiveCluster  # with it comes the kubernetes client, which takes a second
+        from calicokit.evidence.live.cluster import (
+            LiveCluster,  # with it comes the kubernetes client, which takes a second
+        )
 
         return LiveCluster(text.removeprefix(CONTEXT), in_cluster=text.startswith(IN_CLUSTER))
     name = text.removeprefix(INCIDENT)
     if name == text and Path(text).expanduser().exists():
-        from calicokit.evidence.layouts import source_in  # with it come the parsers
+        from calicokit.evidence.bundles.layouts import source_in  # with it come the parsers
 
         return source_in(open_files(Path(text).expanduser()), text)
     if name in index():

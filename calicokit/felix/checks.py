@@ -9,10 +9,10 @@ import pandas as pd
 
 from calicokit.cni.checks import error_rows, named
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
-from calicokit.felix.health import SILENT
+from calicokit.felix.state.health import SILENT
 from calicokit.health.checks import STARTING
 from calicokit.schema import cells, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 # ---- Felix itself
 

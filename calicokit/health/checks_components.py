@@ -15,7 +15,7 @@ from calicokit.health.versions import MASTER, UNNAMED
 from calicokit.kube.tables import pod_ref
 from calicokit.logs.checks import OF_COMPONENT
 from calicokit.schema import records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 MOST = 20
 """So many kinds are told one by one."""

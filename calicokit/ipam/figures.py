@@ -26,7 +26,7 @@ from calicokit.figures import (
     safe,
 )
 from calicokit.net import prefix
-from calicokit.words import listed, natural, number, plural, share
+from calicokit.sentences import listed, natural, number, plural, share
 
 MOST_POOLS = 25
 MOST_NODES = 40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from calicokit.logs.telling import meanings
+from calicokit.logs.known_messages import meanings
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -22,7 +22,7 @@ BURSTS = Schema(
         Column("every", "float", "seconds between two of them: the median", "s"),
         Column("still", "bool", "it goes on: the end of the log, and of what was seen, is no further than that"),
         Column("example", "str", "the last such line"),
-        Column("word", "str", "its entry in telling.toml; null where its meaning is not known"),
+        Column("word", "str", "its entry in known_messages.toml; null where its meaning is not known"),
         Column("kind", "str", "kind of that entry"),
         Column("means", "str", "what it means"),
         Column("finding", "str", "the finding id that names such a cause"),

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from calicokit.figures import BLUE, ORANGE, PALE, SKY, VERMILLION, Figure, figure, message, of_tables, safe
 from calicokit.schema import cells
-from calicokit.words import natural, number, plural
+from calicokit.sentences import natural, number, plural
 
 MOST_ROWS = 40
 """More logs than these are drawn by component, not one by one."""

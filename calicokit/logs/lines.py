@@ -1,6 +1,6 @@
 """The logs of all components in one table, each line with the pattern that its message follows.
 
-The parsers' facts: calicokit/parsers/logs.py and bird_log.py. BIRD's lines carry no time in calico-node's log.
+Facts: the parsers of each log. BIRD's lines carry no time in calico-node's log.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pyarrow as pa
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.masks import LONGEST, masked, pattern_id
-from calicokit.parsers import bird_log as _bird  # noqa: F401 (brings its kind)
-from calicokit.parsers import logs as _logs  # noqa: F401 (brings the other kinds)
+from calicokit.parsers.bird import log as _bird  # noqa: F401 (brings its kind)
+from calicokit.parsers.logs import components as _logs  # noqa: F401 (brings the other kinds)
 from calicokit.registry import Spared, spares, table
 from calicokit.schema import Column, Schema
 

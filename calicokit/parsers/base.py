@@ -111,8 +111,8 @@ def parser(name: str, *schemas: Schema) -> Callable[[Read], Read]:
 def kinds() -> dict[str, Kind]:
     """All kinds by name, with every parser module imported."""
     package = importlib.import_module("calicokit.parsers")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"calicokit.parsers.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, "calicokit.parsers."):
+        importlib.import_module(module.name)
     return KINDS
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from calicokit.durations import go_duration
-from calicokit.parsers import objects
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.kubernetes import objects
 from calicokit.schema import Column, Schema
 
 _SOURCE = "felix/cmd/calico-bpf/commands, felix/bpf (v3.34-dev)"

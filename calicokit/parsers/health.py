@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.parsers import objects
 from calicokit.parsers.base import Text, parser
+from calicokit.parsers.kubernetes import objects
 from calicokit.schema import Column, Schema
 
 READY = Schema(

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.objects import is_noise
+from calicokit.parsers.kubernetes.objects import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; Prometheus' exposition formats, OpenMetrics 1.0"

@@ -123,7 +123,7 @@ def _dns_rows(explainer: Explainer, reach: Reach, service: Service, place: int) 
 
 def _egress(answer: Explanation) -> tuple[str, str]:
     """The verdict of the source's side alone, and why."""
-    from calicokit.policy.words import said
+    from calicokit.policy.sentences import said
 
     actions = {f.egress.action for f in answer.flows}
     if not actions or "unknown" in actions:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from calicokit.diagnosis.model import Finding, Rows, check, finding
 from calicokit.schema import records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 KEY = ["kind", "policy_namespace", "policy"]
 LIST_OF = {

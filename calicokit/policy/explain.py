@@ -86,7 +86,7 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        from calicokit.policy.words import explained
+        from calicokit.policy.sentences import explained
 
         return explained(self)
 

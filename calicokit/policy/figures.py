@@ -12,7 +12,7 @@ from calicokit.figures import BLUE, GREY, INK, PALE, SKY, VERMILLION, Figure, fi
 from calicokit.policy.decide import Decision, Step
 from calicokit.policy.explain import Explanation, Flow
 from calicokit.schema import records
-from calicokit.words import natural, plural
+from calicokit.sentences import natural, plural
 
 MOST_CLASSES = 40
 LONGEST, WIDE = 22, 14

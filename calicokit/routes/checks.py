@@ -9,7 +9,7 @@ import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.schema import cells, records
-from calicokit.words import listed, plural
+from calicokit.sentences import listed, plural
 
 MOST = 50
 """So many nodes or pods at fault are named one by one."""

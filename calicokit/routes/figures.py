@@ -23,7 +23,7 @@ from calicokit.figures import (
     safe,
 )
 from calicokit.schema import cells, records
-from calicokit.words import natural, plural
+from calicokit.sentences import natural, plural
 
 MOST_NODES, MOST_BLOCKS = 400, 800
 NAMED = 40

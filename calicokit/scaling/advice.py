@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 
 from calicokit.felix.checks import needed_typhas
-from calicokit.felix.configuration import defaults_of, in_force, seconds
+from calicokit.felix.state.configuration import defaults_of, in_force, seconds
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, records
-from calicokit.words import first_upper, listed, number, plural
+from calicokit.sentences import first_upper, listed, number, plural
 
 ADVICE = Schema(
     "scaling.advice",

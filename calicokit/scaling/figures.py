@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from calicokit.figures import BLUE, INK, VERMILLION, Figure, figure, message, of_tables, safe
 from calicokit.schema import records
-from calicokit.words import listed, number
+from calicokit.sentences import listed, number
 
 MOST = 30
 ROW = 26

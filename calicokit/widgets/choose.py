@@ -9,9 +9,9 @@ import ipywidgets as widgets
 
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import SourceError
-from calicokit.words import natural
+from calicokit.evidence.recordings.incidents import index
+from calicokit.sentences import natural
 
 WIDE = widgets.Layout(width="340px")
 A_PATH = "(a recording of yours: its path →)"

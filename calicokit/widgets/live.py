@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import SourceError
 from calicokit.evidence.sources import source_of
-from calicokit.felix.figures import MEASURE, small_multiples
-from calicokit.felix.performance import RATES
-from calicokit.felix.watch import Watch
+from calicokit.felix.metrics.figures import MEASURE, small_multiples
+from calicokit.felix.metrics.performance import RATES
+from calicokit.felix.metrics.watch import Watch
 from calicokit.figures import CONFIG
 
 WIDTH = 940

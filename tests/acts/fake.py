@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Event
 
-from calicokit.evidence.execute import Ran
+from calicokit.evidence.live.execute import Ran
 
 Answer = Ran | Exception | Callable[[Event], Ran]
 

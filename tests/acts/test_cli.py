@@ -9,7 +9,7 @@ import typer
 
 from calicokit.acts import cli, model, probe
 from calicokit.acts.model import ActError
-from calicokit.evidence.api import ApiError
+from calicokit.evidence.live.api import ApiError
 from calicokit.evidence.model import SourceError
 from tests.acts.fake import Pod, ran, until_stopped
 from tests.acts.test_plans import node, raised

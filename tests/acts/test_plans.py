@@ -10,7 +10,7 @@ import pytest
 from calicokit.acts import loglevel, probe, trace
 from calicokit.acts.model import ActError, Plan, delayed
 from calicokit.acts.run import perform
-from calicokit.evidence.api import ApiError
+from calicokit.evidence.live.api import ApiError
 from tests.acts.fake import Pod, ran, until_stopped
 
 POD = ("calico-system", "calico-node-x")

@@ -16,7 +16,7 @@ import pytest
 from calicokit.acts import loglevel, model, trace
 from calicokit.acts.model import Execute, delayed
 from calicokit.acts.run import perform
-from calicokit.evidence.execute import Ran
+from calicokit.evidence.live.execute import Ran
 from calicokit.parsers.base import parse
 from tests.acts.fake import Pod, ran
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit.bgp import figures, words
+from calicokit.bgp import figures, sentences
+from calicokit.bgp.sentences import meaning
 from calicokit.bgp.sessions import since
-from calicokit.bgp.words import meaning
 from calicokit.cluster import Cluster
 from tests import recordings
 from tests.bgp.made import Lab, bgp_peer
@@ -84,10 +84,10 @@ def test_text_of_a_cluster_is_text_in_a_picture() -> None:
 def test_nothing_to_draw_is_said() -> None:
     cluster = opened("healthy-vxlan-typha")
     assert "no BGP session" in figures.topology(cluster.table("bgp.links"), cluster.table("bgp.ends")).fact
-    assert "not known" in words.log(cluster.table("bgp.session_log")) or "nothing" in words.log(
+    assert "not known" in sentences.log(cluster.table("bgp.session_log")) or "nothing" in sentences.log(
         cluster.table("bgp.session_log")
     )
-    assert "not in use" in words.use(cluster.table("bgp.use"))
+    assert "not in use" in sentences.use(cluster.table("bgp.use"))
 
 
 def test_the_timeline_takes_times_of_a_log_that_has_them() -> None:
@@ -157,15 +157,15 @@ def test_the_guide_s_steps_carry_what_is_known(name: str, wrong: set[int], known
 
 
 SENTENCES: list[tuple[Any, tuple[str, ...]]] = [
-    (words.use, ("use",)),
-    (words.configuration, ("configuration", "peers", "nodes")),
-    (words.expected, ("expected",)),
-    (words.compared, ("compared",)),
-    (words.birds, ("birds",)),
-    (words.differences, ("config_differences", "birds")),
-    (words.reflectors, ("expected",)),
-    (words.log, ("session_log",)),
-    (words.path, ("steps",)),
+    (sentences.use, ("use",)),
+    (sentences.configuration, ("configuration", "peers", "nodes")),
+    (sentences.expected, ("expected",)),
+    (sentences.compared, ("compared",)),
+    (sentences.birds, ("birds",)),
+    (sentences.differences, ("config_differences", "birds")),
+    (sentences.reflectors, ("expected",)),
+    (sentences.log, ("session_log",)),
+    (sentences.path, ("steps",)),
 ]
 
 
@@ -180,10 +180,10 @@ def test_every_sentence_is_one_on_every_kind_of_cluster(name: str, tell: Any, ta
 
 def test_sentences_say_what_is_the_case() -> None:
     cluster = opened("bgp-config-edited")
-    assert "line 54) says local_as 64999" in words.differences(
+    assert "line 54) says local_as 64999" in sentences.differences(
         cluster.table("bgp.config_differences"), cluster.table("bgp.birds")
     )
-    assert "single point" in words.reflectors(
+    assert "single point" in sentences.reflectors(
         Lab(
             size=3,
             nodes={"n1": {"RouteReflectorClusterID": "1.1.1.1"}},

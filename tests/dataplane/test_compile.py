@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from calicokit.dataplane.compile_iptables import compile_iptables
-from calicokit.dataplane.compile_nft import compile_nft
-from calicokit.dataplane.match import Members, Node
-from calicokit.dataplane.packet import AddressSet, Packet, Route, Routes
+from calicokit.dataplane.packets.compile_iptables import compile_iptables
+from calicokit.dataplane.packets.compile_nft import compile_nft
+from calicokit.dataplane.packets.match import Members, Node
+from calicokit.dataplane.packets.packet import AddressSet, Packet, Route, Routes
 from calicokit.net import prefix
 
 A, B = prefix("10.48.1.2").first, prefix("10.48.2.3").first

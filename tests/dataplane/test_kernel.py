@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import calicokit
-from calicokit.dataplane.kernel import effective
+from calicokit.dataplane.kernel.settings import effective
 from tests import recordings
 from tests.edited import Edit, Edited, adding, without
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit.dataplane import figures, words
-from calicokit.dataplane.asked import example, walk
-from calicokit.dataplane.naming import limited, policy_chain_suffixes, policy_in_comment
+from calicokit.dataplane import figures, sentences
+from calicokit.dataplane.packets.trace_flow import example, walk
+from calicokit.dataplane.rules.naming import limited, policy_chain_suffixes, policy_in_comment
 from tests import recordings
 
 DROP = "policy-drop"
@@ -76,14 +76,16 @@ def test_nothing_to_draw_says_so() -> None:
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_sentence_is_true_of_every_recording(name: str) -> None:
     d = calicokit.open(f"incident:{name}").dataplane
-    assert words.differences(d.differences(), d.memberships()).startswith("What is programmed on every node is what")
-    assert "forwards" in words.kernel(d.kernel())
-    assert words.programming(d.failures()).startswith("No Felix")
+    assert sentences.differences(d.differences(), d.memberships()).startswith(
+        "What is programmed on every node is what"
+    )
+    assert "forwards" in sentences.kernel(d.kernel())
+    assert sentences.programming(d.failures()).startswith("No Felix")
     watched = name.startswith("policy-drop")
-    assert words.drops(d.drops()).startswith("While it was watched") == watched
-    assert words.dropped_flows(d.dropped_flows()).startswith("Seen being dropped: legacy/batch") == watched
-    assert ("BGP" in words.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
-    assert ("legacy" in words.modes(d.rules())) == (name == "iptables-backends-mixed")
+    assert sentences.drops(d.drops()).startswith("While it was watched") == watched
+    assert sentences.dropped_flows(d.dropped_flows()).startswith("Seen being dropped: legacy/batch") == watched
+    assert ("BGP" in sentences.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
+    assert ("legacy" in sentences.modes(d.rules())) == (name == "iptables-backends-mixed")
 
 
 # ---- names of chains

@@ -10,7 +10,7 @@ import pytest
 
 import calicokit
 from calicokit.cluster import Cluster
-from calicokit.dataplane.flow import TABLES, Dataplane
+from calicokit.dataplane.packets.flow import TABLES, Dataplane
 from tests import recordings
 
 AGREE = {"allow": "accept", "refused": "accept", "mixed": "accept", "drop": "drop"}

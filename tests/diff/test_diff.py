@@ -18,7 +18,7 @@ from calicokit.diff.areas import AREAS, COMPARED, Compared
 from calicokit.diff.between import LISTS, Difference, diff
 from calicokit.evidence.model import Evidence, SourceError, Want
 from calicokit.evidence.objects import decode_list
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
 from tests import recordings
 from tests.evidence import bundles

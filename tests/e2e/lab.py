@@ -29,7 +29,7 @@ import yaml
 
 from calicokit.evidence.catalog import ITEMS, Command, Log, Metrics
 from calicokit.evidence.model import Evidence, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 
 HERE = Path(__file__).parent
 RBAC = HERE.parents[1] / "deploy" / "rbac.yaml"

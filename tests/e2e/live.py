@@ -12,9 +12,9 @@ from pathlib import Path
 
 from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG, Admin
-from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Answer, Missing, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster
 
 

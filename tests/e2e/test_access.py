@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from calicokit.evidence.catalog import ITEMS, Command, Log
-from calicokit.evidence.incidents import index
-from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Evidence, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import RBAC, TestCluster
 from tests.e2e.live import run
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from calicokit.evidence.incidents import index
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LIVE_SERIES = "a live cluster is seen once; calicokit capture --samples watches it"

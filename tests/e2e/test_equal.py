@@ -11,9 +11,9 @@ import pytest
 from calicokit import registry
 from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG, Admin, Api
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster
 from tests.e2e.live import AsLive, connected, run
 

@@ -18,14 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from calicokit.evidence import execute as executing
-from calicokit.evidence import live
-from calicokit.evidence.api import ApiError, Query, Server
 from calicokit.evidence.catalog import ITEMS, Command, Log
-from calicokit.evidence.incidents import index
-from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.live import cluster as live
+from calicokit.evidence.live import execute as executing
+from calicokit.evidence.live.api import ApiError, Query, Server
+from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Answer, Evidence, Missing, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster, stored
 from tests.e2e.live import connected, run
 
@@ -202,7 +202,7 @@ def test_a_list_that_expires_between_pages_is_read_again_whole(
             raise
 
     e2e.compact()
-    monkeypatch.setattr("calicokit.evidence.api.PAGE", 5)
+    monkeypatch.setattr("calicokit.evidence.live.api.PAGE", 5)
     monkeypatch.setattr(server, "get", forgetful)
     listed = server.list("/api/v1/pods")
     assert statuses == [410]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from calicokit.evidence.incidents import index
-from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Source
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster
 from tests.evidence.test_sources import (  # noqa: F401 (pytest collects them here)
     INCIDENT,

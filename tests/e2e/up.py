@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from calicokit.evidence.incidents import index
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import NotPossibleError, TestCluster
 
 

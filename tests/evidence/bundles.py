@@ -1,4 +1,4 @@
-"""Bundles made from a recording, in the layouts of the tools that make them (see calicokit/evidence/layouts.py)."""
+"""Bundles made from a recording, in the layouts of the tools that make them (calicokit/evidence/bundles/layouts.py)."""
 
 from __future__ import annotations
 

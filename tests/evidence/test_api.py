@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from calicokit.evidence import api
-from calicokit.evidence.api import ApiError, Server
+from calicokit.evidence.live import api
+from calicokit.evidence.live.api import ApiError, Server
 from calicokit.evidence.model import SourceError
 
 Answer = tuple[int, dict[str, str], Any]

@@ -19,7 +19,7 @@ import pytest
 from calicokit.cluster import Cluster
 from calicokit.evidence import files
 from calicokit.evidence.model import SourceError
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
 from tests.evidence.test_sources import unpacked
 

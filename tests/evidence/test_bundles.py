@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from calicokit.cluster import Cluster
-from calicokit.evidence import bundle, layouts, printed
+from calicokit.evidence.bundles import bundle, layouts
+from calicokit.evidence.bundles import kubectl_output as printed
+from calicokit.evidence.bundles.recognise import Part, Unread, parts
+from calicokit.evidence.bundles.unsorted_files import BY_USER
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.loose import BY_USER
 from calicokit.evidence.model import Evidence, Missing, SourceError, Want
-from calicokit.evidence.recognise import Part, Unread, parts
 from calicokit.evidence.sources import source_of
 from tests import recordings
 from tests.evidence import bundles

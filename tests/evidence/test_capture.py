@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.capture import JOURNAL, capture
 from calicokit.evidence.catalog import CATALOG
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.capture import JOURNAL, capture
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from tests.fakes import MemorySource, api_list, node
 
 INCIDENT = "felix-churn"  # it has series

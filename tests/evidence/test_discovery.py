@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.api import ApiError
+from calicokit.evidence.bundles.recognise import Part, parts
 from calicokit.evidence.catalog import CATALOG
-from calicokit.evidence.discovery import INCOMPLETE, api_resources
+from calicokit.evidence.live.api import ApiError
+from calicokit.evidence.live.discovery import INCOMPLETE, api_resources
 from calicokit.evidence.model import Evidence, Want
-from calicokit.evidence.recognise import Part, parts
 from tests import recordings
 from tests.fakes import MemorySource
 

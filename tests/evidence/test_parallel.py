@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from calicokit.evidence import parallel
+from calicokit.evidence.live import parallel
 
 
 def counting(start: int, stop: threading.Event) -> Iterator[int]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from calicokit.evidence.model import Evidence, Want
-from calicokit.evidence.redact import REDACTED, Redactor
+from calicokit.evidence.recordings.redact import REDACTED, Redactor
 from tests.fakes import api_list
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJlLW9mLXRva2Vu"

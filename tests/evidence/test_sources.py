@@ -13,9 +13,9 @@ import pytest
 
 from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Evidence, Missing, Source, SourceError, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
 from tests.evidence import bundles
 from tests.fakes import MemorySource, api_list, node, pod, pool

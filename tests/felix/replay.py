@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from calicokit.evidence.live.prometheus_server import PrometheusServer
 from calicokit.evidence.model import SourceError
-from calicokit.felix.prometheus_server import PrometheusServer
 
 Scrape = tuple[datetime, str]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit.felix.configuration import defaults_of, in_force, same, spelled
+from calicokit.felix.state.configuration import defaults_of, in_force, same, spelled
 from tests import recordings
 from tests.edited import Edited, without
 from tests.fakes import cluster_of, node

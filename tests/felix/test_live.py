@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from calicokit.evidence.incidents import index
 from calicokit.evidence.model import Answer, Missing, SourceError, Want
-from calicokit.evidence.recording import Recording
-from calicokit.felix.watch import KEPT, Watch
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
+from calicokit.felix.metrics.watch import KEPT, Watch
 from calicokit.widgets import live
 from calicokit.widgets.live import Live
 

@@ -13,8 +13,9 @@ from calicokit import durations
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
-from calicokit.felix import fanout, meaning, metrics, promql, resources, words
-from calicokit.felix.meaning import meanings
+from calicokit.felix.metrics import fanout, meaning, promql, resources, sentences
+from calicokit.felix.metrics import tables as metrics
+from calicokit.felix.metrics.meaning import meanings
 from tests import recordings
 from tests.edited import Edited
 from tests.fakes import MemorySource, api_list
@@ -29,7 +30,7 @@ def cluster(name: str) -> Cluster:
 
 
 def test_examples_in_docstrings_run() -> None:
-    for module in (durations, meaning, metrics, promql, resources, fanout, words):
+    for module in (durations, meaning, metrics, promql, resources, fanout, sentences):
         assert doctest.testmod(module)[0] == 0
 
 
@@ -232,7 +233,7 @@ def test_the_churn_is_visible() -> None:
 
 def test_a_long_series_is_told_in_few_steps() -> None:
     """Of 2,000 samples 240 steps are left, and what was counted in all of them."""
-    from calicokit.felix import performance
+    from calicokit.felix.metrics import performance
 
     times = pd.date_range("2026-01-01", periods=2000, freq="5s", tz="UTC").astype("datetime64[ns, UTC]")
     grown = pd.DataFrame(

@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.incidents import index
+from calicokit.evidence.live.prometheus_server import Points, PrometheusServer, Targets, Watched, exposition, target_of
 from calicokit.evidence.model import SourceError, Want
-from calicokit.evidence.recording import Recording, _series_time
-from calicokit.felix import metrics, promql
-from calicokit.felix.long import long_timeline
-from calicokit.felix.prometheus_server import Points, PrometheusServer, Targets, Watched, exposition, target_of
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording, _series_time
+from calicokit.felix.metrics import promql
+from calicokit.felix.metrics import tables as metrics
+from calicokit.felix.metrics.prometheus_range import long_timeline
 from calicokit.parsers.base import parse
 from tests import recordings
 from tests.felix.replay import Scrape, prometheus, shifted, soon

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calicokit.felix.promql import Series, codes, histogram_quantile, over_windows
+from calicokit.felix.metrics.promql import Series, codes, histogram_quantile, over_windows
 
 
 def series(*points: tuple[float, float]) -> Series:

@@ -10,10 +10,10 @@ import pytest
 
 from calicokit.cluster import Cluster
 from calicokit.cluster import open as open_source
-from calicokit.felix import figures, words
-from calicokit.felix.fanout import CLIENTS, LOAD
-from calicokit.felix.overload import OVERLOAD, SLOW
-from calicokit.felix.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE
+from calicokit.felix.metrics import figures, sentences
+from calicokit.felix.metrics.fanout import CLIENTS, LOAD
+from calicokit.felix.metrics.overload import OVERLOAD, SLOW
+from calicokit.felix.metrics.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE
 from tests import recordings
 from tests.edited import Edited
 
@@ -36,15 +36,15 @@ def shown(name: str) -> list[str]:
         figures.fanout(felix.typha_load(), felix.typha_clients()),
     ]
     said = [
-        words.scrapes(felix.scrapes()),
-        words.apply_times(felix.apply_times(), felix.slow()),
-        words.loops(felix.loops()),
-        words.timeline(felix.timeline()),
-        words.activity(felix.activity()),
-        words.errors(felix.errors()),
-        words.moments(felix.moments()),
-        words.typha(felix.typha_load(), felix.typha_clients(), felix.typha_overload()),
-        words.resources(felix.resources()),
+        sentences.scrapes(felix.scrapes()),
+        sentences.apply_times(felix.apply_times(), felix.slow()),
+        sentences.loops(felix.loops()),
+        sentences.timeline(felix.timeline()),
+        sentences.activity(felix.activity()),
+        sentences.errors(felix.errors()),
+        sentences.moments(felix.moments()),
+        sentences.typha(felix.typha_load(), felix.typha_clients(), felix.typha_overload()),
+        sentences.resources(felix.resources()),
     ]
     return [f.fact for f in drawn] + list(said)
 
@@ -69,9 +69,9 @@ def test_what_is_unknown_is_said_everywhere() -> None:
     made = Edited("healthy-bgp-mesh")
     made.gone |= {("felix-metrics", n) for n in made.nodes()} | {("kube-controllers-metrics", None)}
     felix = made.cluster().felix
-    assert "Unknown, not empty" in words.scrapes(felix.scrapes())
+    assert "Unknown, not empty" in sentences.scrapes(felix.scrapes())
     assert "Unknown, not empty" in figures.apply_times(felix.apply_times()).fact
-    assert "No pod's process was scraped" in words.resources(felix.resources())
+    assert "No pod's process was scraped" in sentences.resources(felix.resources())
 
 
 def timeline(nodes: list[str], steps: int = 5, measure: str = "iptables lines") -> pd.DataFrame:
@@ -101,7 +101,9 @@ def test_hostile_names_are_text() -> None:
         text = figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
         assert "<b>n" not in text
         assert "<a href" not in text
-    said = words.typha(load, clients, OVERLOAD.frame([{"pod": EVIL, "sign": "latency", "says": EVIL, "table": "x"}]))
+    said = sentences.typha(
+        load, clients, OVERLOAD.frame([{"pod": EVIL, "sign": "latency", "says": EVIL, "table": "x"}])
+    )
     assert "<b>" not in said._repr_html_()
 
 
@@ -131,21 +133,21 @@ def test_lines_of_the_log_are_marked_where_they_were_watched() -> None:
 def test_words_of_what_fails_differs_and_lags() -> None:
     base = {"component": "felix", "node": "n1", "labels": "", "total": 7.0}
     grown = ERRORS.frame([{**base, "metric": "felix_ipset_errors", "grown": 3.0}])
-    assert words.errors(grown) == "While it was watched grew: felix_ipset_errors by 3 on n1."
+    assert sentences.errors(grown) == "While it was watched grew: felix_ipset_errors by 3 on n1."
     old = ERRORS.frame([{**base, "metric": "felix_ipset_errors"}])
-    assert words.errors(old) == "Since their start: felix_ipset_errors 7 on n1."
+    assert sentences.errors(old) == "Since their start: felix_ipset_errors 7 on n1."
     knows = [{"node": f"n{i}", "measure": "policies it knows", "value": float(i > 2), "median": 1.0} for i in range(4)]
-    assert "The nodes do not agree on how many policies there are" in words.activity(ACTIVITY.frame(knows))
+    assert "The nodes do not agree on how many policies there are" in sentences.activity(ACTIVITY.frame(knows))
     lagging = SLOW.frame([{"node": "n1", "sign": "tail", "value": 2.0, "says": "it took 2 s", "table": "t"}])
-    assert words.apply_times(APPLY_TIMES.frame(), lagging) == "Felix lags on n1: it took 2 s (n1)."
+    assert sentences.apply_times(APPLY_TIMES.frame(), lagging) == "Felix lags on n1: it took 2 s (n1)."
 
 
 def test_an_idle_cluster_keeps_up() -> None:
     times = APPLY_TIMES.frame([{"node": "n", "updates": 3.0}])
-    assert "none has measured an update" in words.apply_times(times, SLOW.frame())
+    assert "none has measured an update" in sentences.apply_times(times, SLOW.frame())
     assert "has measured an update in the last ten minutes" in figures.apply_times(times).fact
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1e-7, 0.5, 99.0, 4000.0])
 def test_times_are_read_by_people(value: float) -> None:
-    assert words.seconds(0.0 if np.isnan(value) else value)[0].isdigit()
+    assert sentences.seconds(0.0 if np.isnan(value) else value)[0].isdigit()

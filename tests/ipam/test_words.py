@@ -10,29 +10,29 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit import words as shared
+from calicokit import sentences as shared
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Missing
-from calicokit.health import words as health
-from calicokit.ipam import tables, usage, words
+from calicokit.health import sentences as health
+from calicokit.ipam import sentences, tables, usage
 from calicokit.schema import Table
 from tests import recordings
 
 SENTENCES: dict[Any, tuple[str, ...]] = {
-    words.pools: ("ipam.pools",),
-    words.utilisation: ("ipam.utilisation",),
-    words.nodes: ("ipam.node_utilisation",),
-    words.block_map: ("ipam.block_map",),
-    words.borrowed: ("ipam.borrowed", "ipam.config"),
-    words.leaked: ("ipam.allocations",),
-    words.conflicts: ("ipam.duplicates", "ipam.unallocated"),
-    words.integrity: ("ipam.block_problems", "ipam.handle_problems", "ipam.stale_affinities"),
-    words.check_report: ("ipam.check_report",),
-    words.limits: ("ipam.config", "ipam.node_utilisation"),
-    words.waiting: ("ipam.waiting",),
-    words.selection: ("ipam.node_pools", "ipam.pod_pools"),
-    words.forecast: ("ipam.forecast",),
-    words.release_plan: ("ipam.release_plan",),
+    sentences.pools: ("ipam.pools",),
+    sentences.utilisation: ("ipam.utilisation",),
+    sentences.nodes: ("ipam.node_utilisation",),
+    sentences.block_map: ("ipam.block_map",),
+    sentences.borrowed: ("ipam.borrowed", "ipam.config"),
+    sentences.leaked: ("ipam.allocations",),
+    sentences.conflicts: ("ipam.duplicates", "ipam.unallocated"),
+    sentences.integrity: ("ipam.block_problems", "ipam.handle_problems", "ipam.stale_affinities"),
+    sentences.check_report: ("ipam.check_report",),
+    sentences.limits: ("ipam.config", "ipam.node_utilisation"),
+    sentences.waiting: ("ipam.waiting",),
+    sentences.selection: ("ipam.node_pools", "ipam.pod_pools"),
+    sentences.forecast: ("ipam.forecast",),
+    sentences.release_plan: ("ipam.release_plan",),
     health.install: ("health.install",),
     health.components: ("health.pods",),
     health.modes: ("ipam.pools",),
@@ -77,27 +77,27 @@ def test_unknown_is_said_and_never_read_as_none(tell: Any) -> None:
 
 
 def test_exhausted(exhausted: Cluster) -> None:
-    assert told(exhausted, words.utilisation) == (
+    assert told(exhausted, sentences.utilisation) == (
         "Pool default-ipv4-ippool has no free address (32 of 32 addresses in use): the next pod that needs one of it "
         "waits. All its 8 blocks belong to nodes, so that a node that needs more must borrow."
     )
-    assert told(exhausted, words.waiting) == (
+    assert told(exhausted, sentences.waiting) == (
         "2 pods wait for an address, the longest for 47 seconds. The CNI plugin's reason: exhausted (2). Every pool "
         "that may serve them is full."
     )
-    assert "node-1 and node-3 borrow 3 addresses" in told(exhausted, words.borrowed)
-    assert told(exhausted, words.nodes) == "None of the 4 nodes has a free address in a block of its own."
+    assert "node-1 and node-3 borrow 3 addresses" in told(exhausted, sentences.borrowed)
+    assert told(exhausted, sentences.nodes) == "None of the 4 nodes has a free address in a block of its own."
 
 
 def test_leaked(leaked: Cluster) -> None:
-    assert told(leaked, words.leaked) == (
+    assert told(leaked, sentences.leaked) == (
         "5 of 30 allocated addresses are leaked (4 × the pod does not exist; 1 × the pod uses another address)."
     )
-    assert told(leaked, words.conflicts).startswith(
+    assert told(leaked, sentences.conflicts).startswith(
         "10.48.139.65 is used by shop/catalog-6659f4cf4d-2p8lb and shop/catalog-6659f4cf4d-bj7t5;"
     )
-    assert "It would give back 4 addresses" in told(leaked, words.release_plan)
-    assert "found 5 problems" in told(leaked, words.check_report)
+    assert "It would give back 4 addresses" in told(leaked, sentences.release_plan)
+    assert "found 5 problems" in told(leaked, sentences.check_report)
 
 
 def test_pools_that_serve_some_or_nobody() -> None:
@@ -107,17 +107,17 @@ def test_pools_that_serve_some_or_nobody() -> None:
         {"pool": "m", "node_selector": "all()", "assignment_mode": "Manual", "disabled": False, **common},
         {"pool": "off", "node_selector": "all()", "assignment_mode": "Automatic", "disabled": True, **common},
     ]
-    assert words.pools(tables.POOLS.frame(rows)) == (
+    assert sentences.pools(tables.POOLS.frame(rows)) == (
         "1 pool gives addresses by itself: a, of these, a only where a selector matches. "
         "m: only to pods that ask for it by name. Disabled, so without new addresses: off."
     )
-    assert words.pools(tables.POOLS.frame()).startswith("There is no IP pool")
+    assert sentences.pools(tables.POOLS.frame()).startswith("There is no IP pool")
 
 
 def test_forecast_says_when() -> None:
     row = {"pool": "p", "samples": 3, "span": 4.0, "allocated": 50, "available": 100.0, "per_day": 5.0}
     frame = usage.FORECAST.frame([{**row, "days_left": 10.0, "full_at": "2026-12-04T00:00:00Z"}])
-    said = words.forecast(frame)
+    said = sentences.forecast(frame)
     assert said.startswith("If use goes on as in the last 4 days, p is full in 10 days, on 2026-12-04 00:00 UTC")
 
 

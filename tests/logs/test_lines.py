@@ -9,10 +9,10 @@ import pytest
 import calicokit
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Want
-from calicokit.logs import figures, pick, words
+from calicokit.logs import figures, pick, sentences
+from calicokit.logs.known_messages import KINDS, entries, meanings
 from calicokit.logs.lines import LOGS, span_of
 from calicokit.logs.masks import masked, pattern_id
-from calicokit.logs.telling import KINDS, entries, meanings
 from tests import recordings
 from tests.fakes import MemorySource, api_list, node
 
@@ -189,18 +189,18 @@ def test_text_of_a_log_is_never_markup() -> None:
     assert "<b>n" not in str(drawn.to_plotly_json()["data"])
     for shown in (show(cluster.logs.patterns()), show(cluster.logs.bursts()), show(pick.around(cluster))):
         assert "<script" not in shown._repr_html_()
-    assert "<b>" not in words.bursts(cluster.logs.bursts())._repr_html_()
+    assert "<b>" not in sentences.bursts(cluster.logs.bursts())._repr_html_()
 
 
 def test_what_is_unknown_says_so() -> None:
     cluster = Cluster(MemorySource({Want("nodes"): api_list([node("n1")])}, known_nodes=["n1"]))
     assert cluster.logs.lines().unknown
     for said in (
-        words.volume(cluster.logs.lines()),
-        words.patterns(cluster.logs.patterns()),
-        words.telling(cluster.logs.telling()),
-        words.bursts(cluster.logs.bursts()),
-        words.refusals(cluster.health.refusals()),
+        sentences.volume(cluster.logs.lines()),
+        sentences.patterns(cluster.logs.patterns()),
+        sentences.telling(cluster.logs.telling()),
+        sentences.bursts(cluster.logs.bursts()),
+        sentences.refusals(cluster.health.refusals()),
         figures.timeline(cluster.logs.counts()).fact,
         figures.story(cluster.logs.story()).fact,
     ):
@@ -217,7 +217,7 @@ def test_pictures_and_sentences_of_recordings(name: str) -> None:
     assert f"{int(counts['count'].sum()):,} lines" in drawn.fact
     assert len(figures.story(story).data) == 3
     assert story["kind"].isin(["fault", "start", "event"]).all()
-    assert "None" not in words.volume(cluster.logs.lines())
+    assert "None" not in sentences.volume(cluster.logs.lines())
     assert story["time"].is_monotonic_increasing
 
 

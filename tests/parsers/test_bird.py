@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import bird, bird_log, bird_routes
 from calicokit.parsers.base import KINDS, ParseError, parse
+from calicokit.parsers.bird import log as bird_log
+from calicokit.parsers.bird import protocols as bird
+from calicokit.parsers.bird import routes as bird_routes
 from tests import recordings
 
 STATUS, PROTOCOLS, ROUTES, INTERFACES, LOG = (

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import bird_config
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
+from calicokit.parsers.bird import config as bird_config
 from tests import recordings
 from tests.parsers.test_bird import mutated, nodes, row_of, seconds, tables, text_of
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import calicoctl
 from calicokit.parsers.base import KINDS, ParseError, parse
+from calicokit.parsers.kubernetes import calicoctl
 from tests import recordings
 
 SHOW, CHECK = "calicoctl-ipam-show", "calicoctl-ipam-check"

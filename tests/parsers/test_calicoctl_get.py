@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calicokit
-from calicokit.parsers import calicoctl_get
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
+from calicokit.parsers.kubernetes import calicoctl_get
 from tests import recordings
 
 GET, STATUS, VERSION = "calicoctl-get", "calicoctl-node-status", "calicoctl-version"

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import iproute, iproute_links, iproute_neighbours, iproute_words
 from calicokit.parsers.base import KINDS, ParseError, kinds, parse
+from calicokit.parsers.iproute import common as iproute_words
+from calicokit.parsers.iproute import links as iproute_links
+from calicokit.parsers.iproute import neighbours as iproute_neighbours
+from calicokit.parsers.iproute import routes as iproute
 from tests import recordings
 
 NAMES = recordings.names()

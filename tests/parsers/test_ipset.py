@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import ipset
 from calicokit.parsers.base import KINDS, ParseError, parse
+from calicokit.parsers.netfilter import ipset
 from tests import recordings
 
 LIST, SAVE = "ipset-list", "ipset-save"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import iptables
 from calicokit.parsers.base import KINDS, ParseError, parse
+from calicokit.parsers.netfilter import iptables
 from tests import recordings
 
 SAVE, LIST = "iptables-save", "iptables-list"

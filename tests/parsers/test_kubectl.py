@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import kubectl, objects
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
+from calicokit.parsers.kubernetes import kubectl, objects
 from tests import recordings
 
 GET, EVENTS, DESCRIBE, TOP = "kubectl-get", "kubectl-events", "kubectl-describe", "kubectl-top"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import logs
 from calicokit.parsers.base import KINDS, parse
+from calicokit.parsers.logs import components as logs
 from tests import recordings
 
 FILES = {

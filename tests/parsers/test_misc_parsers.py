@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import bpf, cni, health, kernel
+from calicokit.parsers import bpf, health
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
+from calicokit.parsers.kubernetes import cni
+from calicokit.parsers.logs import dmesg as kernel
 from tests import recordings
 
 READY, CONFLIST, DMESG = "health-ready", "cni-conflist", "dmesg"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicokit.parsers import nft
 from calicokit.parsers.base import KINDS, ParseError, parse
+from calicokit.parsers.netfilter import nft
 from tests import recordings
 
 KIND = "nft-ruleset"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import calicokit
 from calicokit.cli import app as command
 from calicokit.evidence.model import Missing, SourceError
-from calicokit.policy import figures, words
+from calicokit.policy import figures, sentences
 from calicokit.policy.reachability import question
 from calicokit.policy.what_if import objects_in
 from calicokit.schema import Table
@@ -21,13 +21,13 @@ from tests import recordings
 from tests.policy.made import app, cluster, explainer, gnp, knp
 
 SENTENCES: dict[Any, tuple[str, ...]] = {
-    words.order: ("policy.tiers", "policy.policies"),
-    words.endpoints: ("policy.endpoints", "policy.applied"),
-    words.reachability: ("policy.classes", "policy.reachability"),
-    words.without_effect: ("policy.idle_selectors", "policy.shadowed"),
-    words.staged: ("policy.staged_effects",),
-    words.dns: ("policy.dns",),
-    words.hosts: ("policy.host_access",),
+    sentences.order: ("policy.tiers", "policy.policies"),
+    sentences.endpoints: ("policy.endpoints", "policy.applied"),
+    sentences.reachability: ("policy.classes", "policy.reachability"),
+    sentences.without_effect: ("policy.idle_selectors", "policy.shadowed"),
+    sentences.staged: ("policy.staged_effects",),
+    sentences.dns: ("policy.dns",),
+    sentences.hosts: ("policy.host_access",),
 }
 DENY = {"action": "Deny"}
 
@@ -49,13 +49,13 @@ def test_of_an_unknown_table_the_sentence_says_why(tell: Any) -> None:
 
 def test_sentences_say_the_fact() -> None:
     opened = calicokit.open("incident:policy-drop")
-    said = words.reachability(opened.policy.classes(), opened.policy.reachability())
+    said = sentences.reachability(opened.policy.classes(), opened.policy.reachability())
     assert said == "Of 100 pairs of kinds of pods, 25 may exchange everything, 18 some ports and 57 nothing."
-    assert str(words.staged(opened.policy.staged_effects())).startswith(
+    assert str(sentences.staged(opened.policy.staged_effects())).startswith(
         "default.staged-deny-all would drop traffic of 36 "
     )
     slip = cluster(globalnetworkpolicies=[gnp("default.x", selector="app == 'dbb'", types=["Ingress"])])
-    told = str(words.without_effect(slip.policy.idle_selectors(), slip.policy.shadowed()))
+    told = str(sentences.without_effect(slip.policy.idle_selectors(), slip.policy.shadowed()))
     assert told == "Default.x looks like a slip: its selector matches nothing, and with dbb → db it would match a/db-1."
 
 

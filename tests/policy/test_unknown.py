@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.api import ApiError
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.live import LiveCluster
+from calicokit.evidence.live.api import ApiError
+from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Evidence, Want
-from calicokit.evidence.recording import Recording
+from calicokit.evidence.recordings.recording import Recording
 from calicokit.selectors import parse
 from tests.evidence.test_sources import unpacked
 from tests.policy.made import cluster, explainer, gnp, knp, tier, verdict

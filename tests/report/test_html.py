@@ -63,7 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         "# Title",
         "## A question of `code`\n\nSee [01-ipam](01-ipam.ipynb).",
         "import os\nprint('source is', os.environ['CALICOKIT_SOURCE'])",
-        f"from calicokit.words import Says\nSays({EVIL!r})",
+        f"from calicokit.sentences import Says\nSays({EVIL!r})",
         f"import pandas as pd\npd.DataFrame({{'name': [{EVIL!r}]}})",
         f"print({EVIL!r})",
         f"from calicokit.figures import message\nmessage({EVIL!r} + ' </script>')",

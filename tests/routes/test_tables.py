@@ -7,7 +7,7 @@ import pytest
 
 import calicokit
 from calicokit.evidence.model import Missing
-from calicokit.routes import figures, words
+from calicokit.routes import figures, sentences
 from calicokit.routes.filter_effect import some_effect
 from calicokit.routes.filters import decide
 from calicokit.routes.kernel import is_workload, owner
@@ -106,8 +106,8 @@ def test_owners_of_routes() -> None:
 def test_words_and_figures_say_unknown_where_it_is() -> None:
     hole = Missing("ippools", "not listed")
     unknown = Table(pd.DataFrame(), unknown=(hole,))
-    assert "ippools: not listed" in str(words.blocks(unknown, unknown))
-    for tell in (words.conflicts, words.pods, words.mtus, words.addresses):
+    assert "ippools: not listed" in str(sentences.blocks(unknown, unknown))
+    for tell in (sentences.conflicts, sentences.pods, sentences.mtus, sentences.addresses):
         assert "ippools: not listed" in str(tell(unknown))
     assert "ippools: not listed" in figures.matrix(unknown, unknown).fact
 

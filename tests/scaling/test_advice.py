@@ -9,7 +9,7 @@ import pytest
 
 import calicokit
 from calicokit.cluster import Cluster
-from calicokit.scaling import figures, words
+from calicokit.scaling import figures, sentences
 from tests import recordings
 from tests.fakes import block, cluster_of, node, pool
 
@@ -21,7 +21,7 @@ def test_no_recording_asks_for_anything(name: str) -> None:
     size = cluster.scaling.size()
     assert not size["measure"].duplicated().any()
     assert (size["share"].dropna() <= 1).all()
-    assert "Nothing" in words.advice(cluster.scaling.advice())
+    assert "Nothing" in sentences.advice(cluster.scaling.advice())
 
 
 def felix(**spec: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_slow_resyncs_ask_for_longer_intervals() -> None:
 def test_what_is_not_known_is_not_advised_on() -> None:
     cluster = large(200, deployments=None, pods=None, felixconfigurations=None, bgpconfigurations=None)
     assert set(advised(cluster)) <= {"block-size"}
-    assert "Not known" in words.size(cluster.scaling.size())
+    assert "Not known" in sentences.size(cluster.scaling.size())
 
 
 def test_the_picture_says_what_is_over_its_limit() -> None:

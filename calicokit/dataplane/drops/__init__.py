@@ -1,0 +1,1 @@
+"""What was dropped: by which rule, of which flow, and by whose."""

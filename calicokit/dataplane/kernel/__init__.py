@@ -1,0 +1,1 @@
+"""The kernel under the rules: its settings and the connections that it tracks."""

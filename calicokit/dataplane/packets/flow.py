@@ -1,0 +1,358 @@
+"""A flow through the cluster: out of its source's node, into its destination's, as the rules of both have it.
+
+The first packet of a connection is walked, as the answer follows conntrack. What is known of the way between two nodes
+is the route and the tunnel's own packets; the network between them is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from calicokit.dataplane.packets.packet import PROTOCOLS, AddressSet, Packet, Route
+from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
+from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
+from calicokit.net import address_text
+from calicokit.routes.settings import VXLAN_PORT
+from calicokit.schema import cells
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
+
+TABLES = ("dataplane.rules", "dataplane.chain_list", "dataplane.sets", "output.ip_route_all", "dataplane.endpoints")
+
+TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
+ARRIVED = frozenset(("delivered", "host", "left"))
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a part of a flow ends.
+
+    ``verdict``: delivered (to a pod), host (to a process of the node), left (the cluster), drop, reject, no-route or
+    unknown; ``by`` is the rule or base chain that ended it; ``share`` its part of the traffic.
+    """
+
+    verdict: str
+    node: str
+    packet: Packet
+    share: float
+    by: Rule | Base | None = None
+    why: str = ""
+    steps: tuple[Step, ...] = ()
+    doubts: tuple[Rule, ...] = ()
+
+    @property
+    def arrived(self) -> bool:
+        return self.verdict in ARRIVED
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The answer: all ends, and one word for them."""
+
+    ends: tuple[End, ...]
+
+    @property
+    def verdict(self) -> str:
+        """accept, drop, reject, mixed (it depends on the backend), or unknown."""
+        if not self.ends:
+            return "unknown"
+        said = {_coarse(e) for e in self.ends}
+        if len(said) == 1:
+            return said.pop()
+        if "unknown" in said or any(e.doubts for e in self.ends):
+            return "unknown"
+        return "drop" if said == {"drop", "reject"} else "mixed"
+
+    @property
+    def stopped(self) -> tuple[End, ...]:
+        """The ends that do not arrive."""
+        return tuple(e for e in self.ends if not e.arrived)
+
+
+def _coarse(end: End) -> str:
+    return "accept" if end.arrived else "drop" if end.verdict == "no-route" else end.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pod is."""
+
+    node: str
+    interface: str
+    pod: str
+    workload: str
+
+
+@dataclass
+class Dataplane:
+    """The rules of all nodes, and where pods and nodes are."""
+
+    nodes: dict[str, Ruleset]
+    pods: dict[tuple[int, int], Place] = field(default_factory=dict)
+    node_of: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Dataplane:
+        """From a cluster's tables; what is unknown of them is unknown to the walk."""
+        cluster.fetch(TABLES)
+        return cls.build(*(cluster.given(t) for t in TABLES))
+
+    @classmethod
+    def build(
+        cls,
+        rules: pd.DataFrame | None,
+        chains: pd.DataFrame | None,
+        sets: pd.DataFrame | None,
+        routes: pd.DataFrame | None,
+        endpoints: pd.DataFrame | None,
+    ) -> Dataplane:
+        """From these tables, in the order of :data:`TABLES`; each may be None."""
+        made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
+        found = cls(made)
+        if endpoints is not None:
+            found.place_pods(endpoints)
+        for name, ruleset in made.items():
+            for version, address in ruleset.node.local or ():
+                found.node_of.setdefault((version, address), name)
+        return found
+
+    def place_pods(self, endpoints: pd.DataFrame) -> None:
+        columns = ("node", "interface", "namespace", "pod", "workload", "addresses")
+        for node, interface, namespace, pod, workload, addresses in cells(endpoints, *columns):
+            for text in addresses:
+                key = parsed_address(text)
+                routed = self.interface_to(node, key)
+                if key not in self.pods or routed == interface:
+                    self.pods[key] = Place(node, interface, f"{namespace}/{pod}", workload)
+
+    def place_node(self, node: str, addresses: Iterable[str]) -> None:
+        """Tell a node's own addresses, which count where its routes do not tell them."""
+        ruleset = self.nodes.get(node)
+        for text in addresses:
+            self.node_of.setdefault(parsed_address(text), node)
+            if ruleset is not None and ruleset.node.local is None:
+                local = AddressSet()
+                local.add(text)
+                ruleset.node = replace(ruleset.node, local=local)
+
+    def interface_to(self, node: str, key: tuple[int, int]) -> str | None:
+        route = self.route(node, *key)
+        return route.interface if route else None
+
+    def route(self, node: str, version: int, address: int | None) -> Route | None:
+        ruleset = self.nodes.get(node)
+        if ruleset is None or not ruleset.node.routes or address is None:
+            return None
+        return ruleset.node.routes.find(version, address)
+
+    # ---- walks
+
+    def walk(self, source: str, to: str, port: int | None = None, proto: str = "tcp", state: str = "NEW") -> Walk:
+        """From an address (a pod's or a node's) to an address; see :class:`Walk`.
+
+        Raises ``ValueError`` for text that is no address, and ``KeyError`` for a protocol without a number.
+        """
+        version, first = parsed_address(source)
+        _, last = parsed_address(to)
+        number = int(proto) if proto.isdigit() else PROTOCOLS[proto.lower()]
+        packet = Packet(version, first, last, number, None, port, state=state)
+        place = self.pods.get((version, first))
+        if place is not None and first == last:
+            return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
+        if place is not None:
+            return self.from_interface(place.node, replace(packet, iif=place.interface))
+        node = self.node_of.get((version, first))
+        if node is None:
+            target = self.pods.get((version, last))
+            where = target.node if target else self.node_of.get((version, last), "")
+            if where not in self.nodes:
+                return Walk((End("unknown", where, packet, 1.0, why="neither end is on a node that is known"),))
+            return self.from_interface(where, replace(packet, iif=self.interface_to(where, (version, first))))
+        return Walk(tuple(self.sent(node, Way(packet))))
+
+    def from_interface(self, node: str, packet: Packet) -> Walk:
+        """A packet that comes in on a node by its interface ``packet.iif``."""
+        return Walk(tuple(self.arrives(node, Way(packet), hops=0)))
+
+    def arrives(self, node: str, way: Way, hops: int) -> list[End]:
+        ruleset = self.nodes.get(node)
+        if ruleset is None or not ruleset.bases:
+            return [_ended(way, node, "unknown", f"the rules of {node or 'its node'} are not known")]
+        found: list[End] = []
+        for each in walk_hook(ruleset, "prerouting", way):
+            found += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
+        return found
+
+    def routed(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
+        """After prerouting: to a process of the node, or on to an interface."""
+        node, packet = ruleset.node.name, way.packet
+        own = ruleset.node.is_local(packet.version, packet.destination)
+        if own:
+            return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
+        if own is None and packet.destination is None:
+            return [_ended(way, node, "unknown", "where it goes is not known")]
+        oif, stop = self.out(ruleset, packet)
+        if stop:
+            return [_ended(way, node, "no-route", stop)]
+        found: list[End] = []
+        for each in walk_hook(ruleset, "forward", replace(way, packet=replace(packet, oif=oif))):
+            found += [_ended(each, node)] if each.end else self.leaves(ruleset, each, hops)
+        return found
+
+    def sent(self, node: str, way: Way) -> list[End]:
+        """A packet of a process of the node itself."""
+        ruleset = self.nodes[node]
+        oif, stop = self.out(ruleset, way.packet)
+        way = replace(way, packet=replace(way.packet, iif="", oif=oif))
+        found: list[End] = []
+        for each in walk_hook(ruleset, "output", way):
+            if each.end:
+                found.append(_ended(each, node))
+                continue
+            oif, stop = self.out(ruleset, each.packet)  # anew, as DNAT may have changed where it goes
+            each = replace(each, packet=replace(each.packet, oif=oif))
+            found += [_ended(each, node, "no-route", stop)] if stop else self.leaves(ruleset, each, 0)
+        return found
+
+    def out(self, ruleset: Ruleset, packet: Packet) -> tuple[str | None, str]:
+        """The interface that a packet leaves by (None where it is not known), or why there is no way."""
+        if not ruleset.node.routes or packet.destination is None:
+            return None, ""
+        route = ruleset.node.routes.find(packet.version, packet.destination)
+        if route is None:
+            return None, "no route leads there"
+        if route.kind == "local":
+            return "lo", ""
+        return (route.interface, "") if route.kind == "unicast" else (None, f"a {route.kind} route leads there")
+
+    def leaves(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
+        """After the decision to send: postrouting, and on to where the interface leads."""
+        found: list[End] = []
+        for each in walk_hook(ruleset, "postrouting", way):
+            found += [_ended(each, ruleset.node.name)] if each.end else self.beyond(ruleset, each, hops)
+        return found
+
+    def beyond(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
+        node, packet = ruleset.node.name, way.packet
+        target = self.pods.get((packet.version, packet.destination or 0))
+        if packet.oif == "lo":
+            return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
+        if target is not None and target.node == node and packet.oif in (target.interface, None):
+            return [self.answered(node, way)]
+        there = target.node if target else self.node_of.get((packet.version, packet.destination or 0), "")
+        if not there or there == node or hops > 2:
+            return [_ended(way, node, "left" if not there else "unknown", "" if not there else "it does not leave")]
+        return self.between(ruleset, way, there, hops)
+
+    def between(self, ruleset: Ruleset, way: Way, there: str, hops: int) -> list[End]:
+        """To another node: by a tunnel's own packets where the interface is one."""
+        node, packet = ruleset.node.name, way.packet
+        lost = self.elsewhere(node, packet.destination, packet.version, there)
+        if lost:
+            return [_ended(way, node, "unknown", f"it goes {lost}")]
+        outer = self.encapsulated(ruleset, packet, there)
+        if outer is not None:
+            stopped = [e for e in self.sent(node, Way(outer)) if not e.arrived]
+            if stopped and stopped[0].verdict != "unknown":
+                why = f"the tunnel's own packets: {stopped[0].verdict}"
+                return [
+                    replace(stopped[0], packet=packet, share=way.share, why=why, steps=(*way.steps, *stopped[0].steps))
+                ]
+        iif = packet.oif if packet.oif in TUNNELS else self.entrance(node, packet.version, there)
+        fresh = replace(packet, iif=iif, oif="", mark=0, dnat=False, snat=False)
+        return self.arrives(there, replace(way, packet=fresh), hops + 1)
+
+    def entrance_of(self, node: str, packet: Packet) -> str | None:
+        """The interface by which a packet for a node itself comes in from another: the one that leads back."""
+        route = self.route(node, packet.version, packet.source)
+        return route.interface if route is not None and route.kind == "unicast" else None
+
+    def elsewhere(self, node: str, address: int | None, version: int, there: str) -> str:
+        """Where a node's route sends packets that are meant for another node; empty if it is that node."""
+        route = self.route(node, version, address)
+        if route is None:
+            return ""
+        if route.gateway is None:
+            return ""
+        if self.node_of.get(parsed_address(route.gateway)) == there:
+            return ""
+        of = "by the default route " if route.to.first == 0 and route.to.size > 1 << 31 else ""
+        return f"{of}to {route.gateway} on {route.interface}, which is not {there}"
+
+    def answered(self, node: str, way: Way) -> End:
+        """A packet that reached a pod, unless the node's routes send what answers it elsewhere."""
+        packet = way.packet
+        source = self.pods.get((packet.version, packet.source or 0))
+        if source is None or source.node == node or packet.snat:
+            return _ended(way, node, "delivered")
+        _, stop = self.out(self.nodes[node], replace(packet, destination=packet.source))
+        if stop:
+            return _ended(way, node, "no-route", f"for the answer, {stop}")
+        lost = self.elsewhere(node, packet.source, packet.version, source.node)
+        return _ended(way, node, "unknown" if lost else "delivered", f"its answer goes {lost}" if lost else "")
+
+    def entrance(self, node: str, version: int, there: str) -> str | None:
+        """The interface by which packets of one node come in on another: the one that leads back."""
+        for (its, address), name in self.node_of.items():
+            if name == node and its == version:
+                route = self.route(there, version, address)
+                if route is not None and route.kind == "unicast" and route.interface not in TUNNELS:
+                    return route.interface
+        return None
+
+    def encapsulated(self, ruleset: Ruleset, packet: Packet, there: str) -> Packet | None:
+        """The packet that carries another through a tunnel; None where there is no tunnel or its ends are not known."""
+        kind = TUNNELS.get(packet.oif or "")
+        ends = [self.outer_address(n, packet.version) for n in (ruleset.node.name, there)]
+        if not kind or None in ends:
+            return None
+        port = VXLAN_PORT if kind == "vxlan" else None
+        return Packet(packet.version, ends[0], ends[1], 17 if kind == "vxlan" else 4, None, port)
+
+    def outer_address(self, node: str, version: int) -> int | None:
+        """The node's address on the interface of its default route."""
+        ruleset = self.nodes.get(node)
+        default = self.route(node, version, 0x01010101 if version == 4 else 0x2001 << 112)
+        if ruleset is None:
+            return None
+        names = [default.interface] if default else _uplinks(ruleset)
+        found = [a for n in names for v, a in own_addresses(ruleset, n) if v == version]
+        return found[0] if found else None
+
+
+def _uplinks(ruleset: Ruleset) -> list[str | None]:
+    """Interfaces of the node's own addresses, without loopback, tunnels and pods'."""
+    names: dict[str | None, None] = {}
+    routes = ruleset.node.routes
+    for version, address in ruleset.node.local or ():
+        route = routes.find(version, address) if routes else None
+        if route is not None and route.interface not in (None, "lo", *TUNNELS):
+            names[route.interface] = None
+    return list(names)
+
+
+def _ended(way: Way, node: str, verdict: str = "", why: str = "") -> End:
+    return End(verdict or way.end, node, way.packet, way.share, way.by, why or way.why, way.steps, way.doubts)
+
+
+def parsed_address(text: str) -> tuple[int, int]:
+    """Version and number of an address. Raises ``ValueError``."""
+    address = ip_address(text)
+    return address.version, int(address)
+
+
+def shown(packet: Packet, side: str) -> str | None:
+    """An address of a packet as text."""
+    value = packet.source if side == "source" else packet.destination
+    return None if value is None else address_text(packet.version, value)
+
+
+def stopping_rules(walk: Walk) -> Iterable[Any]:
+    """What ended the parts of a flow that do not arrive."""
+    return [e.by for e in walk.stopped]

@@ -1,0 +1,233 @@
+"""Ask for one packet's walk: the rules that it meets, and where it ends, in words and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from calicokit.dataplane.drops.flows import who
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.ruleset import Base, Rule
+from calicokit.dataplane.rules.naming import comment_parts
+from calicokit.dataplane.rules.tables import PLACE
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+from calicokit.sentences import listed
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
+
+WALK = Schema(
+    "dataplane.walk",
+    "The rules that a connection's first packet meets on its way, and where it ends. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    (
+        Column("way", "int", "number of the way, from 1: a service has one for each backend"),
+        Column("node", "str", "node"),
+        Column("hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"),
+        Column("table", "str", "table"),
+        Column("chain", "str", "chain"),
+        Column("rule", "int", "number of the rule in its chain"),
+        Column("does", "str", "what the rule does; in the last row what becomes of the packet"),
+        Column("says", "str", "the rule's comment; in the last row a sentence"),
+        Column("packets", "int", "packets that met the rule so far", "packets"),
+        Column("spec", "str", "the rule, as printed"),
+    ),
+)
+SHOWN = ("way", "node", "hook", "table", "chain", "rule", "does", "says", "packets")
+SERVICE = "svc/"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One walk: ``verdict`` (accept, drop, reject, mixed, unknown), ``sentence``, and ``frame`` with every rule met."""
+
+    walk: Walk
+    question: str
+    dataplane: Dataplane
+    decided: Mapping[tuple[Any, ...], str] = field(default_factory=dict)
+    """Place and number of a rule that drops → what decides there: a policy, a tier's end, another reason."""
+    problem: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return "unknown" if self.problem else self.walk.verdict
+
+    @property
+    def sentence(self) -> str:
+        """What becomes of the packet, in a sentence for each different end."""
+        if self.problem:
+            return f"Unknown: {self.problem}."
+        said: dict[str, float] = {}
+        for end in self.walk.ends:
+            text = self._end(end)
+            said[text] = said.get(text, 0.0) + end.share
+        whole = len(said) == 1
+        return " ".join(f"{'' if whole else f'{share:.0%}: '}{text}" for text, share in said.items())
+
+    def _end(self, end: End) -> str:
+        packet = end.packet
+        target = who(packet.version, packet.destination, self.dataplane) or "an address that is not known"
+        port = f" port {packet.dport}" if packet.dport is not None else ""
+        why = f" ({end.why})" if end.why else ""
+        if end.verdict == "delivered":
+            return f"The packet reaches {target}{port} on {end.node}{why}."
+        if end.verdict == "host":
+            return f"The packet reaches the host {end.node}{port}{why}."
+        if end.verdict == "left":
+            return f"The packet leaves {end.node} for {shown(packet, 'destination')}{port}{why}."
+        if end.verdict == "no-route":
+            return f"The packet goes no further on {end.node}{why}."
+        if end.verdict == "unknown":
+            doubt = f" {_rule(end.by)}" if isinstance(end.by, Rule) else ""
+            return f"What becomes of it on {end.node} cannot be told{why}{doubt}."
+        done = {"drop": "drops", "reject": "rejects"}[end.verdict]
+        sure = "" if not end.doubts else f", if it matches {listed(_rule(r) for r in end.doubts)}"
+        by = end.by
+        number = by.number if isinstance(by, Rule) else None
+        decides = self.decided.get((end.node, *by.space, by.chain, number), "") if by is not None else ""
+        whose = f" ({decides})" if decides else ""
+        return f"{_rule(by)}{whose} on {end.node} {done} the packet to {target}{port}{sure}."
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row for each rule that the packet met and that matched, in order; ``way`` counts the backends."""
+        return WALK.frame(list(self._rows()))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for way, end in enumerate(self.walk.ends, 1):
+            for step in end.steps:
+                rule = step.rule
+                yield {
+                    "way": way,
+                    "node": step.node,
+                    "hook": step.hook,
+                    "table": rule.space[2],
+                    "chain": rule.chain,
+                    "rule": rule.number,
+                    "does": " ".join(
+                        w for w in (rule.verdict, rule.target if rule.verdict in ("jump", "goto") else "") if w
+                    )
+                    + ("" if step.sure else " (if it matches)"),
+                    "says": comment_parts(rule.comment)[1],
+                    "packets": rule.packets,
+                    "spec": rule.spec,
+                }
+            yield {"way": way, "node": end.node, "hook": "end", "does": end.verdict, "says": self._end(end)}
+
+    def __repr__(self) -> str:
+        return f"{self.question}: {self.verdict}. {self.sentence}"
+
+    def _repr_html_(self) -> str:
+        from calicokit.show import show
+
+        head = f"<p><b>{escape(self.question)}: {escape(self.verdict)}.</b> {escape(self.sentence)}</p>"
+        return head + (show(self.frame, *SHOWN, rows=80)._repr_html_() if len(self.frame) else "")
+
+
+def _rule(by: Rule | Base | None) -> str:
+    if isinstance(by, Base):
+        return f"The policy of {by.space[2]} {by.chain}"
+    return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"
+
+
+OPTIONS = {"from": None, "to": None, "port": "", "proto": "tcp"}
+"""What a connection is asked for by."""
+INPUTS = (*TABLES, "kube.pods", "kube.services", "dataplane.drops")
+
+
+def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
+    """The walk of a first packet through the rules of the nodes on its way.
+
+    ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. What is not known is answered ``unknown`` with
+    the reason.
+
+    >>> import calicokit
+    >>> walk(calicokit.open("policy-drop"), "10.48.84.130", "10.48.139.67", 5432).verdict
+    'drop'
+    """
+    cluster.fetch(INPUTS)
+    return walked([cluster.given(i) for i in INPUTS], src, dst, port, proto)
+
+
+def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+    """The same from these tables, in the order of :data:`INPUTS`; each may be None."""
+    *rules, pods, services, drops = tables
+    question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
+    dataplane = Dataplane.build(*rules)
+    try:
+        known = _addresses(pods, services)
+        source, target = (_address(e, known) for e in (src, dst))
+        version = parsed_address(source)[0]
+        if parsed_address(target)[0] != version:
+            raise ValueError(f"{src} and {dst} are not of one IP version")
+        way = dataplane.walk(source, target, port, proto)
+    except ValueError as error:
+        return Asked(Walk(()), question, dataplane, problem=f"{error}")
+    except KeyError as error:
+        return Asked(Walk(()), question, dataplane, problem=f"no protocol is named {error}")
+    return Asked(way, question, dataplane, _deciders(drops))
+
+
+@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options=OPTIONS)
+def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
+    """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
+    asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])
+    if asked.problem:
+        raise ValueError(asked.problem)
+    return asked.frame
+
+
+def port_number(text: str) -> int | None:
+    """A port as an option says it; None for none. Raises ``ValueError`` for what is none."""
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise ValueError(f"{text!r} is no port")
+    return int(text) if text else None
+
+
+def example(cluster: Cluster) -> Asked:
+    """A walk worth showing: a flow that was seen being dropped, else between two pods of different nodes."""
+    flows, endpoints = cluster.table("dataplane.dropped_flows"), cluster.table("dataplane.endpoints")
+    if len(flows):
+        first = flows.iloc[0]
+        port = None if pd.isna(first["dport"]) else int(first["dport"])
+        return walk(cluster, first["source"], first["destination"], port, first["protocol"])
+    pods = [a for addresses in endpoints.drop_duplicates("node")["addresses"] for a in addresses if ":" not in a]
+    source, target = (*pods, "a pod", "another pod")[:2] if len(pods) > 1 else ("a pod", "another pod")
+    return walk(cluster, source, target, 80)
+
+
+def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
+    if drops is None:
+        return {}
+    made = {}
+    for *place, number, reason, policy, owner in cells(drops, *PLACE, "rule", "reason", "policy", "owner"):
+        said = (
+            policy if isinstance(policy, str) else {"foreign": "neither Calico's nor kube-proxy's"}.get(owner, reason)
+        )
+        made[(*place, None if pd.isna(number) else int(number))] = said
+    return made
+
+
+def _address(end: str, known: Mapping[str, str]) -> str:
+    """The address of an end; raises ``ValueError`` for a name that was not seen."""
+    if "/" in end and not known.get(end):
+        what = "service" if end.startswith(SERVICE) else "pod"
+        raise ValueError(f"no {what} with an address is named {end.removeprefix(SERVICE)}")
+    return known.get(end, end)
+
+
+def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, str]:
+    """NS/POD and svc/NS/SERVICE → the first address."""
+    found = {}
+    for namespace, pod, addresses in () if pods is None else cells(pods, "namespace", "pod", "addresses"):
+        found[f"{namespace}/{pod}"] = next(iter(addresses), "")
+    for namespace, name, addresses in (
+        () if services is None else cells(services, "namespace", "service", "cluster_ips")
+    ):
+        found[f"{SERVICE}{namespace}/{name}"] = next(iter(addresses), "")
+    return found

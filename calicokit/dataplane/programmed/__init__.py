@@ -1,0 +1,1 @@
+"""What is programmed beside what the resources ask for."""

@@ -1,0 +1,369 @@
+"""What is programmed beside what the resources ask for: policies of each pod, in their order, and what they do.
+
+The two sides are independent: Felix's chains and comments, and the policies as Calico's API has them. Compared are the
+policies that an endpoint's chain asks, their order, and the verdicts of each policy's chain; how Felix names chains in
+any version: dataplane/naming.py. Felix's own words about failing: felix/iptables/table.go, felix/nftables/table.go,
+felix/ipsets/ipsets.go @ HEAD (the same words @ v3.26.5).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from calicokit.dataplane.drops.by_rule import verdict_bits
+from calicokit.dataplane.packets.compile_iptables import compile_iptables
+from calicokit.dataplane.packets.compile_nft import compile_nft
+from calicokit.dataplane.rules.chains import Place, chain_names
+from calicokit.dataplane.rules.naming import role, unlayered
+from calicokit.dataplane.rules.tables import PLACE
+from calicokit.policy.convert import POLICY_KINDS
+from calicokit.policy.explain import Explainer
+from calicokit.policy.model import Policy
+from calicokit.registry import UnseenError, table
+from calicokit.schema import Column, Schema, cells
+from calicokit.sentences import listed
+
+NODE = Column("node", "str", "node")
+SETTLED = 30.0
+"""Seconds after which a pod's rules must be there."""
+
+DIFFERENCES = Schema(
+    "dataplane.differences",
+    "Where what is programmed on a node is not what policies and pods ask for.",
+    (
+        NODE,
+        Column("difference", "str", "no-chain, missing, extra, order, rules: what is not as it should be"),
+        Column("kind", "str", "kind of the policy"),
+        Column("policy", "str", "policy (NS/NAME or NAME); null for a pod without any chain, or a chain of no policy"),
+        Column("direction", "str", "ingress or egress"),
+        Column("namespace", "str", "namespace of the pod; null where it is the policy's own chain"),
+        Column("pod", "str", "pod"),
+        Column("chain", "str", "chain"),
+        Column("programmed", "str", "what is there"),
+        Column("asked", "str", "what should be"),
+    ),
+)
+
+FAILURES = Schema(
+    "dataplane.failures",
+    "What Felix says of programming that failed, by node.",
+    (
+        NODE,
+        Column("failures", "int", "lines that say so", "lines"),
+        Column("message", "str", "the last of them"),
+        Column("error", "str", "the error that it names"),
+        Column("first", "time", "first"),
+        Column("last", "time", "last"),
+        Column("until", "time", "end of the log"),
+        Column("succeeded", "time", "the last success after a retry"),
+    ),
+    key=("node",),
+)
+
+RESYNCED = Schema(
+    "dataplane.resynced",
+    "Chains of Calico that Felix found changed by others, and wrote anew.",
+    (
+        NODE,
+        Column("chain", "str", "chain"),
+        Column("times", "int", "how often", "times"),
+        Column("last", "time", "when last"),
+        Column("policy", "str", "policy of the chain, where it is one's"),
+    ),
+    key=("node", "chain"),
+)
+
+_FAILED = (
+    "Failed to program iptables",
+    "Failed to program nftables",
+    "Failed to execute ip(6)tables-restore command",
+    "Failed to run nft transaction",
+    "nftables command failed",
+    "iptables-save failed because there are incompatible nft rules",
+    "iptables save failed",
+    "Failed to complete ipset restore",
+    "Failed to update IP sets",
+    "Bad return code from 'ipset",
+)
+_SUCCEEDED = "Succeeded after retry"
+_CHANGED = "Detected out-of-sync Calico chain"
+_CHAIN_FIELD = 'chainName="'
+
+
+@table(FAILURES, needs=("output.felix_log",))
+def failures(log: pd.DataFrame) -> pd.DataFrame:
+    """One row for each node whose Felix failed to program; see :data:`FAILURES`."""
+    rows = []
+    for node, lines in log.groupby("node"):
+        messages = lines["message"].fillna("")
+        ended = messages.str.endswith(("save command failed", "after retries"))
+        failed = lines[messages.str.startswith(_FAILED) | ended]
+        if not len(failed):
+            continue
+        last = failed.iloc[-1]
+        rows.append(
+            {
+                "node": node,
+                "failures": len(failed),
+                "message": last["message"],
+                "error": last["error"] if isinstance(last["error"], str) else None,
+                "first": failed["time"].min(),
+                "last": failed["time"].max(),
+                "until": lines["time"].max(),
+                "succeeded": lines[messages.str.startswith(_SUCCEEDED)]["time"].max(),
+            }
+        )
+    return FAILURES.frame(rows)
+
+
+@table(RESYNCED, needs=("output.felix_log",), wants=("dataplane.chains",))
+def resynced(log: pd.DataFrame, chains: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each chain; see :data:`RESYNCED`."""
+    lines = log[log["message"].fillna("").str.startswith(_CHANGED) & log["fields"].notna()]
+    found = pd.Series([_chain_in(f) for f in lines["fields"]], index=lines.index, dtype="str")
+    named = lines.assign(chain=found).dropna(subset="chain")
+    policies = {} if chains is None else {(n, c): p for n, c, p in cells(chains, "node", "chain", "policy")}
+    rows = [
+        {"node": n, "chain": c, "times": len(g), "last": g["time"].max(), "policy": policies.get((n, c))}
+        for (n, c), g in named.groupby(["node", "chain"])
+    ]
+    return RESYNCED.frame(rows)
+
+
+def _chain_in(fields: str) -> str | None:
+    _, found, rest = fields.partition(_CHAIN_FIELD)
+    return rest.partition('"')[0] if found else None
+
+
+# ---- programmed and asked for
+
+
+DECIDING = frozenset((*POLICY_KINDS, "tiers", "pods", "namespaces", "serviceaccounts"))
+"""Kinds without which it is not known which policies a pod's chain should ask."""
+
+
+@table(
+    DIFFERENCES,
+    needs=(
+        *("dataplane.rules", "dataplane.chains", "dataplane.endpoints", "policy.applied", "policy.policies"),
+        *("policy.model", "kube.pods", "@now"),
+    ),
+)
+def differences(
+    rules: pd.DataFrame,
+    chains: pd.DataFrame,
+    endpoints: pd.DataFrame,
+    applied: pd.DataFrame,
+    policies: pd.DataFrame,
+    model: Explainer,
+    pods: pd.DataFrame,
+    now: pd.Timestamp,
+) -> pd.DataFrame:
+    """One row a difference, IPv4 only; see :data:`DIFFERENCES`.
+
+    Nodes without any chain of Calico, pods that just came or that go, and endpoints whose policies cannot all be read
+    are left out.
+    """
+    unseen = sorted(model.parts.missing & DECIDING)
+    if unseen:
+        raise UnseenError(f"{listed(unseen)} were not seen: what nodes should have is not known")
+    if policies["problem"].notna().any():
+        return DIFFERENCES.frame()  # what cannot be read may or may not apply
+    known = chain_names(policies)
+    programmed = _Programmed.of(rules, chains, known)
+    asked = _asked(applied)
+    rows: list[dict[str, Any]] = []
+    for node, namespace, pod, interface in _settled(endpoints, pods, now):
+        if node in programmed.nodes:
+            rows += _of_pod(programmed, asked, node, namespace, pod, interface)
+    rows += _contents(programmed, model, known)
+    return DIFFERENCES.frame(rows)
+
+
+def _settled(
+    endpoints: pd.DataFrame, pods: pd.DataFrame, now: pd.Timestamp
+) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Node, namespace, pod and the interfaces that it may have, of pods that have run for a while."""
+    own = pods[(pods["phase"] == "Running") & ~pods["finished"] & pods["deleted"].isna()]
+    own = own[(now - own["created"]).dt.total_seconds() > SETTLED]
+    running = {(n, p) for n, p, a in cells(own, "namespace", "pod", "addresses") if len(a)}
+    names: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for node, namespace, pod, interface in cells(endpoints, "node", "namespace", "pod", "interface"):
+        if (namespace, pod) in running:
+            names[node, namespace, pod].append(interface)
+    for (node, namespace, pod), found in names.items():
+        yield node, namespace, pod, found
+
+
+Named = tuple[str, str]
+"""Kind and NS/NAME of a policy."""
+
+
+def _asked(applied: pd.DataFrame) -> dict[tuple[str, str, str], list[Named]]:
+    """Pod and direction → the policies that apply, in order; staged ones are never programmed."""
+    found: dict[tuple[str, str, str], list[Named]] = defaultdict(list)
+    own = applied[~applied["staged"] & applied["namespace"].notna()].sort_values("place")
+    columns = ("namespace", "pod", "direction", "kind", "policy_namespace", "policy")
+    for namespace, pod, direction, kind, of, policy in cells(own, *columns):
+        found[namespace, pod, direction].append((kind, f"{of}/{policy}" if isinstance(of, str) else policy))
+    return found
+
+
+class _Programmed:
+    """Felix's chains of the filter table, IPv4: which policies endpoints ask, and what policies' chains do."""
+
+    def __init__(self) -> None:
+        self.nodes: set[str] = set()
+        self.asks: dict[tuple[str, str, str], list[str]] = {}  # node, interface, direction → policies' chains
+        self.verdicts: dict[tuple[str, str], list[str]] = {}  # node and policy's chain → what it does
+        self.names: dict[str, Named] = {}
+
+    @classmethod
+    def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named]) -> _Programmed:
+        made = cls()
+        said = chains[(chains["role"] == "policy") & chains["policy"].notna() & chains["kind"].notna()]
+        made.names = {unlayered(c): (k, p) for c, k, p in cells(said, "chain", "kind", "policy")} | dict(known)
+        own = chains[(chains["owner"] == "calico") & chains["family"].isin(["ip"]) & chains["role"].notna()]
+        own = own[(own["table"] == "filter") | own["chain"].str.startswith("filter-")]
+        leads: dict[Place, list[str]] = defaultdict(list)
+        made.nodes = set(own["node"])
+        bits = verdict_bits(rules)
+        for row in cells(own, *PLACE):
+            leads[row] = []
+            what = role(row[4])
+            if what is not None and what.role == "policy":
+                made.verdicts[row[0], unlayered(row[4])] = []
+        calico = rules[(rules["owner"] == "calico") & (rules["family"] == "ip")]
+        for *where, verdict, target, spec in cells(calico, *PLACE, "verdict", "target", "spec"):
+            place = tuple(where)
+            if place not in leads:
+                continue
+            if verdict == "jump" and isinstance(target, str):
+                leads[place].append(target)
+            key = (place[0], unlayered(place[4]))
+            if key in made.verdicts:
+                made.verdicts[key] += _verdicts(place, verdict, spec, bits)
+        for place in leads:
+            what = role(place[4])
+            if what is not None and what.role == "workload":
+                made.asks[place[0], what.of, what.direction] = list(_policies(place, leads))
+        return made
+
+    def named(self, chain: str) -> Named | None:
+        return self.names.get(chain)
+
+
+def _policies(place: Place, leads: Mapping[Place, list[str]]) -> Iterator[str]:
+    """The policies' chains that a chain leads to, in order, those of groups too."""
+    for target in leads[place]:
+        what = role(target)
+        if what is not None and what.role == "policy":
+            yield unlayered(target)
+        elif what is not None and what.role == "policy-group" and (*place[:4], target) in leads:
+            yield from _policies((*place[:4], target), leads)
+
+
+def _verdicts(place: Place, verdict: object, spec: object, bits: tuple[int, int]) -> list[str]:
+    """What one rule of a policy's chain decides: allow, pass, deny or log; nothing for a step of a rule."""
+    if verdict == "log":
+        return ["log"]
+    if verdict in ("drop", "reject"):
+        return ["deny"]
+    if verdict != "mark" or not isinstance(spec, str):
+        return []
+    nft = place[2] == "nftables"
+    compiled = compile_nft(spec, place[1], place[3]) if nft else compile_iptables(spec)
+    flips = [a.flip for a in compiled.actions if a.kind == "mark"]
+    accept, pass_ = bits
+    return ["allow"] * any(f & accept for f in flips) + ["pass"] * any(f & pass_ for f in flips)
+
+
+def _of_pod(
+    programmed: _Programmed,
+    asked: Mapping[tuple[str, str, str], list[Named]],
+    node: str,
+    namespace: str,
+    pod: str,
+    interfaces: Iterable[str],
+) -> Iterator[dict[str, Any]]:
+    base = {"node": node, "namespace": namespace, "pod": pod}
+    for direction in ("ingress", "egress"):
+        own = next((i for i in interfaces if (node, i, direction) in programmed.asks), None)
+        should = asked.get((namespace, pod, direction), [])
+        if own is None:
+            yield base | {"difference": "no-chain", "direction": direction, "asked": _listed(p for _, p in should)}
+            continue
+        there = programmed.asks[node, own, direction]
+        yield from _compared(base | {"direction": direction}, there, should, programmed)
+
+
+def _compared(
+    base: dict[str, Any], there: list[str], should: list[Named], programmed: _Programmed
+) -> Iterator[dict[str, Any]]:
+    named = [programmed.named(c) for c in there]
+    words = {
+        "programmed": _listed(n[1] if n else c for n, c in zip(named, there, strict=True)),
+        "asked": _listed(p for _, p in should),
+    }
+    for kind, policy in should:
+        if (kind, policy) not in named:
+            yield base | words | {"difference": "missing", "kind": kind, "policy": policy}
+    for chain, name in zip(there, named, strict=True):
+        if name is None or name not in should:
+            whose = dict(zip(("kind", "policy"), name, strict=True)) if name else {}
+            yield base | words | whose | {"difference": "extra", "chain": chain}
+    both = [n for n in named if n in should]
+    wanted = [n for n in should if n in named]
+    for name, at in zip(both, wanted, strict=False):
+        if name is not None and name != at:
+            yield base | words | {"difference": "order", "kind": at[0], "policy": at[1]}
+            return
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+# ---- what policies' chains do
+
+
+def _contents(programmed: _Programmed, model: Explainer, known: Mapping[str, Named]) -> Iterator[dict[str, Any]]:
+    """Policies' chains whose verdicts are not those of the policy's rules."""
+    policies = {(p.kind, p.ref): p for p in model.parts.policies if not p.staged}
+    for (node, chain), there in programmed.verdicts.items():
+        name, what = known.get(chain), role(chain)
+        if name is None or name not in policies or what is None:
+            continue
+        should = expected_verdicts(policies[name], what.direction)
+        if should is None or should == there:
+            continue
+        yield {
+            "node": node,
+            "difference": "rules",
+            "kind": name[0],
+            "policy": name[1],
+            "direction": what.direction,
+            "chain": chain,
+            "programmed": _listed(there),
+            "asked": _listed(should),
+        }
+
+
+def expected_verdicts(policy: Policy, direction: str) -> list[str] | None:
+    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in IPv4's chain."""
+    rules = policy.ingress if direction == "ingress" else policy.egress
+    if direction not in policy.types:
+        return None
+    if any(_not_of_ipv4(r) for r in rules):
+        return None
+    return [r.action.lower() for r in rules]
+
+
+def _not_of_ipv4(rule: Any) -> bool:
+    nets = (*rule.source.nets, *rule.source.not_nets, *rule.destination.nets, *rule.destination.not_nets)
+    sixes = any(n.version == 6 for n in nets)
+    return rule.version == 6 or sixes or rule.protocol in ("icmpv6", "58") or rule.not_protocol in ("icmpv6", "58")

@@ -1,0 +1,145 @@
+"""IP sets of selectors beside the pods and network sets that the selectors mean.
+
+A set's name is a hash of the selector in Felix's canonical form, so that a policy's selector leads to its set (source:
+felix/ipsets/ipset_defs.go, libcalico-go/lib/selector; checked against the recordings of v3.28.5 and HEAD).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.dataplane.programmed.drift import NODE, SETTLED
+from calicokit.net import Prefix, address_text, prefix
+from calicokit.policy.classes import Groups, keys_of, positive, readable
+from calicokit.policy.explain import Explainer
+from calicokit.policy.model import Parts
+from calicokit.registry import table
+from calicokit.schema import Column, Schema, cells
+from calicokit.selectors import parse
+
+MEMBERSHIPS = Schema(
+    "dataplane.memberships",
+    "IP sets of policies' selectors that lack addresses of pods and network sets, or have others too (IPv4).",
+    (
+        NODE,
+        Column("set", "str", "the set"),
+        Column("selector", "str", "selector that it stands for"),
+        Column("policies", "list", "policies (NS/NAME or NAME) whose rules use it"),
+        Column("lacks", "list", "addresses that it should have and has not"),
+        Column("extra", "list", "addresses that it has and should not have"),
+    ),
+    key=("node", "set"),
+)
+
+NAME_LENGTH = 31
+
+
+def set_name(selector: str, nft: bool = False) -> str:
+    """The name of a selector's IP set.
+
+    >>> set_name('threat == "feed"')
+    'cali40s:NTMnXrZec7LOGcAfJvvMZjN'
+    """
+    text = f"s:{parse(selector)}"
+    digest = base64.urlsafe_b64encode(hashlib.sha224(text.encode()).digest()).decode().rstrip("=")
+    name = f"cali40s:{digest}"[:NAME_LENGTH]
+    return name.replace(":", "-") if nft else name
+
+
+@table(
+    MEMBERSHIPS,
+    needs=("dataplane.sets", "policy.model", "policy.policies", "kube.pods", "@now", "namespaces", "serviceaccounts"),
+    wants=("globalnetworksets", "networksets"),
+)
+def memberships(
+    sets: pd.DataFrame,
+    model: Explainer,
+    _: pd.DataFrame,
+    pods: pd.DataFrame,
+    now: pd.Timestamp,
+    *lists: Any,
+) -> pd.DataFrame:
+    """One row for each set that differs; see :data:`MEMBERSHIPS`.
+
+    Addresses of pods that just came, that go or have ended are left out on both sides. Where network sets were not
+    listed, only pods that are missing are told.
+    """
+    parts = model.parts
+    uses = _uses(parts)
+    names = {set_name(s, nft): s for s in uses for nft in (False, True)}
+    own = sets[sets["set"].isin(list(names)) & (sets["family"] == "ip")]
+    if not len(own):
+        return MEMBERSHIPS.frame()
+    wanted = _wanted(parts, list(dict.fromkeys(names[s] for s in own["set"])))
+    moving = _moving(pods, now)
+    complete = all(known is not None for known in lists[2:])
+    there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
+    for node, name, element in cells(own, "node", "set", "element"):
+        there[node, name] |= {prefix(element)} if isinstance(element, str) and "-" not in element else set()
+    rows = []
+    for (node, name), members in there.items():
+        should = wanted[names[name]]
+        lacks = _texts(should - members, moving)
+        extra = _texts(members - should, moving) if complete else []
+        covered = [t for t in lacks if not any(m.covers(prefix(t)) for m in members)]
+        if covered or [t for t in extra if not any(s.covers(prefix(t)) or prefix(t).covers(s) for s in should)]:
+            rows.append(
+                {
+                    "node": node,
+                    "set": name,
+                    "selector": names[name],
+                    "policies": sorted(uses[names[name]]),
+                    "lacks": covered,
+                    "extra": extra,
+                }
+            )
+    return MEMBERSHIPS.frame(rows)
+
+
+def _uses(parts: Parts) -> dict[str, set[str]]:
+    """Selector of a rule → the policies that use it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for policy in readable(parts.enforced()):
+        for rule in (*policy.ingress, *policy.egress):
+            for side in (rule.source, rule.destination):
+                for selector in (positive(side), side.selector, side.not_selector):
+                    if selector:
+                        found[selector].add(policy.ref)
+    return found
+
+
+def _wanted(parts: Parts, selectors: list[str]) -> dict[str, set[Prefix]]:
+    """Selector → addresses of endpoints and networks of network sets, IPv4."""
+    holders: list[tuple[Any, list[Prefix]]] = [
+        *((e, [prefix(a) for a in e.addresses if ":" not in a]) for e in parts.endpoints),
+        *((s, [n for n in s.nets if n.version == 4]) for s in parts.sets),
+    ]
+    groups = Groups((h.labels for h, _ in holders), keys_of(selectors))
+    made = {}
+    for selector in selectors:
+        flags = groups.selected(selector)
+        made[selector] = {n for (_, nets), g in zip(holders, groups.of, strict=True) if flags[g] for n in nets}
+    return made
+
+
+def _moving(pods: pd.DataFrame, now: pd.Timestamp) -> set[str]:
+    """Addresses of pods that just came, are being deleted or have ended."""
+    young = ~((now - pods["created"]).dt.total_seconds() > SETTLED)
+    unsettled = pods[young | pods["deleted"].notna() | pods["finished"] | (pods["phase"] != "Running")]
+    return {a for addresses in unsettled["addresses"] for a in addresses}
+
+
+def _texts(nets: set[Prefix], but: set[str]) -> list[str]:
+    return sorted(set(_text(nets)) - but)
+
+
+def _text(nets: set[Prefix]) -> Iterator[str]:
+    for net in nets:
+        first = address_text(net.version, net.first)
+        yield first if net.size == 1 else f"{first}/{32 - (net.size - 1).bit_length()}"

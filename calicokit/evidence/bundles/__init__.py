@@ -1,0 +1,1 @@
+"""What people have at hand instead of a recording, as a source."""

@@ -1,0 +1,429 @@
+"""What is in a file that somebody saved: the parts of it, each by its content, and what tells the node it is from.
+
+A file may be the transcript of a session: then each command's output is a part, and the command itself tells which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+from calicokit.evidence import node_log
+from calicokit.evidence.bundles.kubectl_output import Documents, documents, item_of, refusal
+from calicokit.evidence.catalog import CATALOG, Admin, Command, Discovery
+
+MOST_PARTS = 2_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a file that is evidence: the id of the catalog, its text or objects, and words that may name its node.
+
+    ``scoped`` says which of the cluster's objects a list has, if not all.
+    """
+
+    id: str
+    text: bytes = b""
+    objects: Documents | None = None
+    command: str = ""
+    hints: tuple[str, ...] = ()
+    scoped: str = ""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file, or a part of one, that is no evidence, and why; ``objects`` if it is a list that no question needs."""
+
+    why: str
+    objects: bool = False
+
+
+def parts(name: str, data: bytes) -> Iterator[Part | Unread]:
+    """What is in a file of this name."""
+    text = _utf8(data)
+    if b"\0" in text[:8192]:
+        yield Unread("is binary")
+    elif not text.strip():
+        yield Unread("is empty")
+    elif _CONTAINER_LOG.search(text):
+        yield from _of_dump(name, text)
+    else:
+        for command, hints, section in _sections(text):
+            yield from _of_section(name, command, hints, section)
+
+
+def _utf8(data: bytes) -> bytes:
+    """Windows' PowerShell writes UTF-16 where output is redirected."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+# ---- kubectl cluster-info dump
+
+_NAME = rb"[\w.-]{1,253}"
+_CONTAINER_LOG = re.compile(
+    rb"^==== START logs for container (?P<container>%b) of pod %b/(?P<pod>%b) ====\r?$" % (_NAME, _NAME, _NAME), re.M
+)
+_CONTAINER_END = re.compile(rb"==== END logs for container %b of pod %b/%b ====\r?\n?" % (_NAME, _NAME, _NAME))
+"""It stands on a line of its own only where the log ended with one."""
+
+_OF_CONTAINER = {"calico-kube-controllers": "kube-controllers-log", "calico-typha": "typha-log"}
+CALICO_NODE = "calico-node"
+
+
+def _of_dump(name: str, text: bytes) -> Iterator[Part | Unread]:
+    """Logs of containers between headings, and the objects around them, one document after another."""
+    starts = list(_CONTAINER_LOG.finditer(text))
+    before = [text[: starts[0].start()]]
+    for start, following in zip(starts, [*starts[1:], None], strict=True):
+        body = text[start.end() : following.start() if following else len(text)].lstrip(b"\r\n")
+        log, rest = _split_end(body)
+        before.append(rest)
+        container = start["container"].decode()
+        hints = (start["pod"].decode(),)
+        if container == CALICO_NODE:
+            yield from _of_node_log(log, hints)
+        elif container in _OF_CONTAINER and log.strip():
+            yield Part(_OF_CONTAINER[container], log, hints=hints)
+    around = b"\n".join(b for b in before if b.strip())
+    if around.strip():
+        yield from _of_section(name, "", (), around)
+
+
+def _split_end(body: bytes) -> tuple[bytes, bytes]:
+    """A container's log, and what follows its end."""
+    end = _CONTAINER_END.search(body)
+    return (body[: end.start()], body[end.end() :]) if end else (body, b"")
+
+
+def is_dump(data: bytes) -> bool:
+    """Whether this is what `kubectl cluster-info dump` prints."""
+    text = _utf8(data)
+    return bool(_CONTAINER_LOG.search(text)) or b'"ReplicationControllerList"' in text
+
+
+# ---- transcripts
+
+_TOOLS = frozenset(
+    (
+        *(
+            "kubectl",
+            "oc",
+            "calicoctl",
+            "calico-node",
+            "birdcl",
+            "birdcl6",
+            "ip",
+            "bridge",
+            "ss",
+            "tc",
+            "nstat",
+            "sysctl",
+        ),
+        *("iptables", "iptables-save", "iptables-nft-save", "iptables-legacy-save", "ip6tables-save", "ipset", "nft"),
+        *("conntrack", "cat", "tail", "grep", "dmesg", "docker", "crictl", "nerdctl", "curl", "journalctl", "hostname"),
+    )
+)
+_PROMPT = re.compile(
+    rb"^(?P<prompt>[^$#%>\r\n]{0,120})[$#%>]{1,2} ?(?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE
+)
+_TRACED = re.compile(rb"^\+ (?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE)
+_HOST = re.compile(r"(?:^|@|\[)([A-Za-z0-9][\w.-]{0,252})")
+_WRAPPERS = frozenset(("kubectl", "oc"))
+
+
+def _sections(text: bytes) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+    """A transcript's commands, words that may name a node, and outputs; where there are no commands, the whole text."""
+    found = [(m, c, h) for m in (*_PROMPT.finditer(text), *_TRACED.finditer(text)) for c, h in _command(m)]
+    found.sort(key=lambda f: f[0].start())
+    if not found or len(found) > MOST_PARTS:
+        yield "", (), text
+        return
+    if text[: found[0][0].start()].strip():
+        yield "", (), text[: found[0][0].start()]
+    for (match, command, hints), following in zip(found, [*found[1:], None], strict=True):
+        yield command, hints, text[match.end() : following[0].start() if following else len(text)].lstrip(b"\r\n")
+
+
+def _command(match: re.Match[bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The command on a line that has a prompt, if it is one that the kit knows of, and what may name a node."""
+    prompt = match.groupdict().get("prompt", b"").decode("utf-8", "replace").strip()
+    words = match["command"].decode("utf-8", "replace").split()
+    if prompt.startswith("bird") and words[0] == "show":
+        words = ["birdcl", *words]
+    hints = tuple(h for h in _HOST.findall(prompt) if "bird" not in h)
+    pods = tuple(w for w in words if w.startswith(f"{CALICO_NODE}-"))
+    if "|" in words:
+        words = words[: words.index("|")]
+    if words[:1] == ["ssh"]:
+        hints = (*hints, *words[1:])
+        words = words[next((i for i, w in enumerate(words) if w in _TOOLS), 0) :]
+    if words and words[0] in _WRAPPERS and "--" in words:
+        words = words[words.index("--") + 1 :]
+    words = words[1:] if words[:1] == ["sudo"] else words
+    if words and PurePosixPath(words[0]).name in _TOOLS:
+        words[0] = PurePosixPath(words[0]).name
+        yield " ".join(words), (*pods, *hints)
+
+
+@cache
+def _by_command() -> dict[str, str]:
+    """The id of the catalog for each command that is exactly one of its."""
+    known: dict[str, str] = {}
+    for item in CATALOG.values():
+        argvs = [" ".join(a) for a in item.how.argvs] if isinstance(item.how, Command) else []
+        for words in [item.how.command] if isinstance(item.how, Admin | Discovery) else argvs:
+            known.setdefault(words, item.id)
+    return known
+
+
+# ---- one output
+
+
+def _of_section(name: str, command: str, hints: tuple[str, ...], text: bytes) -> Iterator[Part | Unread]:
+    exact = _by_command().get(command)
+    said = refusal(text)
+    if said:
+        yield Unread(f"holds no answer{f' of `{command}`' if command else ''} but: {said}")
+    elif exact:
+        yield Part(exact, text, command=command, hints=hints)
+    elif (found := documents(text)) is not None:
+        yield from _of_documents(name, command, found, text)
+    elif text.strip():
+        yield from _of_text(name, command, hints, text)
+
+
+def _of_documents(name: str, command: str, found: Documents, text: bytes) -> Iterator[Part | Unread]:
+    kinds = {(o.group, o.plural) for o in found.objects} | found.lists
+    if kinds == {("", "")}:
+        kinds = _named(f"{name} {command}")
+    if found.broken and not kinds:
+        other = [p for p in _of_text(name, command, (), text) if isinstance(p, Part)]  # JSON that is no objects
+        yield from other
+        if not other:
+            yield Unread(found.broken)
+        return
+    ids = {item_of(*kind) for kind in kinds} - {None}
+    for id_ in sorted(i for i in ids if i):
+        yield Part(id_, text, None if CATALOG[id_].parser else found, command, scoped=_scoped(command, kinds))
+    if not ids:
+        words = ", ".join(sorted(plural for _, plural in kinds if plural)) or "a kind that it does not name"
+        yield Unread(f"is a list of {words}, which no question of the kit needs", objects=True)
+
+
+_NAMESPACE = re.compile(r" (?:-n ?|--namespace[= ])([\w.-]{1,253})")
+
+
+def _scoped(command: str, kinds: set[tuple[str, str]]) -> str:
+    """Which objects a list holds, where its command or the lists beside it tell that these are not all."""
+    if ("v1", "replicationcontrollers") in kinds:
+        return "a dump of the namespaces that were asked for"
+    if found := _NAMESPACE.search(command):
+        return f"the objects of namespace {found[1]} only"
+    return "what a selector chose" if re.search(r" (?:-l|--selector|--field-selector)\b", command) else ""
+
+
+def _named(words: str) -> set[tuple[str, str]]:
+    """The kinds whose plural, or singular, is among these words: for an empty list, which names none itself."""
+    low = set(re.findall(r"[a-z]{3,60}", words.lower()))
+    found = set()
+    for item in CATALOG.values():
+        for plural in getattr(item.how, "plurals", ()):
+            if low & {plural, plural.removesuffix("s"), plural.removesuffix("ies") + "y"}:
+                found.add((item.how.groups[0], plural))  # type: ignore[union-attr]
+    return found
+
+
+def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> Iterator[Part | Unread]:
+    if len(text) < 2000 and _ESTABLISHED in text:
+        yield Part("bird-ready", text, command=command, hints=hints)
+        return
+    if _API_RESOURCES.match(text):
+        yield Part("api-resources", text, command=command, hints=hints)
+        return
+    if _LOG_LINE.search(text[:60_000]):
+        found = list(_of_log(text, hints))
+        yield from found
+        if not found:
+            yield Unread("is a log of none of Calico's components that the kit reads")
+        return
+    from calicokit.parsers.guess import guess
+
+    words = text.decode("utf-8", "backslashreplace")
+    for guessed in guess(words):
+        if id_ := _of_kind(guessed.kind, words, name):
+            yield Part(id_, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
+            return
+    by_name = _stems().get(PurePosixPath(name).stem.lower())
+    if by_name and len(text) < 300:  # a word or two, such as a node's name, has no form of its own
+        yield Part(by_name, text, command=command, hints=hints)
+    else:
+        yield Unread(f"{f'the output of `{command}`' if command else 'its text'} is of no kind that the kit knows")
+
+
+_ESTABLISHED = b"Number of node(s) with BGP peering established"
+"""What a probe of BIRD logs where it finds nothing wrong (confd/pkg/health or node/pkg/health/health.go)."""
+
+
+_API_RESOURCES = re.compile(rb"NAME +SHORTNAMES +(?:APIVERSION|APIGROUP) +NAMESPACED +KIND")
+
+
+@cache
+def _stems() -> dict[str, str]:
+    return {item.id: item.id for item in CATALOG.values() if item.parser}
+
+
+# ---- logs
+
+_LOG_LINE = re.compile(
+    rb"\[(?:DEBUG|INFO|WARNING|ERROR|FATAL|PANIC)\]\[\d{1,10}\] |^(?:\S{1,40} )?bird6?(?:\[\d+\])?: ", re.M
+)
+_DETERMINED = re.compile(rb"(?:Determined node name: |Using NODENAME environment for node name )([\w.-]{1,253})")
+_COMPONENTS = (
+    ("cni-log", re.compile(rb"\] (?:cni-plugin/|ipam/|(?:ipam_plugin|k8s|dataplane_linux|plugin)\.go )")),
+    ("kube-controllers-log", re.compile(rb"\] kube-controllers/|\] main\.go \d+: Loaded configuration from env")),
+    ("typha-log", re.compile(rb"\] typha/|\] (?:typha_main|sync_server)\.go ")),
+)
+
+
+def _of_log(text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:
+    """calico-node's log mixes several; those of the others are of one component."""
+    found = list(_of_node_log(text, hints))
+    if found:
+        yield from found
+        return
+    counts = {id_: len(mark.findall(text)) for id_, mark in _COMPONENTS}
+    if counts["kube-controllers-log"]:  # the combined binary's first line names typha's module
+        counts["typha-log"] -= 1
+    best = max(counts, key=lambda i: counts[i])
+    if counts[best]:
+        yield Part(best, text, hints=hints)
+
+
+def _of_node_log(text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:
+    named = tuple(m.decode() for m in _DETERMINED.findall(text[:500_000])[:1])
+    for id_, part in node_log.split(text).items():
+        if id_ != node_log.UNKNOWN:
+            yield Part(id_, part, hints=(*hints, *named))
+
+
+# ---- which row of the catalog, where several have a kind
+
+
+def _of_kind(kind: str, text: str, name: str) -> str | None:
+    """The row of the catalog that is this kind of text; where there are several, the content tells."""
+    rows = [item.id for item in CATALOG.values() if item.parser.partition(":")[0] == kind]
+    if kind in _CHOOSE:
+        chosen = _CHOOSE[kind](text)
+        return chosen if chosen in rows else None
+    return rows[0] if len(rows) == 1 else None
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def _ip_route(text: str) -> str:
+    if _is_json(text):
+        return "ip-route-json"
+    return "ip-route-all" if re.search(r"\btable \w", text) else "ip-route"
+
+
+def _saved(text: str) -> str:
+    """iptables-save names itself in its first line, and its backend if that is nf_tables; else IPv6's prefixes tell."""
+    head = re.search(r"# Generated by (\S+) \S+ ?(\(nf_tables\))?", text)
+    if head is None:
+        return "ip6tables-save" if re.search(r"-[sd] [0-9a-f:]*::|icmpv?6", text) else "iptables-save"
+    family = "ip6tables" if head[1].startswith("ip6") else "iptables"
+    if not head[2]:
+        return f"{family}-legacy-save"
+    return f"{family}-nft-save" if head[1].endswith("-nft-save") else f"{family}-save"
+
+
+def _listed(text: str) -> str:
+    if re.search(r"^Chain (?:PREROUTING|POSTROUTING) ", text, re.M) and not re.search(r"^Chain FORWARD ", text, re.M):
+        return "iptables-nat-L"
+    return "iptables-filter-L-human" if re.search(r"^num +pkts", text, re.M) else "iptables-filter-L"
+
+
+def _bird_config(text: str) -> str:
+    """Source: the templates in confd/etc/calico/confd/templates."""
+    if "calico_kernel_programming" in text or "calico_export_to_bgp_peers (" in text:
+        return "bird_ipam.cfg" if "protocol device" not in text else "bird.cfg"
+    return "bird.cfg" if re.search(r"protocol (?:bgp|device|kernel|direct)|router id", text) else "bird_aggr.cfg"
+
+
+def _bird_routes(text: str) -> str:
+    if not re.search(r"\[\S+ [\d:.-]+", text):
+        return "birdcl-route-count"
+    return "birdcl-route-all" if re.search(r"^\s+(?:Type: |BGP\.)", text, re.M) else "birdcl-route"
+
+
+def _ipam_show(text: str) -> str:
+    for mark, what in (("BORROWING-NODE", "-borrowed"), ("PROPERTY", "-configuration"), ("| Block ", "-blocks")):
+        if mark in text:
+            return f"calicoctl-ipam-show{what}"
+    return "calicoctl-ipam-show"
+
+
+def _metrics(text: str) -> str | None:
+    """A process of the combined binary has the names of all components; these are set by one of them only."""
+    marks = (
+        (r"ipam_(?:allocations_in_use|blocks)", "kube-controllers"),
+        (r"felix_(?:host|calc_graph_updates_processed|int_dataplane_messages)", "felix"),
+        (r"typha_(?:breadcrumb_size|client_latency_secs|ping_latency)", "typha"),
+    )
+    return next((f"{id_}-metrics" for mark, id_ in marks if re.search(rf"^{mark}[{{ ]", text, re.M)), None)
+
+
+def _ready(text: str) -> str | None:
+    if "BIRD" in text or "BGP" in text:
+        return "bird-ready"
+    return "felix-ready" if "elix" in text else None
+
+
+def _get(text: str) -> str | None:
+    """A printed table, by its header; the columns are calicoctl's and kubectl's."""
+    marks = (
+        (r"NAME +ASN +IPV4", "calicoctl-get-nodes-wide"),
+        (r"NAME +WORKLOAD +NODE", "calicoctl-get-workloadendpoints-wide"),
+        (r"NAME +CIDR +NAT", "calicoctl-get-ippools-wide"),
+        (r"NAME +PEERIP +NODE", "calicoctl-get-bgppeers-wide"),
+        (r"NAMESPACE +NAME +(?:TIER +)?ORDER +SELECTOR", "calicoctl-get-np-wide"),
+        (r"NAME +(?:TIER +)?ORDER +SELECTOR", "calicoctl-get-gnp-wide"),
+        (r"NAME +READY +STATUS.*NOMINATED", "kubectl-get-pods-wide"),
+        (r"NAME +STATUS +ROLES.*INTERNAL-IP", "kubectl-get-nodes-wide"),
+    )
+    return next((id_ for mark, id_ in marks if re.search(mark, text)), None)
+
+
+_CHOOSE: dict[str, Callable[[str], str | None]] = {
+    "ip-route": _ip_route,
+    "ip-addr": lambda text: "ip-addr-json" if _is_json(text) else "ip-addr",
+    "ip-link": lambda text: "ip-link-stats-json" if _is_json(text) else "ip-link-stats",
+    "nft-ruleset": lambda text: "nft-ruleset-json" if _is_json(text) else "nft-ruleset",
+    "iptables-save": _saved,
+    "iptables-list": _listed,
+    "bird-config": _bird_config,
+    "bird-routes": _bird_routes,
+    "bird-protocols": lambda text: "birdcl-protocols-all" if re.search(r"^ {2,}\S", text, re.M) else "birdcl-protocols",
+    "conntrack": lambda text: "conntrack-stats" if re.search(r"^cpu=\d", text, re.M) else "conntrack",
+    "ss": lambda text: "ss-summary" if re.search(r"^Total: \d", text, re.M) else "ss-bgp",
+    "calicoctl-ipam-show": _ipam_show,
+    "calicoctl-ipam-check": lambda text: f"calicoctl-ipam-check{'-all' if ' allocated; attrs ' in text else ''}",
+    "calicoctl-get": _get,
+    "kubectl-get": _get,
+    "kubectl-describe": lambda text: f"kubectl-describe-{'nodes' if re.search('^Roles:', text, re.M) else 'pods'}",
+    "prometheus": _metrics,
+    "health-ready": _ready,
+}
+
+
+def _nodename(kind: str, text: str) -> tuple[str, ...]:
+    """What names the node in an output of a kind: the CNI configuration does."""
+    found = re.search(r'"nodename": ?"([\w.-]{1,253})"', text) if kind == "cni-conflist" else None
+    return (found[1],) if found else ()

@@ -1,0 +1,1 @@
+"""Recordings: read, written, redacted, and those that come with the kit."""

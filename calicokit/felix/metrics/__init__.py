@@ -1,0 +1,1 @@
+"""What Felix, Typha and kube-controllers count, as tables, rates and pictures."""

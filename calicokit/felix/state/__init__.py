@@ -1,0 +1,1 @@
+"""Whether Felix and Typha run, are in sync, and with which configuration."""

@@ -1,0 +1,119 @@
+"""What the tables of logs mean, each in a sentence or two that is computed and true of every source."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from calicokit.schema import records
+from calicokit.sentences import first_upper, listed, number, plural, says, share
+
+
+@says
+def volume(lines: pd.DataFrame) -> str:
+    """How much was logged, and how far back (``logs.lines``)."""
+    if not len(lines):
+        return "No log has any line."
+    per = lines["component"].astype("str").value_counts()
+    timed = lines["time"].dropna()
+    span = f" They reach from {_clock(timed.min())} to {_clock(timed.max())}." if len(timed) else ""
+    blind = int(lines["time"].isna().sum())
+    unseen = f" {first_upper(plural(blind, 'line'))} (BIRD's, mostly) carry no time." if blind else ""
+    dropped = int(lines["message"].str.startswith("... dropped", na=False).sum())
+    lost = f" In {plural(dropped, 'place')} Calico itself dropped lines, as its output was blocked." if dropped else ""
+    return f"{plural(len(lines), 'line')}, most of {per.index[0]} ({number(per.iloc[0])}).{span}{unseen}{lost}"
+
+
+def _clock(time: pd.Timestamp) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@says
+def patterns(patterns: pd.DataFrame) -> str:
+    """How few different things were said (``logs.patterns``)."""
+    if not len(patterns):
+        return "No log has any line."
+    total = int(patterns["count"].sum())
+    few = patterns["count"].head(10).sum() / total
+    loud = patterns[patterns["level"].isin(["ERROR", "FATAL", "PANIC"])]
+    errors = (
+        plural(len(loud), "pattern is an error", "patterns are errors") if len(loud) else "none of them is an error"
+    )
+    many = f"{plural(total, 'line')} follow {plural(len(patterns), 'pattern')}"
+    return f"{many}; the ten most frequent are {share(few)} of all. {first_upper(errors)}."
+
+
+@says
+def telling(telling: pd.DataFrame) -> str:
+    """What the lines with a known meaning tell (``logs.telling``)."""
+    if not len(telling):
+        return "No line has a meaning that is known here."
+    faults = telling[telling["kind"] == "fault"]
+    harmless = telling[telling["kind"] == "harmless"]
+    parts = [_faults(faults)] if len(faults) else ["No line tells of a fault."]
+    if len(harmless):
+        count = first_upper(plural(int(harmless["count"].sum()), "line"))
+        parts.append(f"{count} look bad and are normal: {listed(set(harmless['word']))}.")
+    return " ".join(parts)
+
+
+def _faults(faults: pd.DataFrame) -> str:
+    told = [
+        f"{r.component} ({plural(r.count_, 'line')}): {r.means}"
+        for r in records(faults.rename(columns={"count": "count_"}).head(3))
+    ]
+    more = f" And {plural(len(faults) - 3, 'more pattern')} of faults." if len(faults) > 3 else ""
+    return f"Lines tell of faults. {' '.join(told)}{more}"
+
+
+@says
+def bursts(bursts: pd.DataFrame) -> str:
+    """Which errors repeat, and whether they still do (``logs.bursts``)."""
+    if not len(bursts):
+        return "No error was logged ten times or more."
+    going = bursts[bursts["still"].fillna(False)]
+    over = len(bursts) - len(going)
+    ended = f"{plural(over, 'error')} repeated and {'has' if over == 1 else 'have'} ended." if over else ""
+    if not len(going):
+        return first_upper(ended)
+    unknown = going[going["kind"].isna()]
+    what = f"{plural(len(going), 'error')} still {'goes' if len(going) == 1 else 'go'} on"
+    known = f", {len(unknown)} of them without a known meaning" if len(unknown) and len(unknown) < len(going) else ""
+    worst = going.sort_values("count", ascending=False).iloc[0]
+    where = f" on {worst['node']}" if isinstance(worst["node"], str) else ""
+    most = f"The most frequent, {plural(int(worst['count']), 'time')}, is {worst['component']}'s{where}."
+    return f"{first_upper(what)}{known}. {most} {first_upper(ended)}".strip()
+
+
+@says
+def refusals(refusals: pd.DataFrame) -> str:
+    """What the API server refused to Calico's components (``health.refusals``)."""
+    going = refusals[refusals["still"].fillna(False)]
+    if not len(refusals):
+        return "No log says that the API server refused a kind to Calico."
+    if not len(going):
+        return f"The API server once refused {listed(set(refusals['kind']))} to Calico; no log says so any more."
+    return f"The API server still refuses {listed(set(going['kind']))} to {listed(set(going['component']))}."
+
+
+@says
+def resources(resources: pd.DataFrame) -> str:
+    """What Calico's containers use (``health.resources``)."""
+    if not len(resources):
+        return "No container of Calico's was seen."
+    nodes = resources[resources["component"] == "calico-node"]
+    used = nodes["memory_used"].dropna()
+    limits = int(resources["memory_limit"].notna().sum())
+    tight = resources[resources["memory_share"] > 0.85]
+    killed = resources[resources["last_reason"] == "OOMKilled"]
+    what = f"{limits or 'none'} {'have' if limits > 1 else 'has'}"
+    parts = [
+        f"calico-node uses {number(used.min() / 2**20)} to {number(used.max() / 2**20)} MiB of memory."
+        if len(used)
+        else "How much memory calico-node uses is not known.",
+        f"Of {plural(len(resources), 'container')} {what} a memory limit.",
+    ]
+    if len(tight):
+        parts.append(f"Near its limit (above 85 %): {listed(tight['pod'])}.")
+    if len(killed):
+        parts.append(f"Killed for want of memory: {listed(killed['pod'])}.")
+    return " ".join(parts)

@@ -1,0 +1,1 @@
+"""What BIRD prints, logs and is configured with."""

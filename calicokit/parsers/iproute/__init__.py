@@ -1,0 +1,1 @@
+"""What ip, bridge, tc and ss print."""

@@ -1,0 +1,149 @@
+"""What iproute2 prints of neighbours and of bridges' forwarding: text and JSON, the same tables from both.
+
+Sources: recordings of iproute2 6.1; iproute2's ip/ipneigh.c and bridge/fdb.c, and the same tools' answers in a network
+namespace, for other flags and states.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from calicokit.parsers.base import Text, parser
+from calicokit.parsers.iproute.common import address, attributes, columns, number, simple, string, strings, version
+from calicokit.schema import Column, Schema
+
+_SOURCE = "recordings of iproute2 6.1; iproute2's ip/ipneigh.c and bridge/fdb.c"
+_LINE = Column("line", "int", "line in the text, from 1")
+_ATTRIBUTES = Column("attributes", "str", "everything else, as 'name value' in ip's words")
+NEIGHBOURS = Schema(
+    "ip_neigh",
+    "neighbours: which MAC an address has (ARP, NDP)",
+    (
+        Column("address", "str", "address"),
+        Column("interface", "str", "interface; null where the command was for one"),
+        Column("mac", "str", "MAC; null while it is not known"),
+        Column("state", "str", "REACHABLE, STALE, DELAY, PROBE, FAILED, INCOMPLETE, PERMANENT or NOARP"),
+        Column("flags", "list", "such as router, proxy, extern_learn"),
+        _ATTRIBUTES,
+        _LINE,
+    ),
+    ("address", "interface"),
+    source=_SOURCE,
+)
+FDB = Schema(
+    "bridge_fdb",
+    "forwarding database of bridges and VXLAN: where a MAC is",
+    (
+        Column("mac", "str", "MAC"),
+        Column("interface", "str", "interface; null where the command was for one"),
+        Column("destination", "str", "VXLAN: the node that has the MAC"),
+        Column("vlan", "int", "VLAN"),
+        Column("vni", "int", "VXLAN: the network, if not the interface's"),
+        Column("port", "int", "VXLAN: the port, if not the interface's"),
+        Column("via", "str", "VXLAN: the interface to send through"),
+        Column("master", "str", "bridge that the interface is part of"),
+        Column("state", "str", "permanent, static or stale; null for learnt"),
+        Column("self", "bool", "whether it is the interface's own entry, not the bridge's"),
+        Column("permanent", "bool", "whether it is there until it is deleted"),
+        Column("flags", "list", "such as self, master, extern_learn, offload"),
+        _ATTRIBUTES,
+        _LINE,
+    ),
+    ("mac", "interface", "vlan", "destination"),
+    source=_SOURCE,
+)
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){2,31}")
+_STATES = {"REACHABLE", "STALE", "DELAY", "PROBE", "FAILED", "INCOMPLETE", "PERMANENT", "NOARP", "NONE"}
+
+
+def _neighbour(words: list[str]) -> dict[str, Any] | None:
+    flags = _STATES | {"router", "proxy", "extern_learn", "managed", "offload", "extern_valid"}
+    row = columns(words[1:], {"dev": "interface", "lladdr": "mac"}, flags) if version(words[0]) else None
+    if row is None:
+        return None
+    states = [f for f in row["flags"] if f in _STATES]
+    row["flags"] = [f for f in row["flags"] if f not in _STATES]
+    known = states or row["flags"] or row.get("interface")
+    return row | {"address": address(words[0]), "state": "|".join(states) or None} if known else None
+
+
+def _neighbour_of(value: dict[str, Any]) -> dict[str, Any] | None:
+    rest = dict(value)
+    row: dict[str, Any] = {"address": address(rest.pop("dst", None)), "state": "|".join(strings(rest.pop("state", [])))}
+    row["interface"], row["mac"] = string(rest.pop("dev", None)), string(rest.pop("lladdr", None))
+    row["flags"] = [name for name, on in rest.items() if on is None]
+    row["attributes"] = attributes({k: v for k, v in rest.items() if v is not None})
+    row["state"] = row["state"] or None
+    return row if version(row["address"]) else None
+
+
+@parser("ip-neigh", NEIGHBOURS)
+def ip_neigh(text: Text) -> dict[str, pd.DataFrame]:
+    """``ip neigh``, text and ``-j``: the MACs of neighbours.
+
+    Source: recordings; iproute2's ip/ipneigh.c.
+
+    >>> from calicokit.parsers.base import parse
+    >>> row = parse("ip-neigh", "10.48.84.133 dev cali1 lladdr 46:e2:09:24:9a:bc REACHABLE").frame.iloc[0]
+    >>> row["interface"], row["mac"], row["state"]
+    ('cali1', '46:e2:09:24:9a:bc', 'REACHABLE')
+    """
+    return simple(text, NEIGHBOURS, _neighbour, _neighbour_of, "ADDRESS dev INTERFACE lladdr MAC STATE")
+
+
+_FDB_WORDS = {w: w for w in ("vlan", "vni", "port", "via", "master")} | {"dev": "interface", "dst": "destination"}
+_FDB_FLAGS = {
+    "self",
+    "extern_learn",
+    "offload",
+    "sticky",
+    "added_by_user",
+    "router",
+    "permanent",
+    "static",
+    "stale",
+    "locked",
+}
+
+
+def _entry(words: list[str]) -> dict[str, Any] | None:
+    row = columns(words[1:], _FDB_WORDS, _FDB_FLAGS) if _MAC.fullmatch(words[0]) else None
+    return row and _entered(row, words[0])
+
+
+def _entered(row: dict[str, Any], mac: str) -> dict[str, Any]:
+    states = [f for f in row["flags"] if f in ("permanent", "static", "stale")]
+    flags = [f for f in row["flags"] if f not in states]
+    if row.get("master") and "master" not in flags:
+        flags.append("master")
+    row |= {"mac": mac.lower(), "flags": flags, "state": states[0] if states else None}
+    row["destination"] = address(row.get("destination"))
+    return row | {"self": "self" in flags, "permanent": "permanent" in states}
+
+
+def _entry_of(value: dict[str, Any]) -> dict[str, Any] | None:
+    rest = dict(value)
+    mac, state = string(rest.pop("mac", None)) or "", string(rest.pop("state", None))
+    row: dict[str, Any] = {n: number(rest.pop(n, None)) for n in ("vlan", "vni", "port")}
+    for name, column in (("ifname", "interface"), ("dst", "destination"), ("viaIf", "via"), ("master", "master")):
+        row[column] = string(rest.pop(name, None))
+    row["flags"] = [*strings(rest.pop("flags", None)), *([state] if state else [])]
+    row["attributes"] = attributes(rest)
+    return _entered(row, mac) if _MAC.fullmatch(mac) else None
+
+
+@parser("bridge-fdb", FDB)
+def bridge_fdb(text: Text) -> dict[str, pd.DataFrame]:
+    """``bridge fdb show``, text and ``-j``: where MACs are; for VXLAN, on which node.
+
+    Source: recordings; iproute2's bridge/fdb.c.
+
+    >>> from calicokit.parsers.base import parse
+    >>> row = parse("bridge-fdb", "66:2f:1b:00:11:22 dev vxlan.calico dst 172.30.0.12 self permanent").frame.iloc[0]
+    >>> row["interface"], row["destination"], bool(row["permanent"])
+    ('vxlan.calico', '172.30.0.12', True)
+    """
+    return simple(text, FDB, _entry, _entry_of, "MAC dev INTERFACE …")

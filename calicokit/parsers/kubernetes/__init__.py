@@ -1,0 +1,1 @@
+"""What kubectl and calicoctl print, and the CNI plugin's configuration."""

@@ -1,0 +1,210 @@
+"""What ``calicoctl get``, ``calicoctl node status`` and ``calicoctl version`` print.
+
+Sources: recordings of v3.28 and v3.34-dev; calicoctl/calicoctl/commands/node/status.go and version.go.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.kubernetes import objects
+from calicokit.schema import Column, Schema
+
+GET = Schema(
+    "calicoctl_get",
+    "objects that calicoctl lists, one row each",
+    (
+        Column("kind", "str", "kind, such as IPPool; null in printed tables, which do not say"),
+        Column("api_version", "str", "apiVersion; null in printed tables"),
+        Column("namespace", "str", "namespace; null for objects without one"),
+        Column("name", "str", "name"),
+        Column(
+            "fields", "map", "the other columns by their names in snake_case, or paths such as spec.cidr and values"
+        ),
+        Column("line", "int", "line in the text, from 1; null for YAML and JSON"),
+    ),
+    ("kind", "namespace", "name"),
+    source="recordings of -o wide and -o yaml; JSON is the same objects",
+)
+STATUS = Schema(
+    "calicoctl_node_status",
+    "BGP peers of a node, as its BIRD sees them",
+    (
+        Column("bgp", "int", "4 or 6: the BIRD that was asked"),
+        Column("address", "str", "peer's address"),
+        Column("port", "int", "peer's port where it is not 179"),
+        Column("peer_type", "str", "node-to-node mesh, node specific or global"),
+        Column("state", "str", "protocol's state in BIRD: up, start, down …"),
+        Column("since", "str", "when it came into this state, as printed: a time of day, or a date"),
+        Column("info", "str", "session's state and the last error"),
+        Column("line", "int", "line in the text, from 1"),
+    ),
+    ("bgp", "address"),
+    source="recordings; calicoctl/calicoctl/commands/node/status.go",
+)
+PROCESS = Schema(
+    "calicoctl_node_process",
+    "what calicoctl says of the node's processes",
+    (
+        Column("process", "str", "calico, bgp, bird or bird6; null for an error"),
+        Column("running", "bool", "whether it runs; null for an error"),
+        Column("message", "str", "the line as printed"),
+    ),
+    ("process",),
+    source="recordings; calicoctl/calicoctl/commands/node/status.go",
+)
+VERSION = Schema(
+    "calicoctl_version",
+    "versions of calicoctl and of the cluster",
+    (
+        Column("client_version", "str", "calicoctl's version; null for a build that was given none"),
+        Column("git_commit", "str", "commit that calicoctl was built from"),
+        Column("cluster_version", "str", "Calico's version in the datastore; null where it says unknown"),
+        Column("cluster_type", "list", "words that tell how the cluster was installed: k8s, bgp, kdd, typha …"),
+        Column("error", "str", "why the cluster's version could not be read"),
+    ),
+    source="recordings; calicoctl/calicoctl/commands/version.go",
+)
+
+
+@parser("calicoctl-get", GET)
+def calicoctl_get(text: Text) -> dict[str, pd.DataFrame]:
+    """``calicoctl get KIND``: as a table (-o wide or none), YAML or JSON.
+
+    Source: see the module.
+
+    >>> from calicokit.parsers.base import parse
+    >>> row = parse("calicoctl-get", '''NAME     ASN       IPV4             IPV6
+    ... node-1   (64512)   172.30.0.11/24''').frame.iloc[0]
+    >>> row["name"], row["fields"]["ipv4"], row["fields"]["ipv6"]
+    ('node-1', '172.30.0.11/24', '')
+    """
+    return {GET.name: GET.frame(objects.get(text))}
+
+
+_RULE = re.compile(r"\+[-+]*\+")
+_PROCESS = re.compile(
+    r"(Calico) process is (not )?running\."
+    r"|(None of the BGP backend processes) \(.{1,60}\) are running\."
+    r"|The BGP backend process \((\S{1,40})\) is (not )?running\."
+    r"|INFO: BIRDv[46] process: '(\S{1,40})' is (not )?running\."
+)
+_BGP = re.compile(r"IPv([46]) BGP status|No IPv([46]) peers found\.")
+_ADDRESS = re.compile(r"(.*?)(?:\.port\.(\d{1,5})| port (\d{1,5})|#(\d{1,5}))?")
+_ERROR = re.compile(
+    r"(?:[Ee]rror|[Uu]nable|Failed|WARNING|Unexpected|unexpected|Check|calicoctl|You must|Couldn't)\b.*"
+)
+
+
+@dataclass
+class _Status:
+    """Reads ``calicoctl node status``."""
+
+    bgp: int | None = None
+    header: list[str] = field(default_factory=list)
+    peers: list[dict[str, Any]] = field(default_factory=list)
+    processes: list[dict[str, Any]] = field(default_factory=list)
+
+    def line(self, line: Line) -> bool:
+        """Read a line; False if it is none that calicoctl prints."""
+        text = line.text.strip()
+        if text[0] == text[-1] == "|" and len(text) > 1:
+            return self.row([cell.strip() for cell in text[1:-1].split("|")], line.number)
+        if match := _BGP.fullmatch(text):
+            self.bgp = int(match[1] or match[2])
+        elif match := _PROCESS.fullmatch(text):
+            self.process(match)
+        elif _ERROR.fullmatch(text):
+            self.processes.append({"message": text})
+        else:
+            return bool(_RULE.fullmatch(text))
+        return True
+
+    def process(self, match: re.Match[str]) -> None:
+        name = "bgp" if match[3] else (match[1] or match[4] or match[6]).lower()
+        stopped = bool(match[2] or match[3] or match[5] or match[7])
+        self.processes.append({"process": name, "running": not stopped, "message": match[0]})
+
+    def row(self, cells: list[str], number: int) -> bool:
+        if "PEER ADDRESS" in cells:
+            self.header = [objects.snake(cell) for cell in cells]
+            return True
+        if not self.header or len(cells) != len(self.header):
+            return False
+        named = dict(zip(self.header, cells, strict=True))
+        match = _ADDRESS.fullmatch(named["peer_address"])
+        port = (match[2] or match[3] or match[4]) if match else None
+        peer = {k: named.get(k) or None for k in ("peer_type", "state", "since", "info")}
+        place = {"bgp": self.bgp, "address": match[1] if match else None, "port": int(port) if port else None}
+        self.peers.append({**place, **peer, "line": number})
+        return True
+
+
+@parser("calicoctl-node-status", STATUS, PROCESS)
+def node_status(text: Text) -> dict[str, pd.DataFrame]:
+    """``calicoctl node status``: whether Calico runs on the node, and its BGP peers.
+
+    Source: see the module. IPv6 peers are in no recording.
+
+    >>> from calicokit.parsers.base import parse
+    >>> parsed = parse("calicoctl-node-status", '''Calico process is running.
+    ...
+    ... IPv4 BGP status
+    ... +--------------+-------------------+-------+----------+-------------+
+    ... | PEER ADDRESS | PEER TYPE         | STATE | SINCE    | INFO        |
+    ... +--------------+-------------------+-------+----------+-------------+
+    ... | 172.30.0.12  | node-to-node mesh | up    | 02:28:19 | Established |
+    ... +--------------+-------------------+-------+----------+-------------+''')
+    >>> parsed.frame["address"][0], parsed.frame["info"][0], bool(parsed.tables["calicoctl_node_process"]["running"][0])
+    ('172.30.0.12', 'Established', True)
+    """
+    status = _Status()
+    for line in objects.lines(text):
+        if not status.line(line):
+            text.reject(line, "a line of calicoctl node status")
+    return {STATUS.name: STATUS.frame(status.peers), PROCESS.name: PROCESS.frame(status.processes)}
+
+
+_VERSION = re.compile(
+    r"(Client Version|Git commit|Cluster Version|Cluster Calico Version|Cluster Type|Build date):\s*(.*)"
+)
+_VERSION_COLUMNS = {
+    "Client Version": "client_version",
+    "Git commit": "git_commit",
+    "Cluster Version": "cluster_version",
+    "Cluster Calico Version": "cluster_version",
+    "Cluster Type": "cluster_type",
+}
+
+
+@parser("calicoctl-version", VERSION)
+def version(text: Text) -> dict[str, pd.DataFrame]:
+    """``calicoctl version``: versions of the client and of the cluster, one row.
+
+    Source: see the module.
+
+    >>> from calicokit.parsers.base import parse
+    >>> row = parse("calicoctl-version", '''Client Version:    v3.28.5
+    ... Git commit:        c9acb46
+    ... Cluster Version:   v3.28.5
+    ... Cluster Type:      typha,kdd,k8s,bgp''').frame.iloc[0]
+    >>> row["cluster_version"], row["cluster_type"]
+    ('v3.28.5', ['typha', 'kdd', 'k8s', 'bgp'])
+    """
+    row: dict[str, Any] = {}
+    for line in objects.lines(text):
+        match = _VERSION.fullmatch(line.text.strip())
+        if match and match[1] in _VERSION_COLUMNS:
+            value: Any = match[2] if match[2] not in ("", "unknown") else None
+            column = _VERSION_COLUMNS[match[1]]
+            row[column] = value.split(",") if value and column == "cluster_type" else value
+        elif _ERROR.fullmatch(line.text.strip()):
+            row["error"] = line.text.strip()
+        elif not match:
+            text.reject(line, "a line of calicoctl version")
+    return {VERSION.name: VERSION.frame([row] if row else [])}

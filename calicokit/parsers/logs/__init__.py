@@ -1,0 +1,1 @@
+"""Logs of Calico's components and of the kernel."""

@@ -1,0 +1,1 @@
+"""What iptables, nft, ipset and conntrack print."""

@@ -13,7 +13,7 @@ import pytest
 
 from calicokit import registry
 from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding, rank
-from tests import recordings
+from tests import clusters, recordings
 from tests.felix.sick import (
     BAD,
     CONFIG,
@@ -49,9 +49,8 @@ def state(sick: Sick, node: str = NODE) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_felix_of_the_recordings_runs_and_is_in_sync(name: str) -> None:
-    import calicokit
 
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     table = cluster.felix.state()
     assert set(table["state"]) == {"ready"}
     assert len(table) == 4

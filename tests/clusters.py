@@ -98,10 +98,15 @@ def recording(name: str) -> Recording:
 @cache
 def opened(name: str) -> Cluster:
     """A bundled incident, to be read only: all tests of a process have the same one."""
+    return fresh(name)
+
+
+def fresh(name: str) -> Cluster:
+    """A bundled incident of which nobody has asked anything, for what its coverage says."""
     return Sharing(recording(name))
 
 
 @cache
 def checked(name: str) -> Findings:
     """What every check says of a bundled incident."""
-    return opened(name).check()
+    return fresh(name).check()

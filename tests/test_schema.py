@@ -26,7 +26,7 @@ THING = Schema(
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_table_of_every_recording_fits_its_schema(name: str) -> None:
-    cluster = clusters.opened(name)
+    cluster = clusters.fresh(name)
     for table, spec in TABLES.items():
         if spec.options:
             continue

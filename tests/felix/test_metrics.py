@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import doctest
 import re
-from functools import cache
 
 import pandas as pd
 import pytest
 
 from calicokit import durations
 from calicokit.cluster import Cluster
-from calicokit.cluster import open as open_source
 from calicokit.evidence.model import Want
 from calicokit.felix.metrics import fanout, meaning, promql, resources, sentences
 from calicokit.felix.metrics import tables as metrics
 from calicokit.felix.metrics.meaning import meanings
 from tests import recordings
+from tests.clusters import fresh, opened
 from tests.edited import Edited
 from tests.fakes import MemorySource, api_list
 
 NAMES = recordings.names()
 CHURN, TYPHA = "felix-churn", "healthy-vxlan-typha"
-
-
-@cache
-def cluster(name: str) -> Cluster:
-    return open_source(f"incident:{name}")
 
 
 def test_examples_in_docstrings_run() -> None:
@@ -37,19 +31,20 @@ def test_examples_in_docstrings_run() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scrape_gives_as_many_samples_as_prometheus_client_finds(name: str) -> None:
     parsing = pytest.importorskip("prometheus_client.parser")
-    samples = cluster(name).felix.samples()
+    seen = fresh(name)
+    samples = seen.felix.samples()
     counted = samples["evidence"].value_counts()
     paths = recordings.paths(name, "*.prom")
     for path in paths:
         text = recordings.read(name, path).decode()
         assert counted[path] == sum(len(f.samples) for f in parsing.text_string_to_metric_families(text))
     assert set(counted.index) == set(paths)
-    assert not cluster(name).coverage.missing
+    assert not seen.coverage.missing
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_scrape_is_its_pods_and_its_nodes(name: str) -> None:
-    samples = cluster(name).felix.samples()
+    samples = opened(name).felix.samples()
     assert samples["pod"].notna().all()
     assert samples["node"].notna().all()
     hosts = samples[samples["metric"] == "felix_host"]
@@ -59,7 +54,7 @@ def test_each_scrape_is_its_pods_and_its_nodes(name: str) -> None:
 
 
 def test_what_other_components_count_is_not_own() -> None:
-    samples = cluster(CHURN).felix.samples()
+    samples = opened(CHURN).felix.samples()
     alien = samples[~samples["own"]]
     assert set(alien["metric"].astype("str").str.split("_").str[0]) == {"felix", "typha", "goldmane", "calico"}
     assert (alien["value"].fillna(0) == 0).all()
@@ -68,7 +63,7 @@ def test_what_other_components_count_is_not_own() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_metric_that_is_shown_has_its_meaning(name: str) -> None:
-    shown = cluster(name).felix.metrics()
+    shown = opened(name).felix.metrics()
     assert (shown["means"] != "unknown").all()
     own = shown["metric"].str.match(r"(felix|typha|ipam|wireguard)_")
     assert shown["source"][own].str.match(r"(felix|typha|kube-controllers)/").all()
@@ -83,19 +78,19 @@ def test_meanings_are_of_metrics_and_say_since_when() -> None:
 
 
 def test_growth_adds_up_to_what_the_ends_show() -> None:
-    rates, samples = cluster(CHURN).felix.rates(), cluster(CHURN).felix.samples()
+    rates, samples = opened(CHURN).felix.rates(), opened(CHURN).felix.samples()
     one = samples[(samples["metric"] == "felix_ipset_calls") & (samples["node"] == "node-2") & samples["series"]]
     own = one[one["own"]].sort_values("time")["value"]
     grown = rates[(rates["metric"] == "felix_ipset_calls") & (rates["node"] == "node-2")]["increase"]
     assert len(own) == 24
     assert grown.sum() == own.iloc[-1] - own.iloc[0] > 0
-    shown = cluster(CHURN).felix.metrics()
+    shown = opened(CHURN).felix.metrics()
     row = shown[(shown["metric"] == "felix_ipset_calls") & (shown["node"] == "node-2")].iloc[0]
     assert row["rate"] == pytest.approx(grown.sum() / 115)
 
 
 def test_without_a_series_rates_are_unknown_and_values_known() -> None:
-    single = cluster("healthy-bgp-mesh")
+    single = opened("healthy-bgp-mesh")
     assert single.felix.rates().unknown
     assert single.felix.timeline().unknown
     assert single.felix.metrics()["rate"].isna().all()
@@ -141,7 +136,7 @@ def test_metrics_that_are_off_are_coverage_and_cost_nothing_else() -> None:
 
 
 def test_where_no_typha_is_nobody_misses_its_metrics() -> None:
-    seen = cluster("healthy-bgp-mesh")
+    seen = fresh("healthy-bgp-mesh")
     for name in ("typha_load", "typha_clients", "typha_events", "typha_overload"):
         table = seen.table(f"felix.{name}")
         assert table.empty
@@ -219,12 +214,12 @@ def test_activity_tells_the_node_that_differs() -> None:
     found = made.cluster().felix.activity()
     outliers = found[found["outlier"].fillna(False).astype(bool)]
     assert [tuple(r) for r in outliers[["node", "measure"]].to_numpy()] == [("node-3", "policies")]
-    quiet = cluster(CHURN).felix.activity()
+    quiet = opened(CHURN).felix.activity()
     assert not quiet["outlier"].any()
 
 
 def test_the_churn_is_visible() -> None:
-    seen = cluster(CHURN).felix.timeline()
+    seen = opened(CHURN).felix.timeline()
     writes = seen[seen["measure"] == "iptables lines"]
     assert writes["value"].max() > 20
     assert writes.groupby("time")["value"].sum().gt(1).mean() > 0.3
@@ -246,5 +241,5 @@ def test_a_long_series_is_told_in_few_steps() -> None:
 
 def test_what_rests_on_an_unknown_table_says_that_tables_reason() -> None:
     for name in ("timeline", "apply_histogram"):
-        (why,) = cluster("healthy-bgp-mesh").table(f"felix.{name}").unknown
+        (why,) = opened("healthy-bgp-mesh").table(f"felix.{name}").unknown
         assert "not sampled over time" in why.why

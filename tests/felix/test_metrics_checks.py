@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from calicokit.cluster import open as open_source
 from calicokit.diagnosis.model import CHECKS, Finding, rank
 from calicokit.registry import load
 from tests import recordings
+from tests.clusters import opened
 from tests.edited import Edited
 
 APPLY = "felix_int_dataplane_apply_time_seconds"
@@ -58,7 +58,7 @@ def quantiles(p50: float, p90: float, p99: float, count: float = 60) -> Edit:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_silence_on_every_recording(name: str) -> None:
-    seen = open_source(f"incident:{name}")
+    seen = opened(name)
     for table in ("felix.slow", "felix.typha_overload"):
         assert not seen.table(table).unknown
         assert seen.table(table).empty
@@ -188,7 +188,7 @@ def behind(host: str) -> str:
 
 def test_a_typha_whose_clients_come_back_is_told() -> None:
     (finding,) = told(Edited(TYPHA).edit("typha-log", None, log(*((i, closing(16, 4)) for i in range(40)))))
-    (pod,) = open_source(TYPHA).health.pods().query("component == 'typha'")["pod"]
+    (pod,) = opened(TYPHA).health.pods().query("component == 'typha'")["pod"]
     assert (finding.id, finding.subject) == ("typha-overloaded", {"pod": f"kube-system/{pod}"})
     assert "closed 40 connections in ten minutes as it may have 4, and still has 16: they come back" in finding.cause
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from calicokit.cluster import Cluster
-from calicokit.cluster import open as open_source
 from calicokit.felix.metrics import figures, sentences
 from calicokit.felix.metrics.fanout import CLIENTS, LOAD
 from calicokit.felix.metrics.overload import OVERLOAD, SLOW
 from calicokit.felix.metrics.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE
 from tests import recordings
+from tests.clusters import opened
 from tests.edited import Edited
 
 EVIL = '<b>n</b><a href="javascript:x">&'
 
 
-@cache
-def cluster(name: str) -> Cluster:
-    return open_source(f"incident:{name}")
-
-
 def shown(name: str) -> list[str]:
     """The facts of all figures and all sentences of one recording."""
-    felix = cluster(name).felix
+    felix = opened(name).felix
     drawn = [
         figures.heat(felix.timeline()),
         figures.small_multiples(felix.timeline(), felix.moments(), "apply time"),

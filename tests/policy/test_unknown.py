@@ -123,8 +123,7 @@ def test_unlisted_host_endpoints() -> None:
 
 
 def test_a_kind_that_a_version_does_not_have_is_empty() -> None:
-
-    old = clusters.opened("healthy-v3.28")
+    old = clusters.fresh("healthy-v3.28")
     assert old.policy.tiers()["tier"].tolist() == ["default"]
     assert old.coverage.missing == []
     assert not {"tiers", "stagednetworkpolicies"} & old.explainer().parts.missing

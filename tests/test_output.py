@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import calicokit
 from calicokit import registry, terminal
 from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Want
 from calicokit.output.tables import table_name
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import node, source_of
 
 NO_TABLE = {
@@ -35,7 +34,7 @@ def test_every_file_is_evidence_of_the_catalog(name: str) -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_output_is_a_table_without_a_line_left_over(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.fresh(name)
     there = {p.rpartition("/")[2] for p in recordings.paths(name) if "/series/" not in p}
     for item in CATALOG.values():
         if item.parser:
@@ -56,7 +55,7 @@ def test_lines_that_cannot_be_read_are_in_the_coverage() -> None:
 
 @pytest.mark.parametrize("shape", ["table", "csv", "json", "parquet"])
 def test_every_table_prints_in_every_format(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster = calicokit.open("incident:healthy-datacenter")
+    cluster = clusters.fresh("healthy-datacenter")
     for name, spec in registry.load().items():
         if spec.options:
             continue

@@ -20,6 +20,7 @@ from calicokit.evidence.objects import decode_list
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
 from tests import recordings
+from tests.clusters import Sharing
 from tests.evidence import bundles
 from tests.evidence.test_sources import unpacked
 from tests.fakes import api_list, cluster_of, node, pod, pool
@@ -39,7 +40,7 @@ def after(before: Path, tmp_path: Path) -> Path:
 
 
 def compared(before: Path, after: Path, *areas: str, nodes: tuple[str, ...] = ()) -> Difference:
-    return diff(Cluster(Recording(before)), Cluster(Recording(after)), areas, nodes)
+    return diff(Sharing(Recording(before)), Sharing(Recording(after)), areas, nodes)
 
 
 def edit(path: Path, old: str, new: str, count: int = 1) -> None:

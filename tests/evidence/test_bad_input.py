@@ -21,6 +21,7 @@ from calicokit.evidence import files
 from calicokit.evidence.model import SourceError
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
+from tests.clusters import Sharing
 from tests.evidence.test_sources import unpacked
 
 GOOD = ("it/manifest.json", b"{}"), ("it/api/v1_pods.json", b'{"kind":"PodList","items":[]}')
@@ -154,7 +155,7 @@ BROKEN = {
 def test_a_broken_list_is_a_named_hole(recording: Path, plural: str, how: str) -> None:
     file = api(recording, plural)
     file.write_bytes(BROKEN[how](file.read_bytes()))  # type: ignore[no-untyped-call]
-    findings = Cluster(Recording(recording)).check()
+    findings = Sharing(Recording(recording)).check()
     assert plural in {m.id for m in findings.coverage.missing}
     assert findings.status in (1, 3)
 
@@ -166,7 +167,7 @@ def test_an_odd_object_is_left_out_and_named(recording: Path, odd: object) -> No
         document = json.loads(file.read_bytes())
         document["items"].append(odd)
         file.write_text(json.dumps(document))
-    findings = Cluster(Recording(recording)).check()
+    findings = Sharing(Recording(recording)).check()
     assert findings[0].id == "ipam-exhausted"
     assert {"pods", "ipamblocks"} <= {m.id for m in findings.coverage.missing if "left out" in m.why}
 
@@ -178,25 +179,25 @@ def test_a_field_of_another_type_costs_that_object_only(recording: Path, path: s
     where, key = path.split(".")
     document["items"][0][where][key] = {"surprise": 1}
     file.write_text(json.dumps(document))
-    cluster = Cluster(Recording(recording))
+    cluster = Sharing(Recording(recording))
     assert len(cluster.table("kube.pods")) >= len(document["items"]) - 1
     assert cluster.check()[0].id == "ipam-exhausted"
 
 
 def test_a_missing_manifest_costs_the_time_only(recording: Path) -> None:
     (recording / "manifest.json").unlink()
-    assert Cluster(Recording(recording)).check()[0].id == "ipam-exhausted"
+    assert Sharing(Recording(recording)).check()[0].id == "ipam-exhausted"
 
 
 def test_a_manifest_of_odd_shape(recording: Path) -> None:
     (recording / "manifest.json").write_text('{"files": [1], "recorded": 7, "no_objects": "x"}')
-    assert Cluster(Recording(recording)).check()[0].id == "ipam-exhausted"
+    assert Sharing(Recording(recording)).check()[0].id == "ipam-exhausted"
 
 
 def test_only_the_api_objects(recording: Path) -> None:
     for name in ("nodes", "cluster"):
         shutil.rmtree(recording / name)
-    findings = Cluster(Recording(recording)).check()
+    findings = Sharing(Recording(recording)).check()
     assert findings[0].id == "ipam-exhausted"
     assert {m.node for m in findings.coverage.missing if m.id == "cni-log"} == {"node-1", "node-2", "node-3", "node-4"}
 
@@ -204,7 +205,7 @@ def test_only_the_api_objects(recording: Path) -> None:
 def test_only_one_node(recording: Path) -> None:
     for name in ("api", "cluster", "nodes/node-1", "nodes/node-3", "nodes/node-4"):
         shutil.rmtree(recording / name)
-    findings = Cluster(Recording(recording)).check()
+    findings = Sharing(Recording(recording)).check()
     assert [(f.id, f.subject["pool"]) for f in findings] == [("ipam-exhausted", "unknown")]
     assert "10.48.0.0/27" in findings[0].cause
     assert "ippools" in {m.id for m in findings.coverage.missing}
@@ -214,7 +215,7 @@ def test_a_healthy_node_alone_is_3_not_0(tmp_path: Path) -> None:
     recording = unpacked(tmp_path, "healthy-bgp-mesh")
     for name in ("api", "cluster"):
         shutil.rmtree(recording / name)
-    findings = Cluster(Recording(recording)).check()
+    findings = Sharing(Recording(recording)).check()
     assert findings == []
     assert findings.status == 3
     assert "ipam-exhausted" in findings.blocked
@@ -226,7 +227,7 @@ def test_links_in_a_directory_are_not_followed(recording: Path, tmp_path: Path) 
     file = api(recording, "pods")
     file.unlink()
     file.symlink_to(secret)
-    cluster = Cluster(Recording(recording))
+    cluster = Sharing(Recording(recording))
     assert "symbolic link" in str(cluster.table("kube.pods").unknown[0])
 
 
@@ -234,7 +235,7 @@ def test_a_pipe_in_a_directory_does_not_block(recording: Path) -> None:
     file = api(recording, "events")
     file.unlink()
     os.mkfifo(file)
-    cluster = Cluster(Recording(recording))
+    cluster = Sharing(Recording(recording))
     assert "special file" in str(cluster.table("kube.events").unknown[0])
 
 
@@ -246,6 +247,6 @@ def test_an_unreadable_member_of_a_zip_is_a_hole(recording: Path, tmp_path: Path
     data = bytearray(path.read_bytes())
     data[data.index(b'"kind":"EventList"') + 3] ^= 0xFF
     path.write_bytes(bytes(data))
-    cluster = Cluster(Recording(path))
+    cluster = Sharing(Recording(path))
     assert "cannot be read" in str(cluster.table("kube.events").unknown[0])
     assert cluster.check()[0].id == "ipam-exhausted"

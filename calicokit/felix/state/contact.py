@@ -35,7 +35,7 @@ CONTACT = Schema(
         Column("reached", "time", "when it last logged that it heard something from there"),
         Column("until", "time", "end of the log"),
         Column("error", "str", "what the last failure says, of those that name an address where some do"),
-        Column("lost", "bool", "failing for twenty seconds or more, and still within the last minute"),
+        Column("lost", "bool", "failing for twenty seconds or more (ten, where its log begins so), and still within the last minute"),
         Column("evidence", "str", "the log"),
     ),
     key=("node", "component", "to"),
@@ -57,6 +57,8 @@ UNREACHABLE = Schema(
 
 STREAK = pd.Timedelta(seconds=20)
 """A shorter outage is a restart of the other end."""
+FROM_THE_START = pd.Timedelta(seconds=10)
+"""A process that ended for want of contact and began anew has failed for longer than its log shows."""
 STILL = pd.Timedelta(seconds=60)
 """Dials give up after 30 s, and are tried again at once or after some seconds."""
 
@@ -155,6 +157,7 @@ def _streak(lines: pd.DataFrame, to: str, now: pd.Timestamp | None) -> dict[str,
     first, last, until = failures[0][0], failures[-1][0], lines["time"].max()
     named = [f for f in failures if f[1]] or failures
     still = (until if now is None else now) - last <= STILL
+    anew = pd.isna(heard) and first - lines["time"].min() < FROM_THE_START
     return {
         "address": named[-1][1],
         "failures": len(failures),
@@ -163,7 +166,7 @@ def _streak(lines: pd.DataFrame, to: str, now: pd.Timestamp | None) -> dict[str,
         "reached": heard,
         "until": until,
         "error": named[-1][2],
-        "lost": last - first >= STREAK and still,
+        "lost": last - first >= (FROM_THE_START if anew else STREAK) and still,
     }
 
 

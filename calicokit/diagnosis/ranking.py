@@ -76,7 +76,11 @@ def _causes(number: int, every: list[Finding], by_id: Mapping[str, list[int]]) -
 
 
 def _tree(
-    every: list[Finding], children: Mapping[int | None, list[int]], under: tuple[int | None, ...], cause: str, depth: int
+    every: list[Finding],
+    children: Mapping[int | None, list[int]],
+    under: tuple[int | None, ...],
+    cause: str,
+    depth: int,
 ) -> Iterator[Finding]:
     here = [n for parent in under for n in children.get(parent, ())]
     together = _grouped(here, lambda n: _of_one_node(every[n]), lambda n: _of_many_nodes(every[n]))

@@ -29,6 +29,8 @@ API_RESOURCES = "cluster/kubectl-api-resources.txt"
 
 EMPTY_LIST = b'{"kind":"List","items":[]}'
 SERIES_TIME = "%Y%m%dT%H%M%SZ"
+ALWAYS = (("pods", "v1"), ("volumeattachments", "storage.k8s.io/v1"))
+"""Kinds of the first and the last group that every API server lists: between them its list is whole."""
 
 
 class Recording:
@@ -90,7 +92,7 @@ class Recording:
             return self._read(want, path)
         if isinstance(item.how, Api) and self._known_empty(item.how):
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, item.how.groups[0])
-        if isinstance(item.how, Api) and item.how.newer and self._older(item.how):
+        if isinstance(item.how, Api) and (self._older(item.how) if item.how.newer else self._unserved(item.how)):
             return Evidence(want, EMPTY_LIST, API_RESOURCES, item.how.groups[0])
         return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
 
@@ -136,15 +138,24 @@ class Recording:
         served = [set(w) & set(api.plurals) for w in self._resources if set(w) & set(api.groups)]
         return bool(served) and not any(served)
 
+    def _unserved(self, api: Api) -> bool:
+        """Whether the API server, asked for all that it serves, named no such kind of an optional group."""
+        served = self._resources
+        whole = all(any(w[0] == kind and group in w for w in served) for kind, group in ALWAYS)
+        groups = {g.partition("/")[0] for g in api.groups}
+        here = (w for w in served if w[0] in api.plurals and groups & {t.partition("/")[0] for t in w})
+        return api.optional and whole and not any(here)
+
     @cached_property
     def _resources(self) -> list[list[str]]:
         """The words of each line of ``kubectl api-resources``; none where the recording does not have it."""
         if API_RESOURCES not in self._files.names:
             return []
         try:
-            return [line.split() for line in self._files.read(API_RESOURCES).decode("utf-8", "replace").splitlines()]
+            text = self._files.read(API_RESOURCES).decode("utf-8", "replace")
         except OSError:
             return []
+        return [words for line in text.splitlines() if (words := line.split())]
 
 
 def is_recording(files: Files) -> bool:

@@ -35,7 +35,11 @@ CONTACT = Schema(
         Column("reached", "time", "when it last logged that it heard something from there"),
         Column("until", "time", "end of the log"),
         Column("error", "str", "what the last failure says, of those that name an address where some do"),
-        Column("lost", "bool", "failing for twenty seconds or more (ten, where its log begins so), and still within the last minute"),
+        Column(
+            "lost",
+            "bool",
+            "failing for 20 s or more (10 s where its log begins so), and still within the last minute",
+        ),
         Column("evidence", "str", "the log"),
     ),
     key=("node", "component", "to"),

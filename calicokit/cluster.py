@@ -128,13 +128,13 @@ class Cluster:
         return any(e.path != NO_OBJECTS and not isinstance(CATALOG[e.id].how, Discovery) for e in seen)
 
     def _spared(self) -> set[tuple[str, str | None]]:
-        """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""
+        """Evidence that nobody misses (``registry.not_applicable``), as far as the tables built so far tell."""
         known = [
-            (tell, [self._built[n] for n in needs])
-            for needs, tell in registry.SPARES
-            if all(n in self._built and not self._built[n].unknown for n in needs)
+            spec
+            for spec in registry.NOT_APPLICABLE
+            if all(n in self._built and not self._built[n].unknown for n in spec.needed)
         ]
-        return {spared for tell, tables in known for spared in tell(*tables)}
+        return {spared for spec in known for spared in spec.make(self._built.__getitem__)}
 
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
@@ -249,17 +249,17 @@ class Cluster:
     def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
         spec = registry.TABLES[name]
         inputs = {i: self._input(i) for i in spec.inputs}
-        lost = [i for i in spec.needs if _is_unknown(inputs[i])]
-        if spec.any_of and all(_is_unknown(inputs[i]) for i in spec.any_of):
-            lost += spec.any_of
+        lost = [i for i in spec.needed if _is_unknown(inputs[i])]
+        if spec.any_needed and all(_is_unknown(inputs[i]) for i in spec.any_needed):
+            lost += spec.any_needed
         if lost:
             holes = (m for i in lost for m in getattr(inputs[i], "unknown", ()) or self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(holes)))
         try:
             with _collector_paused():
-                frame = spec.schema.check(spec.build(*(self._given(i) for i in spec.inputs), **(options or {})))
+                frame = spec.schema.check(spec.make(self._given, **(options or {})))
         except registry.UnseenError as error:
-            why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
+            why = dict.fromkeys(m for i in spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if options and isinstance(error, ValueError):
@@ -286,7 +286,7 @@ class Cluster:
         inputs = [self._given(i) for i in spec.inputs]
         try:
             with _collector_paused():
-                return spec.build(*inputs)
+                return spec.make(self._given)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             self.note(Missing(name, f"could not be built ({type(error).__name__}: {error})"))
             return None

@@ -22,7 +22,7 @@ def tables() -> Iterator[str]:
     yield "# Tables\n\nEvery table of a cluster, by topic: `cluster.TOPIC.TABLE()`, or `calicokit table SOURCE NAME`.\n"
     for name, spec in registry.load().items():
         yield f"\n## {name}\n\n{spec.schema.meaning}{_unverified(spec.schema)}\n"
-        for words, inputs in (("Made from", (*spec.needs, *spec.any_of)), ("better with", spec.wants)):
+        for words, inputs in (("Made from", (*spec.needed, *spec.any_needed)), ("better with", spec.wanted)):
             if inputs:
                 yield f"\n{words}: {', '.join(f'`{i}`' for i in inputs)}.\n"
         yield from _columns(spec.schema)

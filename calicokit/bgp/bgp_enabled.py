@@ -13,7 +13,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed
 
@@ -32,13 +32,26 @@ USE = Schema(
 
 VXLAN = ("Always", "CrossSubnet")
 OFF = "Disabled"
-TRACES = ("birdcl-status", "birdcl-protocols", "birdcl-protocols-all", "bird.cfg", "bird-log")
 
 
 @table(
     USE,
-    any_of=("ippools", "bgppeers", *TRACES),
-    wants=("bgp.configuration", "health.install", "configmaps", "installations", "ipam.blocks"),
+    any_of={
+        "pools": "ippools",
+        "peers": "bgppeers",
+        "status": "birdcl-status",
+        "protocols": "birdcl-protocols",
+        "details": "birdcl-protocols-all",
+        "files": "bird.cfg",
+        "logs": "bird-log",
+    },
+    wants={
+        "configuration": "bgp.configuration",
+        "install": "health.install",
+        "configmaps": "configmaps",
+        "installations": "installations",
+        "blocks": "ipam.blocks",
+    },
 )
 def use(
     pools: Objects | None,
@@ -119,7 +132,7 @@ def _backend(install: pd.DataFrame | None, configmaps: Objects | None, installat
     return None
 
 
-@spares("bgp.use")
+@not_applicable(needs={"use": "bgp.use"})
 def _second_sources(use: pd.DataFrame) -> Spared:
     """Where one thing tells the backend, nobody misses the others that might."""
     if use["backend"].notna().any():

@@ -226,7 +226,7 @@ NODE_STATUSES = Schema(
 # ---- sessions
 
 
-@table(PROTOCOLS, any_of=("birdcl-protocols-all", "birdcl-protocols"))
+@table(PROTOCOLS, any_of={"details": "birdcl-protocols-all", "brief": "birdcl-protocols"})
 def protocols(details: Texts | None, brief: Texts | None) -> pd.DataFrame:
     """One row for each node and session; details where there are any. See :data:`PROTOCOLS`."""
     told = {str(f["node"].iloc[0]): _session_rows(f) for f in _printed(details)}
@@ -285,7 +285,7 @@ def _codes(values: pd.Series[Any], known: dict[Any, int]) -> NDArray[np.int32]:
     return places[codes]
 
 
-@table(STATUS, needs=("birdcl-status",))
+@table(STATUS, needs={"answers": "birdcl-status"})
 def daemons(answers: Texts) -> pd.DataFrame:
     """One row for each node whose BIRD answered; see :data:`STATUS`."""
     found = [f for f in answers.frames("bird-status") if len(f)]
@@ -296,7 +296,7 @@ def daemons(answers: Texts) -> pd.DataFrame:
     return STATUS.take(every.rename(columns=names))
 
 
-@table(NODE_STATUSES, needs=("caliconodestatuses",))
+@table(NODE_STATUSES, needs={"objects": "caliconodestatuses"})
 def node_statuses(objects: Objects) -> pd.DataFrame:
     """One row for each node and session that a CalicoNodeStatus reports; see :data:`NODE_STATUSES`."""
     return objects.frame(NODE_STATUSES, _node_status)
@@ -322,7 +322,7 @@ def _node_status(item: Object) -> list[Object]:
 # ---- configuration
 
 
-@table(CONFIGURED, needs=("bird.cfg",))
+@table(CONFIGURED, needs={"files": "bird.cfg"})
 def configured(files: Texts) -> pd.DataFrame:
     """One row for each BGP session in a bird.cfg; see :data:`CONFIGURED`."""
     filters = {str(f["node"].iloc[0]): f for f in files.frames("bird-config:bird_filters") if len(f)}
@@ -352,7 +352,7 @@ def _bodies(filters: pd.DataFrame) -> dict[tuple[str, str], str]:
     return {(str(n), str(k)): "; ".join(group["statement"]) for (n, k), group in inline.groupby(["name", "kind"])}
 
 
-@table(SETTINGS, needs=("bird.cfg",))
+@table(SETTINGS, needs={"files": "bird.cfg"})
 def settings(files: Texts) -> pd.DataFrame:
     """One row for each setting in a bird.cfg, and for the AS of its template; see :data:`SETTINGS`."""
     found = [files.table("bird-config:bird_settings", SETTINGS)]
@@ -439,7 +439,7 @@ _STRANGER = re.compile(r"Unexpected connect from unknown address (\S+?)(?:%\S+)?
 _ABOUT = re.compile(r"(?:Adding|Removing|Restarting) ")
 
 
-@table(SESSION_LOG, needs=("bgp.use",), wants=("bird-log",))
+@table(SESSION_LOG, needs={"use": "bgp.use"}, wants={"logs": "bird-log"})
 def session_log(use: pd.DataFrame, logs: Texts | None = None) -> pd.DataFrame:
     """One row for each node and session in the logs; see :data:`SESSION_LOG`. None where BGP is not in use."""
     if logs is None:
@@ -474,7 +474,7 @@ def _lately(session: _Session) -> int:
     return sum(session.last_time - t <= pd.Timedelta(hours=1) for t in session.back)
 
 
-@table(DAEMON_LOG, needs=("bird-log",))
+@table(DAEMON_LOG, needs={"logs": "bird-log"})
 def daemon_log(logs: Texts) -> pd.DataFrame:
     """One row for each node with a log of BIRD; see :data:`DAEMON_LOG`."""
     return DAEMON_LOG.frame([_daemon(log) for log in logs.frames("bird-log") if len(log)])
@@ -502,7 +502,7 @@ _CHECK = re.compile(r'Error from checkcmd "bird -p')
 _WROTE = re.compile(r"Target config \S*/bird\.cfg has been updated")
 
 
-@table(CONFD, needs=("confd-log",))
+@table(CONFD, needs={"logs": "confd-log"})
 def confd(logs: Texts) -> pd.DataFrame:
     """One row for each node with a log of confd; see :data:`CONFD`."""
     return CONFD.frame([_confd(log) for log in logs.frames("confd-log") if len(log)])
@@ -529,7 +529,7 @@ def _confd(log: pd.DataFrame) -> dict[str, Any]:
 # ---- what the node's kernel shows
 
 
-@table(SOCKETS, needs=("ss-bgp",), wants=("bgp.nodes",))
+@table(SOCKETS, needs={"answers": "ss-bgp"}, wants={"nodes": "bgp.nodes"})
 def sockets(answers: Texts, nodes: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each socket of BGP that listens or is half open; see :data:`SOCKETS`."""
     ports = {179, *(() if nodes is None else nodes["listen_port"].dropna().astype(int))}
@@ -545,7 +545,7 @@ _COUNTERS = {
 }
 
 
-@table(SIGNATURES, needs=("nstat",))
+@table(SIGNATURES, needs={"answers": "nstat"})
 def md5(answers: Texts) -> pd.DataFrame:
     """One row for each node whose counters were seen; see :data:`SIGNATURES`."""
     rows = []
@@ -559,7 +559,7 @@ def md5(answers: Texts) -> pd.DataFrame:
 _DROPS = ("DROP", "REJECT")
 
 
-@table(RULES, any_of=("iptables-save", "iptables-legacy-save"), wants=("bgp.nodes",))
+@table(RULES, any_of={"saved": "iptables-save", "legacy": "iptables-legacy-save"}, wants={"nodes": "bgp.nodes"})
 def firewall(saved: Texts | None, legacy: Texts | None, nodes: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each rule that keeps BGP out; see :data:`RULES`."""
     ports = {"179", *(() if nodes is None else map(str, nodes["listen_port"].dropna().astype(int)))}

@@ -30,7 +30,7 @@ SOURCES = {
 # ---- BIRD and its configuration
 
 
-@check("bird-dead", needs=("bgp.birds", "bgp.use"))
+@check("bird-dead", needs={"birds": "bgp.birds", "use": "bgp.use"})
 def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
@@ -47,7 +47,10 @@ def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("bgp-no-peers", needs=("bgp.use", "bgp.expected", "bgp.nodes", "bgp.configuration"))
+@check(
+    "bgp-no-peers",
+    needs={"use": "bgp.use", "expected": "bgp.expected", "nodes": "bgp.nodes", "configuration": "bgp.configuration"},
+)
 def no_peers(
     use: pd.DataFrame, expected: pd.DataFrame, nodes: pd.DataFrame, configuration: pd.DataFrame
 ) -> Iterator[Finding]:
@@ -76,8 +79,8 @@ def no_peers(
 
 @check(
     "bgp-config-stale",
-    needs=("bgp.config_differences", "bgp.use"),
-    wants=("bgp.confd", "bgp.birds", "bgp.compared"),
+    needs={"differences": "bgp.config_differences", "use": "bgp.use"},
+    wants={"confd": "bgp.confd", "birds": "bgp.birds", "compared": "bgp.compared"},
 )
 def config_stale(
     differences: pd.DataFrame,
@@ -159,7 +162,11 @@ def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
 # ---- what the ends disagree on
 
 
-@check("bgp-as-mismatch", needs=("bgp.compared",), wants=("bgp.config_differences", "bgp.nodes", "bgp.session_log"))
+@check(
+    "bgp-as-mismatch",
+    needs={"compared": "bgp.compared"},
+    wants={"differences": "bgp.config_differences", "nodes": "bgp.nodes", "log": "bgp.session_log"},
+)
 def as_mismatch(
     compared: pd.DataFrame,
     differences: pd.DataFrame | None = None,
@@ -199,7 +206,11 @@ def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFra
     )
 
 
-@check("bgp-password-mismatch", needs=("bgp.compared",), wants=("bgp.md5", "bgp.config_differences"))
+@check(
+    "bgp-password-mismatch",
+    needs={"compared": "bgp.compared"},
+    wants={"md5": "bgp.md5", "differences": "bgp.config_differences"},
+)
 def password_mismatch(
     compared: pd.DataFrame, md5: pd.DataFrame | None = None, differences: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -272,8 +283,8 @@ REMEDIES = {
 
 @check(
     "bgp-session-down",
-    needs=("bgp.compared",),
-    wants=("bgp.firewall", "bgp.birds", "bgp.sockets", "bgp.daemon_log"),
+    needs={"compared": "bgp.compared"},
+    wants={"firewall": "bgp.firewall", "birds": "bgp.birds", "sockets": "bgp.sockets", "log": "bgp.daemon_log"},
 )
 def session_down(
     compared: pd.DataFrame,
@@ -373,7 +384,7 @@ def _more(
         yield Rows.of("birdcl-protocols", "bgp.birds", [{"node": node}], node)
 
 
-@check("bgp-session-flapping", needs=("bgp.compared",), wants=("bgp.session_log",))
+@check("bgp-session-flapping", needs={"compared": "bgp.compared"}, wants={"log": "bgp.session_log"})
 def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Sessions that went down and came back again and again; under the node that closes them."""
     if log is None:
@@ -407,7 +418,7 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
             )
 
 
-@check("bgp-external-peer-down", needs=("bgp.compared",))
+@check("bgp-external-peer-down", needs={"compared": "bgp.compared"})
 def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
     """A router outside the cluster that nodes should peer with and do not."""
     rows = compared[
@@ -432,7 +443,7 @@ def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("rr-not-redundant", needs=("bgp.expected", "bgp.nodes"))
+@check("rr-not-redundant", needs={"expected": "bgp.expected", "nodes": "bgp.nodes"})
 def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """All nodes get their routes from one route reflector."""
     clients = expected[expected["rr_client"].astype(bool) & expected["internal"].astype(bool)]

@@ -62,11 +62,18 @@ STATUSES = ("up", "down", "one-sided", "flapping", "starting", "unexpected", "un
 
 @table(
     COMPARED,
-    needs=("bgp.expected", "bgp.sessions", "bgp.birds", "bgp.nodes"),
-    wants=(
-        *("bgp.session_log", "bgp.daemon_log", "bgp.configured", "bgp.sockets", "bgp.md5", "bgp.firewall"),
-        *("output.ip_neigh", "output.ip_addr", "@now"),
-    ),
+    needs={"expected": "bgp.expected", "sessions": "bgp.sessions", "birds": "bgp.birds", "nodes": "bgp.nodes"},
+    wants={
+        "log": "bgp.session_log",
+        "daemon_log": "bgp.daemon_log",
+        "configured": "bgp.configured",
+        "sockets": "bgp.sockets",
+        "md5": "bgp.md5",
+        "firewall": "bgp.firewall",
+        "neighbours": "output.ip_neigh",
+        "addresses": "output.ip_addr",
+        "now": "@now",
+    },
 )
 def compared(
     expected: pd.DataFrame,

@@ -51,8 +51,8 @@ _NAMED = re.compile(r"(?:Mesh|Node|Global|Local_Workload)_")
 
 @table(
     DIFFERENCES,
-    needs=("bgp.expected", "bgp.nodes", "bgp.configuration"),
-    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "@now"),
+    needs={"expected": "bgp.expected", "nodes": "bgp.nodes", "configuration": "bgp.configuration"},
+    wants={"configured": "bgp.configured", "settings": "bgp.settings", "protocols": "bgp.protocols", "now": "@now"},
 )
 def config_differences(
     expected: pd.DataFrame,

@@ -67,8 +67,8 @@ _CODES = ("local", "remote", "address", "port", "peer_as", "cluster", "calico", 
 
 @table(
     EXPECTED,
-    needs=("bgp.nodes", "bgp.configuration", "bgp.peers", "bgp.use"),
-    wants=("health.install", "kube.pods"),
+    needs={"nodes": "bgp.nodes", "configuration": "bgp.configuration", "peers": "bgp.peers", "use": "bgp.use"},
+    wants={"install": "health.install", "pods": "kube.pods"},
 )
 def expected(
     nodes: pd.DataFrame,

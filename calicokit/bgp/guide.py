@@ -38,8 +38,13 @@ Step = tuple[str, str, str, str]
 
 @table(
     STEPS,
-    needs=("bgp.links", "bgp.compared", "bgp.configuration", "bgp.birds"),
-    wants=("bgp.sessions", "bgp.sockets", "bgp.firewall", "bgp.session_log"),
+    needs={
+        "links": "bgp.links",
+        "compared": "bgp.compared",
+        "configuration": "bgp.configuration",
+        "birds": "bgp.birds",
+    },
+    wants={"sessions": "bgp.sessions", "sockets": "bgp.sockets", "firewall": "bgp.firewall", "log": "bgp.session_log"},
 )
 def steps(
     links: pd.DataFrame,

@@ -13,7 +13,7 @@ from calicokit.bgp.sentences import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.parsers.bird.protocols import peer_of
-from calicokit.registry import Spared, UnseenError, spares, table
+from calicokit.registry import Given, Spared, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
@@ -69,20 +69,26 @@ ASKED = ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status")
 
 @table(
     BIRDS,
-    needs=("kube.nodes", "bgp.use"),
-    wants=("bgp.daemon_log", "bgp.sockets", "bgp.daemons", "bgp.nodes", *ASKED, "bird-ready", "ss-bgp"),
+    needs={"nodes": "kube.nodes", "use": "bgp.use"},
+    wants={
+        "log": "bgp.daemon_log",
+        "sockets": "bgp.sockets",
+        "daemons": "bgp.daemons",
+        "known": "bgp.nodes",
+        "texts": (*ASKED, "bird-ready", "ss-bgp"),
+    },
 )
 def birds(
     nodes: pd.DataFrame,
     use: pd.DataFrame,
+    texts: Given,
     log: pd.DataFrame | None = None,
     sockets: pd.DataFrame | None = None,
     daemons: pd.DataFrame | None = None,
     known: pd.DataFrame | None = None,
-    *texts: Texts | None,
 ) -> pd.DataFrame:
     """One row for each Linux node; see :data:`BIRDS`."""
-    looked = _Birds(use, log, sockets, known, texts)
+    looked = _Birds(use, log, sockets, known, texts.values())
     clocks = {} if daemons is None else {d.node: d for d in records(daemons)}
     rows = []
     for node in nodes[nodes["system"] != "windows"]["node"]:
@@ -158,11 +164,15 @@ def _bird(state: str, why: str, evidence: Evidence) -> dict[str, Any]:
 
 @table(
     SESSIONS,
-    needs=("bgp.use",),
-    wants=(
-        *("bgp.protocols", "bgp.session_log", "bgp.daemons", "bgp.node_statuses", "calicoctl-node-status"),
-        "@now",
-    ),
+    needs={"use": "bgp.use"},
+    wants={
+        "protocols": "bgp.protocols",
+        "log": "bgp.session_log",
+        "daemons": "bgp.daemons",
+        "statuses": "bgp.node_statuses",
+        "calicoctl": "calicoctl-node-status",
+        "now": "@now",
+    },
 )
 def sessions(
     use: pd.DataFrame,
@@ -293,14 +303,14 @@ OF_BIRD = (
 )
 
 
-@spares("bgp.birds")
+@not_applicable(needs={"birds": "bgp.birds"})
 def _without_bird(birds: pd.DataFrame) -> Spared:
     """A node that runs no BIRD, and need not, has no output of it."""
     for node in birds[birds["state"] == "none"]["node"]:
         yield from ((i, node) for i in OF_BIRD)
 
 
-@spares("bgp.sessions")
+@not_applicable(needs={"sessions": "bgp.sessions"})
 def _second_sources(sessions: pd.DataFrame) -> Spared:
     """Where birdcl answers, nobody misses what says less of the same."""
     for node in sessions[sessions["source"] == "birdcl"]["node"].unique():

@@ -118,7 +118,7 @@ PEERS = Schema(
 )
 
 
-@table(PEERS, needs=("bgppeers", "kube.nodes"))
+@table(PEERS, needs={"objects": "bgppeers", "nodes": "kube.nodes"})
 def external_peers(objects: Objects, nodes: pd.DataFrame) -> pd.DataFrame:
     """One row for each BGPPeer with the address of a router outside; see :data:`PEERS`."""
     inside = {a for addresses in [*nodes["addresses"], *nodes["calico_addresses"]] for a in addresses}
@@ -184,7 +184,7 @@ def _address(text: str | None, version: int) -> str | None:
     return str(found) if found.version == version else None
 
 
-@table(CONFIGURATION, needs=("bgpconfigurations",))
+@table(CONFIGURATION, needs={"objects": "bgpconfigurations"})
 def configuration(objects: Objects) -> pd.DataFrame:
     """One row; see :data:`CONFIGURATION`."""
     default: Object = next((o for o in objects.rows(dict) if name_of(o) == "default"), {})
@@ -207,7 +207,7 @@ def configuration(objects: Objects) -> pd.DataFrame:
     return CONFIGURATION.frame([row])
 
 
-@table(NODE_CONFIGURATIONS, needs=("bgpconfigurations",))
+@table(NODE_CONFIGURATIONS, needs={"objects": "bgpconfigurations"})
 def node_configurations(objects: Objects) -> pd.DataFrame:
     """One row for each node with a BGPConfiguration of its own; see :data:`NODE_CONFIGURATIONS`."""
     return objects.frame(NODE_CONFIGURATIONS, _node_configuration)
@@ -220,7 +220,7 @@ def _node_configuration(item: Object) -> list[Object]:
     return [{"node": name.removeprefix(NODE_CONFIG), "listen_port": spec(item).get("listenPort") or None}]
 
 
-@table(NODES, needs=("nodes", "bgp.configuration", "bgp.node_configurations"))
+@table(NODES, needs={"objects": "nodes", "configuration": "bgp.configuration", "own": "bgp.node_configurations"})
 def nodes(objects: Objects, configuration: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """One row a node; see :data:`NODES`."""
     found = objects.frame(NODES, _node)
@@ -259,7 +259,7 @@ def _node(item: Object) -> Object:
     }
 
 
-@table(BGP_PEERS, needs=("bgppeers",))
+@table(BGP_PEERS, needs={"objects": "bgppeers"})
 def peers(objects: Objects) -> pd.DataFrame:
     """One row for each BGPPeer; see :data:`BGP_PEERS`."""
     return objects.frame(BGP_PEERS, _bgp_peer)

@@ -43,7 +43,7 @@ EVENTS = Schema(
 _DOWN = ("stop", "down", "start", "flush")
 
 
-@table(EVENTS, needs=("output.bird_log",))
+@table(EVENTS, needs={"log": "output.bird_log"})
 def session_events(log: pd.DataFrame) -> pd.DataFrame:
     """One row for each line that tells of a session; see :data:`EVENTS`."""
     told = log[log["peer"].notna() & ~log["event"].isin(["route", "reconfigure"])]
@@ -53,7 +53,11 @@ def session_events(log: pd.DataFrame) -> pd.DataFrame:
     return EVENTS.take(told.assign(event=event)[~quiet.fillna(False).astype(bool)])
 
 
-@table(TIMELINE, needs=("bgp.sessions",), wants=("bgp.session_events", "bgp.compared", "@now"))
+@table(
+    TIMELINE,
+    needs={"sessions": "bgp.sessions"},
+    wants={"events": "bgp.session_events", "compared": "bgp.compared", "now": "@now"},
+)
 def timeline(
     sessions: pd.DataFrame,
     events: pd.DataFrame | None = None,

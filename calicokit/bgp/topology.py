@@ -57,7 +57,7 @@ ORDER = ("missing", "down", "one-sided", "flapping", "starting", "unexpected", "
 """Statuses of a link, the worst first."""
 
 
-@table(LINKS, needs=("bgp.compared",))
+@table(LINKS, needs={"compared": "bgp.compared"})
 def links(compared: pd.DataFrame) -> pd.DataFrame:
     """One row for each pair of ends; see :data:`LINKS`."""
     if not len(compared):
@@ -127,7 +127,11 @@ def _with_none(codes: Codes, categories: pd.Index[Any]) -> pd.Categorical[Any]:
     return category(np.where(codes < len(categories), codes, -1), categories)
 
 
-@table(ENDS, needs=("bgp.compared", "bgp.nodes"), wants=("bgp.birds", "bgp.expected"))
+@table(
+    ENDS,
+    needs={"compared": "bgp.compared", "nodes": "bgp.nodes"},
+    wants={"birds": "bgp.birds", "expected": "bgp.expected"},
+)
 def ends(
     compared: pd.DataFrame,
     nodes: pd.DataFrame,

@@ -24,13 +24,13 @@ def named(pods: list[str]) -> str:
     return f"{len(pods)} pod{'s wait' if len(pods) > 1 else ' waits'}: {', '.join(pods[:MOST_NAMED])}{more}"
 
 
-@check("cni-unauthorized", needs=("cni.errors",))
+@check("cni-unauthorized", needs={"errors": "cni.errors"})
 def credentials(errors: pd.DataFrame) -> Iterator[Finding]:
     """The API server refuses the plugin on a node; that it cannot be reached is told in ``felix/checks.py``."""
     yield from _by_node(errors, "cni-unauthorized")
 
 
-@check("cni-error", needs=("cni.errors",))
+@check("cni-error", needs={"errors": "cni.errors"})
 def cni_error(errors: pd.DataFrame) -> Iterator[Finding]:
     """The plugin fails on a node for a cause that no other id names: one finding for each node and cause."""
     yield from _by_node(errors, "cni-error")
@@ -56,7 +56,11 @@ def _finding(node: str, cause: Any, group: pd.DataFrame) -> Finding:
     )
 
 
-@check("cni-conflict", needs=("cni.configs",), wants=("cni.leftovers", "installations"))
+@check(
+    "cni-conflict",
+    needs={"configs": "cni.configs"},
+    wants={"leftovers": "cni.leftovers", "installations": "installations"},
+)
 def cni_conflict(
     configs: pd.DataFrame, leftovers: pd.DataFrame | None = None, installations: Objects | None = None
 ) -> Iterator[Finding]:

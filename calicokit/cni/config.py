@@ -64,7 +64,7 @@ _OTHERS = {
 _DEVICE = re.compile(r"\bdev (\S+)")
 
 
-@table(CONFIGS, needs=("cni-net.d",))
+@table(CONFIGS, needs={"texts": "cni-net.d"})
 def configs(texts: Texts) -> pd.DataFrame:
     """One row for each file that is a configuration; see :data:`CONFIGS`."""
     rows: list[dict[str, Any]] = []
@@ -91,7 +91,11 @@ def _config(file: object, plugins: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     yield from (("delegates", any(_DELEGATES.search(t) for t in types)), ("evidence", first["evidence"]))
 
 
-@table(LEFTOVERS, any_of=("routes.conflicts", "dataplane.foreign_drops"), wants=("health.pods",))
+@table(
+    LEFTOVERS,
+    any_of={"conflicts": "routes.conflicts", "drops": "dataplane.foreign_drops"},
+    wants={"pods": "health.pods"},
+)
 def leftovers(
     conflicts: pd.DataFrame | None, drops: pd.DataFrame | None, pods: pd.DataFrame | None = None
 ) -> pd.DataFrame:

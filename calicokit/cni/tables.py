@@ -54,7 +54,7 @@ ERRORS = Schema(
 )
 
 
-@table(RESULTS, needs=("cni-log",))
+@table(RESULTS, needs={"logs": "cni-log"})
 def results(logs: Texts) -> pd.DataFrame:
     """One row for each ADD that ended; see :data:`RESULTS`."""
     frames = [_results(frame) for frame in logs.frames("cni-log")]
@@ -79,7 +79,7 @@ def _pod_of_workload(name: str) -> str | None:
     return parts[2].replace("\0", "-") if len(parts) == 4 and parts[1] == "k8s" else None
 
 
-@table(ERRORS, any_of=("kube.events", "cni.results"), wants=("kube.pods", "@now"))
+@table(ERRORS, any_of={"events": "kube.events", "results": "cni.results"}, wants={"pods": "kube.pods", "now": "@now"})
 def errors(
     events: pd.DataFrame | None,
     results: pd.DataFrame | None,

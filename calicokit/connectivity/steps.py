@@ -12,7 +12,7 @@ from calicokit.dataplane.packets.trace_flow import INPUTS as OF_WALK
 from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, walked
 from calicokit.net import prefix
 from calicokit.policy.explain import Explainer, Explanation
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.routes.path import path
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed, plural
@@ -39,19 +39,47 @@ FINE, WRONG, UNKNOWN = "fine", "wrong", "unknown"
 Answer = tuple[str, str]
 """What was seen, and the verdict."""
 
-OF_ROUTES = ("routes.kernel", "bgp.nodes", "kube.tunnels", "output.ip_rule", "routes.pods")
-OTHERS = ("policy.model", "output.conntrack", "dataplane.window", "dataplane.dropped_flows")
+OF_ROUTES = {
+    "kernel": "routes.kernel",
+    "nodes": "bgp.nodes",
+    "tunnels": "kube.tunnels",
+    "rules": "output.ip_rule",
+    "pods": "routes.pods",
+}
+"""Parameters of :func:`~calicokit.routes.path.path` → the tables they get."""
 
 
-@table(STEPS, needs=("kube.pods",), wants=(*OF_WALK, *OF_ROUTES, *OTHERS), options=OPTIONS)
-def steps(pods: pd.DataFrame, *tables: Any, **options: str) -> pd.DataFrame:
+@table(
+    STEPS,
+    needs={"pods": "kube.pods"},
+    wants={
+        "of_walk": tuple(OF_WALK.values()),
+        "of_routes": tuple(OF_ROUTES.values()),
+        "model": "policy.model",
+        "tracked": "output.conntrack",
+        "window": "dataplane.window",
+        "flows": "dataplane.dropped_flows",
+    },
+    options=OPTIONS,
+)
+def steps(
+    pods: pd.DataFrame,
+    of_walk: Given,
+    of_routes: Given,
+    model: Explainer | None = None,
+    tracked: pd.DataFrame | None = None,
+    window: pd.DataFrame | None = None,
+    flows: pd.DataFrame | None = None,
+    **options: str,
+) -> pd.DataFrame:
     """Six rows; see :data:`STEPS`. Raises ``ValueError`` with one sentence for ends that are none."""
-    of_walk, rest = tables[: len(OF_WALK)], tables[len(OF_WALK) :]
-    of_routes, others = rest[: len(OF_ROUTES)], rest[len(OF_ROUTES) :]
     port, proto = port_number(options["port"]), options["proto"]
-    model, tracked, window, flows = others
     question = _Question(options["from"], options["to"], port, proto, pods, model)
-    seen = _Seen(of_walk, of_routes, tracked, window, flows)
+    seen = _Seen(
+        {parameter: of_walk[name] for parameter, name in OF_WALK.items()},
+        {parameter: of_routes[name] for parameter, name in OF_ROUTES.items()},
+        *(tracked, window, flows),
+    )
     return STEPS.frame(list(_steps(question, seen)))
 
 
@@ -75,8 +103,8 @@ class End:
 class _Seen:
     """What the cluster showed; each may be None."""
 
-    of_walk: Sequence[Any]
-    of_routes: Sequence[Any]
+    of_walk: Given
+    of_routes: Given
     tracked: pd.DataFrame | None
     window: pd.DataFrame | None
     flows: pd.DataFrame | None
@@ -84,7 +112,7 @@ class _Seen:
     @property
     def pods(self) -> pd.DataFrame | None:
         """Routes and interfaces of pods."""
-        found: pd.DataFrame | None = self.of_routes[-1]
+        found: pd.DataFrame | None = self.of_routes["pods"]
         return found
 
 
@@ -253,9 +281,8 @@ def _interface(end: End, seen: Any) -> Answer:
     return f"{end.pod} is behind {seen.interface} on {end.node}.", FINE
 
 
-def _routes(question: _Question, of_routes: Sequence[Any]) -> Answer:
-    kernel, nodes, tunnels, *_ = of_routes
-    if kernel is None or nodes is None or tunnels is None:
+def _routes(question: _Question, of_routes: Given) -> Answer:
+    if any(of_routes[needed] is None for needed in ("kernel", "nodes", "tunnels")):
         return "Routes of the nodes were not seen.", UNKNOWN
     src = question.src
     answers = []
@@ -266,14 +293,14 @@ def _routes(question: _Question, of_routes: Sequence[Any]) -> Answer:
     return _worst(answers, f"The ends behind {question.dst_name} are not known.")
 
 
-def _way(src: End, dst: End, of_routes: Sequence[Any]) -> Answer:
+def _way(src: End, dst: End, of_routes: Given) -> Answer:
     """What the routes do with packets from one end's node to the other's address."""
-    kernel = of_routes[0]
+    kernel = of_routes["kernel"]
     if not src.node or not dst.address or ":" in dst.address:
         return f"The way from {src.name} to {dst.name} is not known.", UNKNOWN
     if src.node not in set(kernel["node"]):
         return f"The routes of {src.node} were not seen.", UNKNOWN
-    hops = list(records(path(*of_routes, **{"from": src.node, "to": dst.address})))
+    hops = list(records(path(**of_routes, **{"from": src.node, "to": dst.address})))
     trail = " → ".join(str(h.node) for h in hops)
     last = hops[-1]
     if dst.pod and not dst.host:

@@ -17,7 +17,7 @@ MOST = 50
 # ---- rules of others
 
 
-@check("foreign-drop-rule", needs=("dataplane.foreign_drops",))
+@check("foreign-drop-rule", needs={"drops": "dataplane.foreign_drops"})
 def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
     """Rules that neither Calico nor kube-proxy wrote and that drop what pods or Calico need."""
     groups = list(drops.groupby(["node", "table", "chain"], sort=False))
@@ -54,7 +54,7 @@ def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: int(v) if k == "rule" and pd.notna(v) else v for k, v in r.items() if pd.notna(v)} for r in rows]
 
 
-@check("iptables-backend-mixed", needs=("dataplane.rules",))
+@check("iptables-backend-mixed", needs={"rules": "dataplane.rules"})
 def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
     """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other."""
     wide = rules[rules["family"].isin(["ip", "ip6"]) & rules["backend"].isin(["nft", "legacy"])]
@@ -85,7 +85,7 @@ def _backends(rules: pd.DataFrame) -> dict[str, set[str]]:
 # ---- drops
 
 
-@check("end-of-tier-drop", needs=("dataplane.drops",))
+@check("end-of-tier-drop", needs={"drops": "dataplane.drops"})
 def end_of_tier(drops: pd.DataFrame) -> Iterator[Finding]:
     """A tier other than the default one that applies to endpoints and ends without a verdict."""
     ends = drops[(drops["reason"] == "end-of-tier") & (drops["tier"] != "default") & drops["tier"].notna()]
@@ -116,7 +116,7 @@ def _endpoint(row: Any) -> str:
     return row.workload if isinstance(row.workload, str) else UNKNOWN
 
 
-@check("policy-drop", needs=("dataplane.drops",), wants=("dataplane.dropped_flows",))
+@check("policy-drop", needs={"drops": "dataplane.drops"}, wants={"flows": "dataplane.dropped_flows"})
 def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Traffic that a policy, or a tier's end, dropped while it was watched; totals are told as information."""
     decided = drops[drops["reason"].isin(DECIDED)]

@@ -27,7 +27,7 @@ STILL = 120.0
 # ---- forwarding and reverse paths
 
 
-@check("ip-forward-off", needs=("dataplane.kernel",))
+@check("ip-forward-off", needs={"kernel": "dataplane.kernel"})
 def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
     """A node whose kernel does not forward."""
     for row in records(kernel[(kernel["ip_forward"] == 0) | (kernel["all_forwarding"] == 0)]):
@@ -52,7 +52,7 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("rp-filter-strict", needs=("dataplane.reverse_paths",), wants=("dataplane.kernel",))
+@check("rp-filter-strict", needs={"paths": "dataplane.reverse_paths"}, wants={"kernel": "dataplane.kernel"})
 def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Packets that strict reverse-path filtering drops, as the way back to them is another."""
     counted = {} if kernel is None else dict(cells(kernel, "node", "reverse_path_drops"))
@@ -85,7 +85,7 @@ def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> It
         )
 
 
-@check("rp-filter-loose", needs=("output.sysctl_net", "output.felix_log"))
+@check("rp-filter-loose", needs={"settings": "output.sysctl_net", "log": "output.felix_log"})
 def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]:
     """rp_filter is 2, and Felix refuses to run with it."""
     loose = settings[(settings["key"] == "net.ipv4.conf.all.rp_filter") & (settings["value"].astype("str") == "2")]
@@ -108,7 +108,7 @@ def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]
 # ---- connection tracking
 
 
-@check("conntrack-full", needs=("dataplane.kernel",), wants=("output.kernel_log",))
+@check("conntrack-full", needs={"kernel": "dataplane.kernel"}, wants={"log": "output.kernel_log"})
 def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node whose table of connections is, or was, too small."""
     said = log is not None and bool((log["kind"] == "conntrack").any())
@@ -143,7 +143,7 @@ def _number(value: Any) -> int:
     return int(value) if pd.notna(value) else 0
 
 
-@check("conntrack-stale", needs=("dataplane.stale_connections",))
+@check("conntrack-stale", needs={"stale": "dataplane.stale_connections"})
 def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
     """Tracked connections to what is gone, still in use."""
     for row in records(stale.drop_duplicates(["node", "protocol", "source", "destination", "dport", "backend"])):
@@ -165,7 +165,7 @@ def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
 # ---- interfaces
 
 
-@check("interface-errors", needs=("dataplane.interfaces",))
+@check("interface-errors", needs={"interfaces": "dataplane.interfaces"})
 def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
     """Errors or drops of an interface that grow while it is watched."""
     for row in records(carrying(interfaces)):
@@ -189,7 +189,7 @@ def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("interface-loss", needs=("dataplane.interfaces",), wants=("felix.configuration",))
+@check("interface-loss", needs={"interfaces": "dataplane.interfaces"}, wants={"felix": "felix.configuration"})
 def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Queues that lose packets: on purpose, or as too much comes."""
     plain = felix is not None and "true" not in in_force(felix, "bpfEnabled").values()
@@ -228,7 +228,11 @@ def _loss(row: Any, plain: bool) -> str:
     return ""
 
 
-@check("bpf-kube-proxy-conflict", needs=("felix.configuration", "dataplane.rules"), wants=("output.felix_log",))
+@check(
+    "bpf-kube-proxy-conflict",
+    needs={"felix": "felix.configuration", "rules": "dataplane.rules"},
+    wants={"log": "output.felix_log"},
+)
 def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Nodes in eBPF mode on which kube-proxy programs services too."""
     on = in_force(felix, "bpfEnabled")
@@ -258,7 +262,7 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
 # ---- what Felix programs
 
 
-@check("dataplane-program-failing", needs=("dataplane.failures",))
+@check("dataplane-program-failing", needs={"failures": "dataplane.failures"})
 def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
     """Felix fails to program, again and again, to the end of its log."""
     for row in records(failures):
@@ -281,8 +285,8 @@ def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
 
 @check(
     "dataplane-stale",
-    needs=("dataplane.differences", "health.readiness"),
-    wants=("dataplane.memberships", "dataplane.resynced"),
+    needs={"differences": "dataplane.differences", "readiness": "health.readiness"},
+    wants={"memberships": "dataplane.memberships", "resynced": "dataplane.resynced"},
 )
 def stale(
     differences: pd.DataFrame,

@@ -73,7 +73,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     registry.load()
     say = progress or (lambda _: None)
     say("fetching evidence")
-    cluster.fetch([name for c in CHECKS for name in (*c.needs, *c.wants)])
+    cluster.fetch([name for c in CHECKS for name in c.inputs])
     if not cluster.answered:
         raise SourceError(_nothing(cluster))
     found: list[Finding] = []
@@ -88,7 +88,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
                 held_up.setdefault(hole, set()).update(check.ids)
             continue
         try:
-            found += list(check.run(*(cluster.given(name) for name in (*check.needs, *check.wants))))
+            found += list(check.make(cluster.given))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             # Tables of a shape nobody foresaw cost this check, not the whole answer.
             cluster.note(Missing(", ".join(check.ids), f"could not be checked ({type(error).__name__}: {error})"))
@@ -111,4 +111,4 @@ def _with_checks(hole: Missing, ids: set[str]) -> Missing:
 
 
 def _holes(cluster: Cluster, check: Check) -> list[Missing]:
-    return list(dict.fromkeys(m for name in check.needs for m in cluster.table(name).unknown))
+    return list(dict.fromkeys(m for name in check.needed for m in cluster.table(name).unknown))

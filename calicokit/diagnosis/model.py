@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from calicokit.registry import NOTHING, Bound, Spec
 
 SEVERITIES = ("info", "warning", "critical")
 MOST_ROWS = 50
@@ -130,14 +132,11 @@ def finding(
     return Finding(id, told, cause, remedy, severity or word.severity, rows, about=frozenset(about))
 
 
-@dataclass(frozen=True)
-class Check:
-    """A registered check: the ids it can say, the tables it needs and those that make it better."""
+@dataclass(frozen=True, eq=False)
+class Check(Spec):
+    """A registered check: a generator of findings, the ids it can say, and its inputs."""
 
-    ids: tuple[str, ...]
-    run: Callable[..., Iterator[Finding]]
-    needs: tuple[str, ...]
-    wants: tuple[str, ...] = ()
+    ids: tuple[str, ...] = field(kw_only=True)
 
     @property
     def critical(self) -> bool:
@@ -150,11 +149,11 @@ Explains = Callable[[Finding, Finding], bool]
 EXPLANATIONS: list[tuple[str, str, Explains]] = []
 
 
-def check(*ids: str, needs: tuple[str, ...], wants: tuple[str, ...] = ()) -> Callable[[Any], Any]:
-    """Register the decorated generator of findings. It gets its tables in order, None for a want that is unknown."""
+def check(*ids: str, needs: Bound, wants: Bound = NOTHING) -> Callable[[Any], Any]:
+    """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown."""
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(ids, run, needs, wants))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids))
         return run
 
     return register

@@ -17,7 +17,7 @@ from calicokit.sentences import listed, plural
 # ---- Felix itself
 
 
-@check("felix-dead", "felix-not-ready", needs=("felix.state",), wants=("felix.reporters",))
+@check("felix-dead", "felix-not-ready", needs={"state": "felix.state"}, wants={"reporters": "felix.reporters"})
 def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node on which Felix does not run, or runs and is not in sync."""
     for row in records(state[state["state"] == "dead"]):
@@ -71,7 +71,7 @@ def _parts(reporters: pd.DataFrame | None, node: str) -> str:
     return f"; its log: {', '.join(said)}" if said else ""
 
 
-@check("felix-resyncing", needs=("felix.resyncs",))
+@check("felix-resyncing", needs={"resyncs": "felix.resyncs"})
 def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
     """Felix writes the same chains again and again, as somebody else changes them."""
     for node, group in resyncs[resyncs["again"]].groupby("node"):
@@ -99,7 +99,7 @@ def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
 # ---- the API server
 
 
-@check("datastore-unreachable", needs=("felix.unreachable",), wants=("cni.errors",))
+@check("datastore-unreachable", needs={"unreachable": "felix.unreachable"}, wants={"errors": "cni.errors"})
 def datastore_unreachable(unreachable: pd.DataFrame, errors: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node from which Calico does not reach the API server: Felix, confd, Typha or the CNI plugin say so."""
     for name, group in unreachable.groupby("node", dropna=False):
@@ -136,7 +136,7 @@ NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha", "cni": "the CNI p
 # ---- Typha
 
 
-@check("typha-down", needs=("felix.typha",), wants=("@now",))
+@check("typha-down", needs={"typha": "felix.typha"}, wants={"now": "@now"})
 def typha_down(typha: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Typha that is deployed or configured, and nobody reaches."""
     for row in records(typha):
@@ -176,7 +176,7 @@ def _down(row: Any, now: pd.Timestamp | None) -> str:
     return ""
 
 
-@check("typha-too-few", needs=("felix.typha",))
+@check("typha-too-few", needs={"typha": "felix.typha"})
 def typha_too_few(typha: pd.DataFrame) -> Iterator[Finding]:
     """Fewer replicas of Typha than the number of nodes asks for."""
     for row in records(typha):

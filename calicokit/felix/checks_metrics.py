@@ -19,7 +19,7 @@ EVIDENCE_OF = {
 """Table in which a sign stands → the evidence that it was read from."""
 
 
-@check("felix-slow", needs=("felix.slow",))
+@check("felix-slow", needs={"slow": "felix.slow"})
 def felix_slow(slow: pd.DataFrame) -> Iterator[Finding]:
     """A node whose Felix lags: new pods and policies are programmed late there."""
     for node, signs in slow.groupby("node", sort=False):
@@ -37,7 +37,7 @@ def felix_slow(slow: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("typha-overloaded", needs=("felix.typha_overload",), wants=("health.pods",))
+@check("typha-overloaded", needs={"overload": "felix.typha_overload"}, wants={"pods": "health.pods"})
 def typha_overloaded(overload: pd.DataFrame, pods: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A Typha that drops or limits its clients."""
     home = {} if pods is None else {pod: f"{namespace}/{pod}" for namespace, pod in cells(pods, "namespace", "pod")}

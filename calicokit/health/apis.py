@@ -19,7 +19,7 @@ from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.bursts import goes_on
 from calicokit.logs.lines import LOGS
-from calicokit.registry import Spared, UnseenError, spares, table
+from calicokit.registry import Given, Spared, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 V1, V3 = "crd.projectcalico.org", "projectcalico.org"
@@ -116,7 +116,7 @@ APIS = Schema(
 _INCOMPLETE = re.compile(r"(?P<api>(?:[\w.-]{1,100}\.)?projectcalico\.org/v\w{1,20}): (?P<why>[^,\n]{1,300})")
 
 
-@table(SERVED, needs=("api-resources",), wants=("pods",))
+@table(SERVED, needs={"resources": "api-resources"}, wants={"pods": "pods"})
 def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     """One row for each kind; see :data:`SERVED`. No rows where Calico keeps no objects in the API server."""
     (text,) = list(resources)[:1]
@@ -174,12 +174,11 @@ ANONYMOUS = "system:anonymous"
 _INSTALLED = "Backing API has been installed"
 
 
-@table(REFUSALS, any_of=tuple(i for i in LOGS if i != "bird-log"), wants=("@now",))
-def refusals(*given: Any) -> pd.DataFrame:
+@table(REFUSALS, any_of={"logs": tuple(i for i in LOGS if i != "bird-log")}, wants={"now": "@now"})
+def refusals(logs: Given, now: pd.Timestamp | None) -> pd.DataFrame:
     """One row for each component, node and refusal; see :data:`REFUSALS`."""
-    *logs, now = given
     rows: list[dict[str, Any]] = []
-    for texts in filter(None, logs):
+    for texts in filter(None, logs.values()):
         few = [e for e in texts if any(sign in e.text for sign in _SIGNS)]
         for log in Texts(texts.id, few, texts.problems).frames(texts.id):
             rows += _refused(log, LOGS[texts.id], now)
@@ -237,7 +236,7 @@ def _refusal(text: str) -> tuple[str, ...] | None:
 # ---- Calico's API server
 
 
-@table(APIS, any_of=("api-resources", "apiservices"))
+@table(APIS, any_of={"resources": "api-resources", "services": "apiservices"})
 def apis(resources: Texts | None, services: Objects | None) -> pd.DataFrame:
     """One row for each such API; see :data:`APIS`."""
     listed: list[Any] = services.frame(APIS, _api).to_dict("records") if services else []
@@ -278,7 +277,7 @@ def _unanswered(text: Evidence) -> Iterator[tuple[str, str]]:
             yield match["api"], match["why"].strip().strip('"')
 
 
-@spares("health.kinds")
+@not_applicable(needs={"_": "health.kinds"})
 def _listed(_: pd.DataFrame) -> Spared:
     """Where the kinds that are served are known, so is whether their servers answer."""
     yield "apiservices", None

@@ -19,7 +19,7 @@ RECENT = pd.Timedelta(hours=1)
 """A pod keeps restarting if it did so three times and last within the hour, or waits to be restarted."""
 
 
-@check("datastore-not-ready", needs=("health.datastore",))
+@check("datastore-not-ready", needs={"datastore": "health.datastore"})
 def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
     """ClusterInformation says that the datastore is locked."""
     for row in records(datastore[datastore["datastore_ready"].eq(False)]):
@@ -32,7 +32,7 @@ def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("calico-pod-oomkilled", needs=("health.pods",))
+@check("calico-pod-oomkilled", needs={"pods": "health.pods"})
 def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
     """A container of Calico's was killed for want of memory."""
     for pod in records(pods[pods["oom_killed"]]):
@@ -47,7 +47,7 @@ def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("calico-pod-restarting", needs=("health.pods",), wants=("@now",))
+@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"})
 def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Calico pod keeps restarting, now."""
     recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
@@ -64,7 +64,9 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
         )
 
 
-@check("calico-pod-not-ready", needs=("health.pods",), wants=("@now", "health.node_conditions"))
+@check(
+    "calico-pod-not-ready", needs={"pods": "health.pods"}, wants={"now": "@now", "conditions": "health.node_conditions"}
+)
 def not_ready(
     pods: pd.DataFrame, now: pd.Timestamp | None = None, conditions: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -86,7 +88,7 @@ def not_ready(
         )
 
 
-@check("nodename-mismatch", needs=("health.nodenames", "kube.nodes"))
+@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"})
 def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """Calico on a node goes by a name that is not the node's: its addresses and policy are kept under another name."""
     for row in records(names[names["name"].notna() & (names["name"] != names["node"])]):

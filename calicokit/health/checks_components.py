@@ -28,7 +28,11 @@ _MINOR = re.compile(r"v3\.(\d{1,3})\.")
 # ---- kinds and permissions
 
 
-@check("crd-or-rbac-missing", needs=("health.kinds",), wants=("health.refusals", "health.versions"))
+@check(
+    "crd-or-rbac-missing",
+    needs={"kinds": "health.kinds"},
+    wants={"refusals": "health.refusals", "versions": "health.versions"},
+)
 def kind_missing(
     kinds: pd.DataFrame, refusals: pd.DataFrame | None = None, versions: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -43,7 +47,11 @@ def kind_missing(
         yield _absent(row, refusals)
 
 
-@check("crd-or-rbac-missing", needs=("health.refusals",), wants=("health.kinds", "cni.errors"))
+@check(
+    "crd-or-rbac-missing",
+    needs={"refusals": "health.refusals"},
+    wants={"kinds": "health.kinds", "errors": "cni.errors"},
+)
 def refused(
     refusals: pd.DataFrame, kinds: pd.DataFrame | None = None, errors: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -159,7 +167,7 @@ def _kind_in(error: str) -> str:
 # ---- Calico's API server
 
 
-@check("calico-apiserver-down", needs=("health.apis",), wants=("health.pods", "@now"))
+@check("calico-apiserver-down", needs={"apis": "health.apis"}, wants={"pods": "health.pods", "now": "@now"})
 def apiserver_down(
     apis: pd.DataFrame, pods: pd.DataFrame | None = None, now: pd.Timestamp | None = None
 ) -> Iterator[Finding]:
@@ -213,7 +221,7 @@ def _its_pod_was_killed(cause: Finding, effect: Finding) -> bool:
 # ---- versions
 
 
-@check("calico-version-skew", needs=("health.versions",), wants=("health.rollouts",))
+@check("calico-version-skew", needs={"versions": "health.versions"}, wants={"rollouts": "health.rollouts"})
 def version_skew(versions: pd.DataFrame, rollouts: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Components that name different releases; an upgrade that is under way is one, and says so."""
     nameless = versions["version"].isin([MASTER, UNNAMED])

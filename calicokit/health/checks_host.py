@@ -24,7 +24,7 @@ UNMANAGED = (
 )
 
 
-@check("host-network-manager-interferes", needs=("health.host_managers",))
+@check("host-network-manager-interferes", needs={"signs": "health.host_managers"})
 def host_manager(signs: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each node on which a manager changed something; a single flush that was mended is info."""
     for node, rows in signs.groupby("node"):

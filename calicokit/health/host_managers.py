@@ -55,8 +55,8 @@ FEWEST = 4
 
 @table(
     SIGNS,
-    any_of=("dataplane.rules", "output.ip_addr", "routes.kernel"),
-    wants=("dataplane.foreign_drops", "dataplane.resynced"),
+    any_of={"rules": "dataplane.rules", "addresses": "output.ip_addr", "routes": "routes.kernel"},
+    wants={"drops": "dataplane.foreign_drops", "resynced": "dataplane.resynced"},
 )
 def host_managers(
     rules: pd.DataFrame | None,

@@ -17,7 +17,7 @@ from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.health.tables import COMPONENTS
 from calicokit.kube.tables import EVIDENCE
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 RESOURCES = Schema(
@@ -72,8 +72,13 @@ def quantity(value: object) -> float | None:
 
 @table(
     RESOURCES,
-    needs=("pods",),
-    wants=("pod-metrics", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
+    needs={"pods": "pods"},
+    wants={
+        "used": "pod-metrics",
+        "felix": "felix-metrics",
+        "typha": "typha-metrics",
+        "controllers": "kube-controllers-metrics",
+    },
 )
 def resources(
     pods: Objects,
@@ -152,7 +157,7 @@ def _used(item: Object) -> list[tuple[tuple[str, str, str], Object]]:
     return [((meta["namespace"], meta["name"], c["name"]), c["usage"]) for c in item.get("containers") or []]
 
 
-@spares("health.resources")
+@not_applicable(needs={"_": "health.resources"})
 def _no_metrics_server(_: pd.DataFrame) -> Spared:
     """Many clusters have no metrics-server; each row says itself who measured it, if anybody."""
     yield "pod-metrics", None

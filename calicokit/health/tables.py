@@ -125,7 +125,7 @@ NODENAMES = Schema(
 _VERSION = re.compile(r":(v?\d+\.\d+[^@\s]*)")
 
 
-@table(PODS, needs=("pods",))
+@table(PODS, needs={"objects": "pods"})
 def pods(objects: Objects) -> pd.DataFrame:
     """One row for each pod of Calico's; see :data:`PODS`."""
     return objects.frame(PODS, _pod)
@@ -179,7 +179,7 @@ def version_of(images: list[str]) -> str | None:
     return next((m[1] for i in images if (m := _VERSION.search(i))), None)
 
 
-@table(INSTALL, needs=("health.pods",), wants=("health.datastore", "pods"))
+@table(INSTALL, needs={"calico": "health.pods"}, wants={"datastore": "health.datastore", "pods": "pods"})
 def install(calico: pd.DataFrame, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
     """One row; see :data:`INSTALL`. calico-node's namespace tells the install."""
     nodes = calico[calico["component"] == "calico-node"]
@@ -206,7 +206,7 @@ def _backend(item: Object) -> str | None:
     return next((e.get("value") for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)
 
 
-@table(CONDITIONS, needs=("nodes",))
+@table(CONDITIONS, needs={"objects": "nodes"})
 def node_conditions(objects: Objects) -> pd.DataFrame:
     """One row for each node and condition; see :data:`CONDITIONS`."""
     return objects.frame(CONDITIONS, _conditions)
@@ -228,7 +228,7 @@ def _conditions(item: Object) -> list[Object]:
     ]
 
 
-@table(READINESS, needs=("felix-ready",))
+@table(READINESS, needs={"answers": "felix-ready"})
 def readiness(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`READINESS`."""
     return READINESS.frame(
@@ -245,13 +245,13 @@ def readiness(answers: Texts) -> pd.DataFrame:
     )
 
 
-@table(NODENAMES, needs=("nodename",))
+@table(NODENAMES, needs={"answers": "nodename"})
 def nodenames(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`NODENAMES`."""
     return answers.table("nodename", NODENAMES)
 
 
-@table(DATASTORE, needs=("clusterinformations",))
+@table(DATASTORE, needs={"objects": "clusterinformations"})
 def datastore(objects: Objects) -> pd.DataFrame:
     """One row for each ClusterInformation (there is one, ``default``); see :data:`DATASTORE`."""
     return objects.frame(

@@ -84,7 +84,11 @@ def of_image(image: str) -> tuple[str, str] | None:
     return _NAMED.get(name, name), found["tag"]
 
 
-@table(VERSIONS, any_of=("pods", "health.datastore"), wants=("felix-log", "typha-log"))
+@table(
+    VERSIONS,
+    any_of={"pods": "pods", "datastore": "health.datastore"},
+    wants={"felix": "felix-log", "typha": "typha-log"},
+)
 def versions(
     pods: Objects | None,
     datastore: pd.DataFrame | None,
@@ -135,7 +139,7 @@ def _of_log(texts: Texts | None, component: str) -> Iterator[dict[str, Any]]:
             yield {**named, "by": "log", "evidence": text.ref}
 
 
-@table(ROLLOUTS, any_of=("daemonsets", "deployments"))
+@table(ROLLOUTS, any_of={"daemonsets": "daemonsets", "deployments": "deployments"})
 def rollouts(daemonsets: Objects | None, deployments: Objects | None) -> pd.DataFrame:
     """One row for each of Calico's workloads; see :data:`ROLLOUTS`."""
     frames = [o.frame(ROLLOUTS, _rollout) for o in (daemonsets, deployments) if o is not None]

@@ -41,7 +41,11 @@ def _names(waiting: pd.DataFrame) -> list[str]:
 # ---- pools and what waits for them
 
 
-@check("ipam-exhausted", needs=("ipam.utilisation", "ipam.waiting"), wants=("cni.errors",))
+@check(
+    "ipam-exhausted",
+    needs={"utilisation": "ipam.utilisation", "waiting": "ipam.waiting"},
+    wants={"errors": "cni.errors"},
+)
 def exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame, errors: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -67,7 +71,11 @@ def exhausted(
         )
 
 
-@check("ipam-exhausted", needs=("cni.errors",), wants=("ipam.waiting", "ipam.utilisation", "ipam.pools"))
+@check(
+    "ipam-exhausted",
+    needs={"errors": "cni.errors"},
+    wants={"waiting": "ipam.waiting", "utilisation": "ipam.utilisation", "pools": "ipam.pools"},
+)
 def exhausted_by_word(
     errors: pd.DataFrame,
     waiting: pd.DataFrame | None = None,
@@ -92,7 +100,11 @@ def exhausted_by_word(
         )
 
 
-@check("ipam-nearly-exhausted", needs=("ipam.utilisation",), wants=("ipam.waiting", "ipam.config"))
+@check(
+    "ipam-nearly-exhausted",
+    needs={"utilisation": "ipam.utilisation"},
+    wants={"waiting": "ipam.waiting", "config": "ipam.config"},
+)
 def nearly_exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame | None = None, config: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -115,7 +127,11 @@ def nearly_exhausted(
         )
 
 
-@check("ipam-strict-affinity-full", needs=("ipam.waiting",), wants=("ipam.config", "ipam.node_utilisation"))
+@check(
+    "ipam-strict-affinity-full",
+    needs={"waiting": "ipam.waiting"},
+    wants={"config": "ipam.config", "node_use": "ipam.node_utilisation"},
+)
 def strict_affinity_full(
     waiting: pd.DataFrame, config: pd.DataFrame | None = None, node_use: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -147,7 +163,7 @@ def strict_affinity_full(
         )
 
 
-@check("ippool-disabled", needs=("ipam.waiting", "ipam.pools"), wants=("ipam.pod_pools",))
+@check("ippool-disabled", needs={"waiting": "ipam.waiting", "pools": "ipam.pools"}, wants={"choices": "ipam.pod_pools"})
 def pool_disabled(waiting: pd.DataFrame, pools: pd.DataFrame, choices: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Pods wait, may use no pool, and would if a pool were not disabled."""
     stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool", "pool-not-enabled")
@@ -170,7 +186,7 @@ def _without_pool(waiting: pd.DataFrame) -> pd.Series[bool]:
     return pd.Series([isinstance(p, list) and not p for p in waiting["pools"]], index=waiting.index, dtype=bool)
 
 
-@check("ippool-nodeselector", needs=("ipam.waiting", "ipam.pools", "ipam.node_pools"))
+@check("ippool-nodeselector", needs={"waiting": "ipam.waiting", "pools": "ipam.pools", "node_pools": "ipam.node_pools"})
 def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: pd.DataFrame) -> Iterator[Finding]:
     """Pods wait on nodes that the nodeSelectors of all enabled pools leave out."""
     stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool")
@@ -204,7 +220,7 @@ def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: p
 # ---- addresses
 
 
-@check("ipam-duplicate", needs=("ipam.duplicates",))
+@check("ipam-duplicate", needs={"duplicates": "ipam.duplicates"})
 def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
     """One address used by several."""
     for row in records(duplicates):
@@ -222,7 +238,7 @@ def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-unallocated-in-use", needs=("ipam.unallocated",))
+@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"})
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
     for row in records(unallocated):
@@ -240,7 +256,11 @@ def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates", "kube.nodes"))
+@check(
+    "ipam-leak",
+    needs={"allocations": "ipam.allocations", "pods": "kube.pods"},
+    wants={"duplicates": "ipam.duplicates", "nodes": "kube.nodes"},
+)
 def leak(
     allocations: pd.DataFrame,
     pods: pd.DataFrame,
@@ -308,7 +328,11 @@ def _given_twice(cause: Finding, effect: Finding) -> bool:
     return {cause.subject["block"], cause.subject["with"]} <= effect.about
 
 
-@check("ipam-borrowed", needs=("ipam.borrowed",), wants=("ipam.duplicates", "ipam.allocations"))
+@check(
+    "ipam-borrowed",
+    needs={"borrowed": "ipam.borrowed"},
+    wants={"duplicates": "ipam.duplicates", "allocations": "ipam.allocations"},
+)
 def borrowed(
     borrowed: pd.DataFrame, duplicates: pd.DataFrame | None = None, allocations: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -328,7 +352,7 @@ def borrowed(
 # ---- objects that do not agree
 
 
-@check("ipam-block-overlap", "ipam-invalid-block", needs=("ipam.block_problems",))
+@check("ipam-block-overlap", "ipam-invalid-block", needs={"problems": "ipam.block_problems"})
 def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
     """Blocks that overlap, or that are not as Calico makes them."""
     overlaps = problems[problems["problem"] == "overlap"]
@@ -354,7 +378,7 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-affinity-stale", needs=("ipam.stale_affinities",))
+@check("ipam-affinity-stale", needs={"stale": "ipam.stale_affinities"})
 def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
     """Blocks kept by a node that is gone, or by a claim or release that never ended."""
     for node, group in stale.groupby("node"):
@@ -371,7 +395,11 @@ def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-orphan-handle", "ipam-missing-handle", needs=("ipam.handle_problems", "ipam.allocations"))
+@check(
+    "ipam-orphan-handle",
+    "ipam-missing-handle",
+    needs={"problems": "ipam.handle_problems", "allocations": "ipam.allocations"},
+)
 def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Finding]:
     """Handles and allocations that do not match."""
     orphans = problems[problems["problem"] == "orphan"]["handle"]
@@ -403,7 +431,7 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
 # ---- pools as they are configured
 
 
-@check("ippool-overlap", needs=("ipam.pool_overlaps",))
+@check("ippool-overlap", needs={"overlaps": "ipam.pool_overlaps"})
 def pool_overlap(overlaps: pd.DataFrame) -> Iterator[Finding]:
     """Pools that overlap each other, nodes' addresses or service addresses."""
     for pool, other, why in cells(overlaps, "pool", "with", "why"):
@@ -416,7 +444,9 @@ def pool_overlap(overlaps: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("nat-outgoing-off", needs=("ipam.pools",), wants=("ipam.blocks", "bgp.external_peers"))
+@check(
+    "nat-outgoing-off", needs={"pools": "ipam.pools"}, wants={"blocks": "ipam.blocks", "peers": "bgp.external_peers"}
+)
 def nat_outgoing_off(
     pools: pd.DataFrame, blocks: pd.DataFrame | None = None, peers: pd.DataFrame | None = None
 ) -> Iterator[Finding]:

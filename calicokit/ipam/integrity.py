@@ -74,7 +74,11 @@ CHECK_REPORT = Schema(
 )
 
 
-@table(BLOCK_PROBLEMS, needs=("ipam.blocks",), wants=("ipam.pools", "ipam.affinities", "@now"))
+@table(
+    BLOCK_PROBLEMS,
+    needs={"blocks": "ipam.blocks"},
+    wants={"pools": "ipam.pools", "affinities": "ipam.affinities", "now": "@now"},
+)
 def block_problems(
     blocks: pd.DataFrame,
     pools: pd.DataFrame | None = None,
@@ -128,7 +132,11 @@ def _affinity_problems(
     return rows
 
 
-@table(STALE_AFFINITIES, needs=("ipam.affinities", "kube.nodes"), wants=("ipam.blocks", "@now"))
+@table(
+    STALE_AFFINITIES,
+    needs={"affinities": "ipam.affinities", "nodes": "kube.nodes"},
+    wants={"blocks": "ipam.blocks", "now": "@now"},
+)
 def stale_affinities(
     affinities: pd.DataFrame,
     nodes: pd.DataFrame,
@@ -155,7 +163,7 @@ def stale_affinities(
     return STALE_AFFINITIES.take(stale)
 
 
-@table(HANDLE_PROBLEMS, needs=("ipam.addresses", "ipam.handles"))
+@table(HANDLE_PROBLEMS, needs={"addresses": "ipam.addresses", "handles": "ipam.handles"})
 def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFrame:
     """One row for each handle that does not match; see :data:`HANDLE_PROBLEMS`. Ids are compared in lower case."""
     named = addresses[addresses["handle"].notna() & (addresses["handle"] != WINDOWS_HANDLE)]
@@ -168,7 +176,11 @@ def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFr
     return HANDLE_PROBLEMS.frame(rows)
 
 
-@table(POOL_OVERLAPS, needs=("ipam.pools",), wants=("ipam.blocks", "kube.nodes", "kube.services"))
+@table(
+    POOL_OVERLAPS,
+    needs={"pools": "ipam.pools"},
+    wants={"blocks": "ipam.blocks", "nodes": "kube.nodes", "services": "kube.services"},
+)
 def pool_overlaps(
     pools: pd.DataFrame,
     blocks: pd.DataFrame | None = None,
@@ -217,15 +229,15 @@ _MEANINGS = {
 
 @table(
     CHECK_REPORT,
-    needs=(
-        "ipam.pools",
-        "ipam.blocks",
-        "ipam.addresses",
-        "ipam.handles",
-        "kube.workload_endpoints",
-        "kube.tunnels",
-    ),
-    wants=("ipam.load_balancers",),
+    needs={
+        "pools": "ipam.pools",
+        "blocks": "ipam.blocks",
+        "addresses": "ipam.addresses",
+        "handles": "ipam.handles",
+        "endpoints": "kube.workload_endpoints",
+        "tunnels": "kube.tunnels",
+    },
+    wants={"balancers": "ipam.load_balancers"},
 )
 def check_report(
     pools: pd.DataFrame,

@@ -91,7 +91,7 @@ UNALLOCATED = Schema(
 )
 
 
-@table(IN_USE, needs=("kube.pods", "kube.tunnels"), wants=("ipam.load_balancers",))
+@table(IN_USE, needs={"pods": "kube.pods", "tunnels": "kube.tunnels"}, wants={"balancers": "ipam.load_balancers"})
 def in_use(pods: pd.DataFrame, tunnels: pd.DataFrame, balancers: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address and user; see :data:`IN_USE`."""
     live = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"]]
@@ -120,7 +120,7 @@ def in_use(pods: pd.DataFrame, tunnels: pd.DataFrame, balancers: pd.DataFrame | 
         "Addresses of services of type LoadBalancer whose address Calico manages.",
         (Column("address", "str", "address"), OWNER),
     ),
-    needs=("kube.services", "kubecontrollersconfigurations"),
+    needs={"services": "kube.services", "configuration": "kubecontrollersconfigurations"},
 )
 def load_balancers(services: pd.DataFrame, configuration: Any) -> pd.DataFrame:
     """One row for each address; columns address and owner (NS/SERVICE), str.
@@ -146,7 +146,15 @@ def load_balancers(services: pd.DataFrame, configuration: Any) -> pd.DataFrame:
 
 
 @table(
-    ALLOCATIONS, needs=("ipam.addresses",), wants=("kube.pods", "kube.nodes", "ipam.in_use", "@now", "kube.services")
+    ALLOCATIONS,
+    needs={"addresses": "ipam.addresses"},
+    wants={
+        "pods": "kube.pods",
+        "nodes": "kube.nodes",
+        "in_use": "ipam.in_use",
+        "now": "@now",
+        "services": "kube.services",
+    },
 )
 def allocations(
     addresses: pd.DataFrame,
@@ -266,7 +274,7 @@ def _claims(addresses: Any, annotations: Any) -> set[str]:
     return {*addresses, *(a.split("/")[0] for a in noted.split(",") if a)}
 
 
-@table(DUPLICATES, needs=("ipam.in_use",), wants=("ipam.allocations", "kube.nodes"))
+@table(DUPLICATES, needs={"in_use": "ipam.in_use"}, wants={"allocations": "ipam.allocations", "nodes": "kube.nodes"})
 def duplicates(
     in_use: pd.DataFrame, allocations: pd.DataFrame | None = None, nodes: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -308,7 +316,11 @@ def _duplicate(address: str, owners: set[str], on: set[str], allocations: pd.Dat
     }
 
 
-@table(UNALLOCATED, needs=("ipam.in_use", "ipam.addresses", "ipam.blocks", "ipam.pools"), wants=("pods", "@now"))
+@table(
+    UNALLOCATED,
+    needs={"in_use": "ipam.in_use", "addresses": "ipam.addresses", "blocks": "ipam.blocks", "pools": "ipam.pools"},
+    wants={"pods": "pods", "now": "@now"},
+)
 def unallocated(
     in_use: pd.DataFrame,
     addresses: pd.DataFrame,

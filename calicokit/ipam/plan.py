@@ -21,7 +21,7 @@ RELEASE_PLAN = Schema(
 )
 
 
-@table(RELEASE_PLAN, needs=("ipam.allocations", "ipam.duplicates"))
+@table(RELEASE_PLAN, needs={"allocations": "ipam.allocations", "duplicates": "ipam.duplicates"})
 def release_plan(allocations: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     """The steps; see :data:`RELEASE_PLAN`. Empty where nothing is surely leaked.
 

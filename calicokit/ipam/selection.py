@@ -72,7 +72,7 @@ WAITING = Schema(
 )
 
 
-@table(NODE_POOLS, needs=("kube.nodes", "ipam.pools"))
+@table(NODE_POOLS, needs={"nodes": "kube.nodes", "pools": "ipam.pools"})
 def node_pools(nodes: pd.DataFrame, pools: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and pool; see :data:`NODE_POOLS`."""
     rows = []
@@ -110,7 +110,11 @@ def _refusal(pool: Any, node_labels: Mapping[str, str], namespace_labels: Mappin
     return None
 
 
-@table(POD_POOLS, needs=("kube.pods", "kube.nodes", "ipam.pools"), wants=("kube.namespaces",))
+@table(
+    POD_POOLS,
+    needs={"pods": "kube.pods", "nodes": "kube.nodes", "pools": "ipam.pools"},
+    wants={"namespaces": "kube.namespaces"},
+)
 def pod_pools(
     pods: pd.DataFrame, nodes: pd.DataFrame, pools: pd.DataFrame, namespaces: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -178,16 +182,16 @@ def _pool_list(text: str) -> frozenset[str]:
 
 @table(
     WAITING,
-    needs=("kube.pods",),
-    wants=(
-        "cni.errors",
-        "ipam.pod_pools",
-        "ipam.utilisation",
-        "ipam.node_utilisation",
-        "ipam.blocks",
-        "ipam.config",
-        "@now",
-    ),
+    needs={"pods": "kube.pods"},
+    wants={
+        "errors": "cni.errors",
+        "choices": "ipam.pod_pools",
+        "utilisation": "ipam.utilisation",
+        "node_use": "ipam.node_utilisation",
+        "blocks": "ipam.blocks",
+        "config": "ipam.config",
+        "now": "@now",
+    },
 )
 def waiting(
     pods: pd.DataFrame,

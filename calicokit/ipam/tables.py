@@ -148,7 +148,7 @@ RESERVATIONS = Schema(
 )
 
 
-@table(POOLS, needs=("ippools",))
+@table(POOLS, needs={"objects": "ippools"})
 def pools(objects: Objects) -> pd.DataFrame:
     """One row a pool; see :data:`POOLS`."""
     return objects.frame(POOLS, _pool)
@@ -179,7 +179,7 @@ def _pool(item: Object) -> Object:
     }
 
 
-@table(RESERVATIONS, needs=("ipreservations",))
+@table(RESERVATIONS, needs={"objects": "ipreservations"})
 def reservations(objects: Objects) -> pd.DataFrame:
     """One row for each reserved CIDR; see :data:`RESERVATIONS`."""
     return objects.frame(
@@ -191,7 +191,7 @@ def reservations(objects: Objects) -> pd.DataFrame:
     )
 
 
-@table(BLOCKS, needs=("ipamblocks",), wants=("ipam.pools", "ipam.reservations"))
+@table(BLOCKS, needs={"objects": "ipamblocks"}, wants={"pools": "ipam.pools", "reservations": "ipam.reservations"})
 def blocks(objects: Objects, pools: pd.DataFrame | None, reservations: pd.DataFrame | None) -> pd.DataFrame:
     """One row a block; see :data:`BLOCKS`. Tombstones (``deleted``) are absent, as for Calico."""
     pool_nets = pool_prefixes(pools)
@@ -282,7 +282,7 @@ def structure_problem(body: Object) -> str | None:
     return None
 
 
-@table(ADDRESSES, needs=("ipamblocks",), wants=("ipam.pools",))
+@table(ADDRESSES, needs={"objects": "ipamblocks"}, wants={"pools": "ipam.pools"})
 def addresses(objects: Objects, pools: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address that is not free; see :data:`ADDRESSES`."""
     pool_nets = pool_prefixes(pools)
@@ -346,7 +346,7 @@ def _since(text: str | None) -> str | None:
     return f"{day}T{clock}{zone[0] if zone else '+0000'}"
 
 
-@table(AFFINITIES, needs=("blockaffinities",))
+@table(AFFINITIES, needs={"objects": "blockaffinities"})
 def affinities(objects: Objects) -> pd.DataFrame:
     """One row an affinity; see :data:`AFFINITIES`."""
     return objects.frame(AFFINITIES, lambda item: _affinity(item) if is_live(item) else [])
@@ -363,7 +363,7 @@ def _affinity(item: Object) -> Object:
     }
 
 
-@table(HANDLES, needs=("ipamhandles",))
+@table(HANDLES, needs={"objects": "ipamhandles"})
 def handles(objects: Objects) -> pd.DataFrame:
     """One row for each handle and block; see :data:`HANDLES`."""
     return objects.frame(HANDLES, lambda item: _handle(item) if is_live(item) else [])
@@ -376,7 +376,7 @@ def _handle(item: Object) -> list[Row]:
     return [(handle, canonical_cidr(b), n) for b, n in counted.items()] or [(handle, None, 0)]
 
 
-@table(CONFIG, needs=("ipamconfigs",))
+@table(CONFIG, needs={"objects": "ipamconfigs"})
 def config(objects: Objects) -> pd.DataFrame:
     """One row; see :data:`CONFIG`."""
     set_ = objects.frame(CONFIG, _config)

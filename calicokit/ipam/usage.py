@@ -128,7 +128,11 @@ FORECAST = Schema(
 )
 
 
-@table(UTILISATION, needs=("ipam.pools", "ipam.blocks"), wants=("ipam.addresses", "ipam.reservations"))
+@table(
+    UTILISATION,
+    needs={"pools": "ipam.pools", "blocks": "ipam.blocks"},
+    wants={"addresses": "ipam.addresses", "reservations": "ipam.reservations"},
+)
 def utilisation(
     pools: pd.DataFrame,
     blocks: pd.DataFrame,
@@ -183,7 +187,7 @@ def _unclaimed(outside: list[Prefix], size: int, kept_out: list[Prefix]) -> int:
     return count - lost
 
 
-@table(BORROWED, needs=("ipam.addresses", "ipam.blocks"))
+@table(BORROWED, needs={"addresses": "ipam.addresses", "blocks": "ipam.blocks"})
 def borrowed(addresses: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     """One row for each address in use by another node than its block's; see :data:`BORROWED`."""
     lent = addresses[
@@ -194,7 +198,9 @@ def borrowed(addresses: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     return BORROWED.take(lent)
 
 
-@table(NODE_UTILISATION, needs=("ipam.blocks", "ipam.addresses"), wants=("ipam.config",))
+@table(
+    NODE_UTILISATION, needs={"blocks": "ipam.blocks", "addresses": "ipam.addresses"}, wants={"config": "ipam.config"}
+)
 def node_utilisation(blocks: pd.DataFrame, addresses: pd.DataFrame, config: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each node and IP version that owns a block or uses an address; see :data:`NODE_UTILISATION`."""
     by = ["node", "version"]
@@ -219,7 +225,11 @@ def node_utilisation(blocks: pd.DataFrame, addresses: pd.DataFrame, config: pd.D
     )
 
 
-@table(BLOCK_MAP, needs=("ipam.blocks", "ipam.allocations"), wants=("ipam.reservations",))
+@table(
+    BLOCK_MAP,
+    needs={"blocks": "ipam.blocks", "allocations": "ipam.allocations"},
+    wants={"reservations": "ipam.reservations"},
+)
 def block_map(
     blocks: pd.DataFrame, allocations: pd.DataFrame, reservations: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -248,7 +258,11 @@ def _is_borrowed(allocations: pd.DataFrame) -> pd.Series[bool]:
     return (allocations["state"] == "in-use") & allocations["borrowed"].astype(bool)
 
 
-@table(HISTORY, needs=("ipam.pools", "ipam.utilisation", "@now"), wants=("ipamblocks+series",))
+@table(
+    HISTORY,
+    needs={"pools": "ipam.pools", "utilisation": "ipam.utilisation", "now": "@now"},
+    wants={"samples": "ipamblocks+series"},
+)
 def history(
     pools: pd.DataFrame, utilisation: pd.DataFrame, now: pd.Timestamp, samples: Texts | None = None
 ) -> pd.DataFrame:
@@ -274,7 +288,7 @@ def _sample(time: object, blocks: pd.DataFrame, available: pd.Series[float]) -> 
     return pd.DataFrame({"time": time, "pool": used.index, "allocated": used.array, "available": available.array})
 
 
-@table(FORECAST, needs=("ipam.history",))
+@table(FORECAST, needs={"history": "ipam.history"})
 def forecast(history: pd.DataFrame) -> pd.DataFrame:
     """One row a pool; see :data:`FORECAST`.
 

@@ -147,7 +147,7 @@ EVENTS = Schema(
 )
 
 
-@table(NODES, needs=("nodes",))
+@table(NODES, needs={"objects": "nodes"})
 def nodes(objects: Objects) -> pd.DataFrame:
     """One row a node; see :data:`NODES`."""
     return objects.frame(NODES, _node)
@@ -171,7 +171,7 @@ def _node(item: Object) -> Object:
     }
 
 
-@table(TUNNEL_ADDRESSES, needs=("nodes",))
+@table(TUNNEL_ADDRESSES, needs={"objects": "nodes"})
 def tunnels(objects: Objects) -> pd.DataFrame:
     """One row a tunnel address; see :data:`TUNNEL_ADDRESSES`."""
     return objects.frame(TUNNEL_ADDRESSES, _tunnels)
@@ -187,7 +187,7 @@ def _tunnels(item: Object) -> list[Object]:
     ]
 
 
-@table(PODS, needs=("pods",))
+@table(PODS, needs={"objects": "pods"})
 def pods(objects: Objects) -> pd.DataFrame:
     """One row a pod; see :data:`PODS`."""
     return objects.frame(PODS, _pod)
@@ -236,7 +236,7 @@ def pod_addresses(item: Object) -> list[str]:
     return [canonical_address(a) for a in found if a]
 
 
-@table(ENDPOINTS, needs=("kube.pods",))
+@table(ENDPOINTS, needs={"pods": "kube.pods"})
 def workload_endpoints(pods: pd.DataFrame) -> pd.DataFrame:
     """One row for each pod that has a network of its own and a node; see :data:`ENDPOINTS`."""
     own = pods[~pods["host_network"] & pods["node"].notna()]
@@ -274,7 +274,7 @@ def interface_name(namespace: str, pod: str, prefix: str = "cali") -> str:
     return prefix + digest[:11]
 
 
-@table(NAMESPACES, needs=("namespaces",))
+@table(NAMESPACES, needs={"objects": "namespaces"})
 def namespaces(objects: Objects) -> pd.DataFrame:
     """One row a namespace; see :data:`NAMESPACES`."""
     return objects.frame(NAMESPACES, _namespace)
@@ -285,7 +285,7 @@ def _namespace(item: Object) -> Object:
     return {"namespace": meta["name"], "labels": meta.get("labels") or {}, "annotations": _cni_annotations(meta)}
 
 
-@table(SERVICES, needs=("services",))
+@table(SERVICES, needs={"objects": "services"})
 def services(objects: Objects) -> pd.DataFrame:
     """One row a service; see :data:`SERVICES`."""
     return objects.frame(SERVICES, _service)
@@ -307,7 +307,7 @@ def _service(item: Object) -> Object:
     }
 
 
-@table(EVENTS, needs=("events",))
+@table(EVENTS, needs={"objects": "events"})
 def events(objects: Objects) -> pd.DataFrame:
     """One row an event; see :data:`EVENTS`."""
     return objects.frame(EVENTS, _event)

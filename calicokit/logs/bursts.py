@@ -41,7 +41,7 @@ MISSED = 3
 """So many of its usual pauses an error may be silent for and still go on."""
 
 
-@table(BURSTS, needs=("logs.problems",), wants=("@now",))
+@table(BURSTS, needs={"problems": "logs.problems"}, wants={"now": "@now"})
 def bursts(problems: pd.DataFrame, now: pd.Timestamp | None = None) -> pd.DataFrame:
     """One row for each log and pattern; see :data:`BURSTS`."""
     errors = problems[problems["level"].isin(ERRORS) & problems["time"].notna()]

@@ -14,7 +14,7 @@ OF_COMPONENT = {component: id_ for id_, component in LOGS.items()}
 LONGEST = 300
 
 
-@check("log-error-burst", needs=("logs.bursts",))
+@check("log-error-burst", needs={"bursts": "logs.bursts"})
 def log_error_burst(bursts: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each error that still repeats; info where another finding is about just that."""
     going = bursts[bursts["still"].fillna(False) & ~bursts["kind"].isin(["harmless", "event"])]

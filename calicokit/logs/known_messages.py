@@ -79,7 +79,7 @@ def meanings(components: Sequence[str], templates: Sequence[str]) -> list[Told |
     return found
 
 
-@table(TELLING, needs=("logs.patterns",))
+@table(TELLING, needs={"patterns": "logs.patterns"})
 def telling(patterns: pd.DataFrame) -> pd.DataFrame:
     """One row for each pattern with a meaning; see :data:`TELLING`."""
     told = meanings(patterns["component"].tolist(), patterns["template"].tolist())

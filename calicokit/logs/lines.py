@@ -6,19 +6,18 @@ Facts: the parsers of each log. BIRD's lines carry no time in calico-node's log.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.masks import LONGEST, masked, pattern_id
 from calicokit.parsers.bird import log as _bird  # noqa: F401 (brings its kind)
 from calicokit.parsers.logs import components as _logs  # noqa: F401 (brings the other kinds)
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Given, Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 LOGS = {
@@ -100,14 +99,14 @@ _OF_BIRD = {"WARN": "WARNING", "ERR": "ERROR", "BUG": "ERROR", "AUTH": "WARNING"
 Keep = Callable[[pd.DataFrame], "pd.Series[bool]"]
 
 
-@table(LINES, any_of=tuple(LOGS))
-def lines(*logs: Texts | None) -> pd.DataFrame:
+@table(LINES, any_of={"logs": tuple(LOGS)})
+def lines(logs: Given) -> pd.DataFrame:
     """One row for each record; see :data:`LINES`."""
     return LINES.take(_patterned(_read(logs, None)))
 
 
-@table(PROBLEMS, any_of=tuple(LOGS))
-def problems(*logs: Texts | None) -> pd.DataFrame:
+@table(PROBLEMS, any_of={"logs": tuple(LOGS)})
+def problems(logs: Given) -> pd.DataFrame:
     """One row for each such record; see :data:`PROBLEMS`. No log is kept whole, so that 1,000 nodes' logs may come."""
     return PROBLEMS.take(_patterned(_read(logs, _is_loud)))
 
@@ -117,9 +116,9 @@ def _is_loud(log: pd.DataFrame) -> pd.Series[bool]:
     return found
 
 
-def _read(logs: Sequence[Texts | None], keep: Keep | None) -> pd.DataFrame:
+def _read(logs: Given, keep: Keep | None) -> pd.DataFrame:
     frames = []
-    for id_, texts in zip(LOGS, logs, strict=True):
+    for id_, texts in logs.items():
         for log in texts.frames(id_) if texts is not None else ():
             frame = _common(log, LOGS[id_])
             frame["until"] = frame["time"].max()
@@ -159,7 +158,7 @@ def _taken(values: list[Any], codes: Any) -> pd.Categorical[Any]:
     return pd.Categorical(pd.array(values, dtype="str").take(codes))
 
 
-@table(PATTERNS, needs=("logs.lines",))
+@table(PATTERNS, needs={"lines": "logs.lines"})
 def patterns(lines: pd.DataFrame) -> pd.DataFrame:
     """One row for each pattern; see :data:`PATTERNS`."""
     if not len(lines):
@@ -192,7 +191,7 @@ def span_of(times: pd.Series[Any]) -> int:
     return next((s for s in SPANS if whole / s <= MOST_SPANS), SPANS[-1])
 
 
-@table(COUNTS, needs=("logs.lines",))
+@table(COUNTS, needs={"lines": "logs.lines"})
 def counts(lines: pd.DataFrame) -> pd.DataFrame:
     """One row for each span, node, component, level and pattern; see :data:`COUNTS`."""
     timed = lines[lines["time"].notna()]
@@ -203,7 +202,7 @@ def counts(lines: pd.DataFrame) -> pd.DataFrame:
     return COUNTS.take(found.reset_index(name="count").astype({"count": "Int64", "seconds": "Int64"}))
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def _no_typha(pods: pd.DataFrame) -> Spared:
     """A cluster without Typha has no log of it, and no metrics."""
     if len(pods) and not (pods["component"] == "typha").any():

@@ -25,7 +25,7 @@ STORY = Schema(
 _BY = ["time", "seconds", "node", "component", "kind", "word"]
 
 
-@table(STORY, needs=("logs.counts", "logs.telling"))
+@table(STORY, needs={"counts": "logs.counts", "telling": "logs.telling"})
 def story(counts: pd.DataFrame, telling: pd.DataFrame) -> pd.DataFrame:
     """One row for each span, node and meaning, in order; see :data:`STORY`."""
     told = telling[telling["kind"] != "harmless"][["pattern", "kind", "word", "means", "example"]]

@@ -43,7 +43,7 @@ def _register() -> None:
     for item in CATALOG.values():
         if item.parser:
             build: Callable[[Texts], pd.DataFrame] = partial(_read, item.parser, schema := _schema(item))
-            table(schema, needs=(item.id,))(build)
+            table(schema, needs={"texts": item.id})(build)
 
 
 _register()

@@ -63,8 +63,8 @@ HOST_ACCESS = Schema(
 # ---- DNS
 
 
-@table(DNS, needs=("policy.model", "policy.reach", "services", *NEEDED))
-def dns(explainer: Explainer, reach: Reach, *_: object) -> pd.DataFrame:
+@table(DNS, needs={"explainer": "policy.model", "reach": "policy.reach"}, known=("services", *NEEDED))
+def dns(explainer: Explainer, reach: Reach) -> pd.DataFrame:
     """One row a workload; see :data:`DNS`."""
     reach.check()
     service = dns_service(explainer)
@@ -167,8 +167,8 @@ def _samples(rule: Rule, pod: Endpoint) -> Iterator[Packet]:
 # ---- hosts
 
 
-@table(HOST_ACCESS, needs=("policy.model", "hostendpoints", "nodes"), wants=("endpointslices", "ippools"))
-def host_access(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(HOST_ACCESS, needs={"explainer": "policy.model"}, known=("hostendpoints", "nodes"))
+def host_access(explainer: Explainer) -> pd.DataFrame:
     """One row a connection; see :data:`HOST_ACCESS`."""
     guarded = {e.node for e in explainer.parts.endpoints if e.host}
     nodes = [n for n in explainer.parts.nodes if n.name in guarded and n.addresses]

@@ -41,7 +41,7 @@ def _by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield _ref(next(records(group))), group
 
 
-@check("policy-selects-nothing", needs=("policy.idle_selectors",))
+@check("policy-selects-nothing", needs={"idle": "policy.idle_selectors"})
 def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
     """A policy, or a rule of it, means nothing that exists; loud where one edit away something would match."""
     for ref, group in _by_policy(idle):
@@ -65,7 +65,7 @@ def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("policy-tier-order", needs=("policy.shadowed",))
+@check("policy-tier-order", needs={"shadowed": "policy.shadowed"})
 def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
     """A policy that an earlier one never lets decide."""
     for ref, group in _by_policy(shadowed):
@@ -81,7 +81,7 @@ def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("staged-policy-would-drop", needs=("policy.staged_effects",))
+@check("staged-policy-would-drop", needs={"effects": "policy.staged_effects"})
 def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
     """A staged policy that would drop what is let through now."""
     for ref, group in _by_policy(effects[effects["lost"].notna()]):
@@ -96,7 +96,7 @@ def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("dns-egress-denied", needs=("policy.dns",))
+@check("dns-egress-denied", needs={"dns": "policy.dns"})
 def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
     """Egress rules that let pods go somewhere, but not ask the cluster's DNS."""
     for namespace, group in dns[dns["dns"] == "deny"].groupby("namespace"):
@@ -118,7 +118,7 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("hostendpoint-lockout", needs=("policy.host_access",))
+@check("hostendpoint-lockout", needs={"access": "policy.host_access"})
 def lockout(access: pd.DataFrame) -> Iterator[Finding]:
     """Host endpoints whose policies cut off what the node needs."""
     for node, group in access[access["verdict"] == "deny"].groupby("node"):

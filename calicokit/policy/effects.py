@@ -104,8 +104,8 @@ class _Matchable:
         return None
 
 
-@table(IDLE_SELECTORS, needs=("policy.model", *LABELS), any_of=KINDS)
-def idle_selectors(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(IDLE_SELECTORS, needs={"explainer": "policy.model"}, known=LABELS, any_known=KINDS)
+def idle_selectors(explainer: Explainer) -> pd.DataFrame:
     """One row a selector; see :data:`IDLE_SELECTORS`."""
     policies = readable(explainer.parts.policies)
     matchable = _Matchable(explainer.parts, selectors_of(policies))
@@ -146,8 +146,12 @@ def _selectors(policy: Policy) -> Iterator[tuple[str, str]]:
 # ---- policies that are never asked
 
 
-@table(SHADOWED, needs=("policy.model", "pods", "namespaces", "serviceaccounts", "hostendpoints", *KINDS[:3]))
-def shadowed(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(
+    SHADOWED,
+    needs={"explainer": "policy.model"},
+    known=("pods", "namespaces", "serviceaccounts", "hostendpoints", *KINDS[:3]),
+)
+def shadowed(explainer: Explainer) -> pd.DataFrame:
     """One row a policy; see :data:`SHADOWED`."""
     parts = explainer.parts
     policies = readable(parts.enforced())

@@ -74,14 +74,14 @@ STAGED_EFFECTS = Schema(
 )
 
 
-@model("policy.reach", wants=("policy.model",))
+@model("policy.reach", wants={"explainer": "policy.model"})
 def reach(explainer: Explainer | None) -> Reach | None:
     """Reachability under the policies that are enforced."""
     return None if explainer is None else Reach(explainer.world)
 
 
-@table(CLASSES, needs=("policy.reach", *NEEDED))
-def classes(reach: Reach, *_: object) -> pd.DataFrame:
+@table(CLASSES, needs={"reach": "policy.reach"}, known=NEEDED)
+def classes(reach: Reach) -> pd.DataFrame:
     """One row a class; see :data:`CLASSES`."""
     return CLASSES.frame(
         {
@@ -94,8 +94,8 @@ def classes(reach: Reach, *_: object) -> pd.DataFrame:
     )
 
 
-@table(REACHABILITY, needs=("policy.reach", *NEEDED))
-def reachability(reach: Reach, *_: object) -> pd.DataFrame:
+@table(REACHABILITY, needs={"reach": "policy.reach"}, known=NEEDED)
+def reachability(reach: Reach) -> pd.DataFrame:
     """One row for each pair of which something is let through; see :data:`REACHABILITY`."""
     sources, targets, ports = list[str](), list[str](), list[str]()
     names = reach.check().names
@@ -112,12 +112,13 @@ def reachability(reach: Reach, *_: object) -> pd.DataFrame:
 
 @table(
     STAGED_EFFECTS,
-    needs=(
-        *("policy.model", "stagedglobalnetworkpolicies", "stagednetworkpolicies", "stagedkubernetesnetworkpolicies"),
+    needs={"explainer": "policy.model"},
+    known=(
+        *("stagedglobalnetworkpolicies", "stagednetworkpolicies", "stagedkubernetesnetworkpolicies"),
         *NEEDED,
     ),
 )
-def staged_effects(explainer: Explainer, *_: object) -> pd.DataFrame:
+def staged_effects(explainer: Explainer) -> pd.DataFrame:
     """One row for each staged policy and pair that it would change; see :data:`STAGED_EFFECTS`."""
     staged = [p for p in explainer.parts.policies if p.staged and not p.problem and p.staged_action == "Set"]
     return STAGED_EFFECTS.frame([row for p in staged for row in _effects(explainer, p)])

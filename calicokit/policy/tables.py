@@ -16,7 +16,7 @@ from calicokit.policy.decide import place_of
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import DIRECTIONS, Endpoint, Parts, Policy, Rule, Side
 from calicokit.policy.read import LISTS, Inputs
-from calicokit.registry import model, table
+from calicokit.registry import Given, model, table
 from calicokit.schema import Column, Schema
 
 KINDS = tuple(POLICY_KINDS)
@@ -118,20 +118,19 @@ APPLIED = Schema(
 )
 
 
-@model("policy.model", wants=(*LISTS, "health.install"))
-def policy_model(*given: Any) -> Explainer:
+@model("policy.model", wants={"lists": LISTS, "install": "health.install"})
+def policy_model(lists: Given, install: pd.DataFrame | None) -> Explainer:
     """Everything that policy rests on; what is not known stands in its ``parts.missing``."""
-    *lists, install = given
     version = None
     if install is not None and len(install):
         row = install.iloc[0]
         version = next((v for v in (row["version"], row["cluster_version"]) if isinstance(v, str)), None)
-    inputs = Inputs(dict(zip(LISTS, lists, strict=True)), version)
+    inputs = Inputs(dict(lists), version)
     return Explainer(inputs.parts(), inputs)
 
 
-@table(TIERS, needs=("policy.model",), any_of=("tiers", *KINDS))
-def tiers(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(TIERS, needs={"explainer": "policy.model"}, any_known=("tiers", *KINDS))
+def tiers(explainer: Explainer) -> pd.DataFrame:
     """One row a tier; see :data:`TIERS`."""
     parts = explainer.parts
     return TIERS.frame(
@@ -146,8 +145,8 @@ def tiers(explainer: Explainer, *_: object) -> pd.DataFrame:
     )
 
 
-@table(ENDPOINTS, needs=("policy.model", "pods"), wants=("hostendpoints",))
-def endpoints(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(ENDPOINTS, needs={"explainer": "policy.model"}, known=("pods",))
+def endpoints(explainer: Explainer) -> pd.DataFrame:
     """One row an endpoint; see :data:`ENDPOINTS`."""
     return ENDPOINTS.frame(
         {
@@ -181,8 +180,8 @@ def applies_to(policy: Policy, endpoint: Endpoint) -> bool:
     return endpoint.host or not (policy.pre_dnat or policy.do_not_track)
 
 
-@table(POLICIES, needs=("policy.model",), any_of=KINDS)
-def policies(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(POLICIES, needs={"explainer": "policy.model"}, any_known=KINDS)
+def policies(explainer: Explainer) -> pd.DataFrame:
     """One row a policy; see :data:`POLICIES`."""
     parts = explainer.parts
     counts = selected_counts(parts)
@@ -228,8 +227,8 @@ def selected_counts(parts: Parts) -> dict[tuple[str, str, str], int]:
     return found
 
 
-@table(RULES, needs=("policy.model",), any_of=KINDS)
-def rules(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(RULES, needs={"explainer": "policy.model"}, any_known=KINDS)
+def rules(explainer: Explainer) -> pd.DataFrame:
     """One row a rule; see :data:`RULES`."""
     return RULES.frame(
         {
@@ -281,8 +280,13 @@ def net_text(net: Prefix) -> str:
     return f"{address_text(net.version, net.first)}/{bits}"
 
 
-@table(APPLIED, needs=("policy.model", "pods", "namespaces", "serviceaccounts"), any_of=KINDS)
-def applied(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(
+    APPLIED,
+    needs={"explainer": "policy.model"},
+    known=("pods", "namespaces", "serviceaccounts"),
+    any_known=KINDS,
+)
+def applied(explainer: Explainer) -> pd.DataFrame:
     """One row for each endpoint, direction and policy that applies; see :data:`APPLIED`."""
     return APPLIED.frame(list(_applied(explainer.parts)))
 

@@ -30,7 +30,7 @@ ADDRESSES = Schema(
 )
 
 
-@table(ADDRESSES, needs=("bgp.nodes", "kube.nodes"), wants=("output.ip_addr",))
+@table(ADDRESSES, needs={"nodes": "bgp.nodes", "kube": "kube.nodes"}, wants={"found": "output.ip_addr"})
 def addresses(nodes: pd.DataFrame, kube: pd.DataFrame, found: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each node with an IPv4 address; see :data:`ADDRESSES`."""
     chosen = [(n, a, w) for n, a, w in cells(nodes, "node", "address", "network") if isinstance(a, str)]

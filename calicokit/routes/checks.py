@@ -29,7 +29,7 @@ ENOUGH = 10
 # ---- addresses and subnets
 
 
-@check("node-address-wrong", needs=("routes.addresses",))
+@check("node-address-wrong", needs={"addresses": "routes.addresses"})
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:
@@ -44,7 +44,7 @@ def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("encap-needed", needs=("routes.subnets", "bgp.use"))
+@check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"})
 def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A pool without encapsulation, nodes in different subnets, and no router that is told its routes."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
@@ -78,7 +78,7 @@ def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
 # ---- routes that are in the way, missing, or claimed twice
 
 
-@check("route-conflict", needs=("routes.conflicts",))
+@check("route-conflict", needs={"conflicts": "routes.conflicts"})
 def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
     """A route or rule that Calico did not make decides in place of Calico's, and leads elsewhere."""
     for row in list(records(conflicts[~conflicts["harmless"]]))[:MOST]:
@@ -111,7 +111,7 @@ def _undo(row: Any) -> str:
     return f"`ip route del {row.route}`" + (", or the rule that asks its table" if row.how == "table" else "")
 
 
-@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks", "bgp.expected"))
+@check("bgp-filter-reject", needs={"filters": "routes.filters", "blocks": "routes.blocks", "expected": "bgp.expected"})
 def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Finding]:
     """A BGPFilter keeps out a route that a node lacks."""
     lacking: dict[str, set[str]] = {}
@@ -159,8 +159,15 @@ def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
 
 @check(
     "bgp-route-missing",
-    needs=("routes.blocks", "ipam.blocks", "ipam.affinities", "bgp.compared", "bgp.use", "bgp.birds"),
-    wants=("ipam.pools", "health.node_conditions", "routes.settings", "@now"),
+    needs={
+        "blocks": "routes.blocks",
+        "ipam": "ipam.blocks",
+        "affinities": "ipam.affinities",
+        "compared": "bgp.compared",
+        "use": "bgp.use",
+        "birds": "bgp.birds",
+    },
+    wants={"pools": "ipam.pools", "conditions": "health.node_conditions", "settings": "routes.settings", "now": "@now"},
 )
 def route_missing(
     blocks: pd.DataFrame,
@@ -252,7 +259,7 @@ def _where_lost(row: Any, blocks: pd.DataFrame) -> str:
     return "; its BIRD did not get it, or filtered it"
 
 
-@check("bgp-block-conflict", needs=("routes.claims",))
+@check("bgp-block-conflict", needs={"claims": "routes.claims"})
 def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
     """A block, or a part of one, that two nodes claim."""
     for row in list(records(claims))[:MOST]:
@@ -268,7 +275,7 @@ def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("pod-route-missing", needs=("routes.pods",))
+@check("pod-route-missing", needs={"pods": "routes.pods"})
 def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
     """A running pod without its route or its interface on its node."""
     lost = pods[
@@ -299,7 +306,7 @@ def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("bgp-service-not-advertised", needs=("routes.services", "bgp.use", "bgp.birds"))
+@check("bgp-service-not-advertised", needs={"services": "routes.services", "use": "bgp.use", "birds": "bgp.birds"})
 def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.DataFrame) -> Iterator[Finding]:
     """A service address that should be announced and that no node announces."""
     if not bool(use["in_use"].fillna(False).iloc[0]) or "answers" not in set(birds["state"]):
@@ -325,7 +332,7 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
 # ---- tunnels
 
 
-@check("vxlan-blocked", needs=("routes.vxlan", "routes.tunnels"), wants=("routes.walls",))
+@check("vxlan-blocked", needs={"vxlan": "routes.vxlan", "tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
 def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """VXLAN leaves and does not arrive, or a node does not know where to send it."""
     silent = _silent(tunnels, "vxlan")
@@ -352,7 +359,7 @@ def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFram
         )
 
 
-@check("ipip-blocked", needs=("routes.tunnels",), wants=("routes.walls",))
+@check("ipip-blocked", needs={"tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
 def ipip_blocked(tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """IP protocol 4 does not pass."""
     silent, walled = _silent(tunnels, "ipip"), _walled(walls, "ipip")
@@ -398,7 +405,7 @@ def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, 
     return [{"node": node, "interface": i} for i in mine["interface"]]
 
 
-@check("vxlan-offload-broken", needs=("routes.tunnels", "output.nstat"))
+@check("vxlan-offload-broken", needs={"tunnels": "routes.tunnels", "counters": "output.nstat"})
 def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Finding]:
     """UDP that arrives with bad checksums on a node that speaks VXLAN."""
     speak = set(tunnels[tunnels["mode"] == "vxlan"]["node"])
@@ -415,7 +422,11 @@ def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Fi
         )
 
 
-@check("wireguard-down", needs=("routes.wireguard",), wants=("routes.wireguard_peers", "routes.walls"))
+@check(
+    "wireguard-down",
+    needs={"wireguard": "routes.wireguard"},
+    wants={"peers": "routes.wireguard_peers", "walls": "routes.walls"},
+)
 def wireguard_down(
     wireguard: pd.DataFrame, peers: pd.DataFrame | None = None, walls: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -455,7 +466,7 @@ def wireguard_down(
         )
 
 
-@check("mtu-mismatch", needs=("routes.mtus",))
+@check("mtu-mismatch", needs={"mtus": "routes.mtus"})
 def mtu_mismatch(mtus: pd.DataFrame) -> Iterator[Finding]:
     """MTUs that leave no room for the encapsulation, or that do not fit each other."""
     wrong = mtus[mtus["problem"].notna()]

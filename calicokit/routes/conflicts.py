@@ -84,8 +84,8 @@ class _Mine:
 
 @table(
     CONFLICTS,
-    needs=("routes.kernel", "routes.blocks"),
-    wants=("routes.pods", "output.ip_rule", "output.birdcl_route", "bgp.nodes"),
+    needs={"kernel": "routes.kernel", "blocks": "routes.blocks"},
+    wants={"pods": "routes.pods", "rules": "output.ip_rule", "birds": "output.birdcl_route", "nodes": "bgp.nodes"},
 )
 def conflicts(
     kernel: pd.DataFrame,
@@ -291,8 +291,13 @@ def _each_once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @table(
     CLAIMS,
-    needs=("ipam.blocks", "bgp.nodes", "routes.kernel"),
-    wants=("output.birdcl_route", "output.birdcl_route_all", "routes.conflicts", "@now"),
+    needs={"blocks": "ipam.blocks", "nodes": "bgp.nodes", "kernel": "routes.kernel"},
+    wants={
+        "routes": "output.birdcl_route",
+        "details": "output.birdcl_route_all",
+        "conflicts": "routes.conflicts",
+        "now": "@now",
+    },
 )
 def claims(
     blocks: pd.DataFrame,

@@ -53,8 +53,13 @@ BLOCKS = Schema(
 
 @table(
     BLOCKS,
-    needs=("ipam.blocks", "ipam.pools", "bgp.nodes", "kube.tunnels"),
-    wants=("routes.kernel", "output.birdcl_route", "output.birdcl_route_all", "ipam.allocations"),
+    needs={"blocks": "ipam.blocks", "pools": "ipam.pools", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
+    wants={
+        "kernel": "routes.kernel",
+        "routes": "output.birdcl_route",
+        "details": "output.birdcl_route_all",
+        "allocations": "ipam.allocations",
+    },
 )
 def blocks(
     blocks: pd.DataFrame,

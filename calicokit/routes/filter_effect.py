@@ -48,8 +48,8 @@ _SOURCES = {"static": "RTS_STATIC", "direct": "RTS_DEVICE", "kernel": "RTS_INHER
 
 @table(
     EFFECT,
-    needs=("bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg", "bgp.nodes"),
-    any_of=("output.birdcl_route_all", "output.birdcl_route"),
+    needs={"main": "bird.cfg", "ipam": "bird_ipam.cfg", "aggregation": "bird_aggr.cfg", "nodes": "bgp.nodes"},
+    any_of={"details": "output.birdcl_route_all", "routes": "output.birdcl_route"},
     options={"from": None, "to": None},
 )
 def filter_effect(

@@ -37,7 +37,11 @@ _UNSEEN = ("communities", "asPathPrefix", "priority")
 """Conditions on what only the route itself has."""
 
 
-@table(FILTERS, needs=("bgpfilters", "bgp.expected", "ipam.blocks"), wants=("bgp.nodes",))
+@table(
+    FILTERS,
+    needs={"objects": "bgpfilters", "expected": "bgp.expected", "blocks": "ipam.blocks"},
+    wants={"nodes": "bgp.nodes"},
+)
 def filters(
     objects: Objects, expected: pd.DataFrame, blocks: pd.DataFrame, nodes: pd.DataFrame | None = None
 ) -> pd.DataFrame:

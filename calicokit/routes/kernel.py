@@ -51,7 +51,11 @@ KERNEL = Schema(
 )
 
 
-@table(KERNEL, any_of=("output.ip_route_all", "output.ip_route_json", "output.ip_route"), wants=("routes.settings",))
+@table(
+    KERNEL,
+    any_of={"every": "output.ip_route_all", "json": "output.ip_route_json", "main": "output.ip_route"},
+    wants={"settings": "routes.settings"},
+)
 def kernel(
     every: pd.DataFrame | None,
     json: pd.DataFrame | None,

@@ -40,8 +40,8 @@ PATH = Schema(
 
 @table(
     PATH,
-    needs=("routes.kernel", "bgp.nodes", "kube.tunnels"),
-    wants=("output.ip_rule", "routes.pods"),
+    needs={"kernel": "routes.kernel", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
+    wants={"rules": "output.ip_rule", "pods": "routes.pods"},
     options={"from": None, "to": None},
 )
 def path(

@@ -30,8 +30,13 @@ PODS = Schema(
 
 @table(
     PODS,
-    needs=("kube.workload_endpoints", "kube.pods", "ipam.allocations", "routes.kernel"),
-    wants=("output.ip_addr", "output.ip_link_stats"),
+    needs={
+        "endpoints": "kube.workload_endpoints",
+        "pods": "kube.pods",
+        "allocations": "ipam.allocations",
+        "kernel": "routes.kernel",
+    },
+    wants={"addresses": "output.ip_addr", "links": "output.ip_link_stats"},
 )
 def pods(
     endpoints: pd.DataFrame,

@@ -39,8 +39,8 @@ FIELDS = {"serviceClusterIPs": "cluster", "serviceExternalIPs": "external", "ser
 
 @table(
     SERVICES,
-    needs=("services", "bgpconfigurations"),
-    wants=("output.birdcl_route", "output.birdcl_route_all", "endpointslices"),
+    needs={"services": "services", "configurations": "bgpconfigurations"},
+    wants={"routes": "output.birdcl_route", "details": "output.birdcl_route_all", "slices": "endpointslices"},
 )
 def services(
     services: Objects,

@@ -34,7 +34,9 @@ IPIP_BY_FELIX = 33
 BOOT = 3
 
 
-@table(SETTINGS, needs=("felixconfigurations",), wants=("bgpconfigurations", "health.install"))
+@table(
+    SETTINGS, needs={"felix": "felixconfigurations"}, wants={"bgp": "bgpconfigurations", "install": "health.install"}
+)
 def settings(felix: Objects, bgp: Objects | None = None, install: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row; see :data:`SETTINGS`. What a single node's FelixConfiguration changes is not in it."""
     body = _default(felix)

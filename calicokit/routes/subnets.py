@@ -36,8 +36,8 @@ BY_MASK = "their networks say"
 
 @table(
     SUBNETS,
-    needs=("routes.blocks", "routes.addresses", "ipam.pools"),
-    wants=("routes.kernel", "bgp.expected", "output.conntrack"),
+    needs={"blocks": "routes.blocks", "addresses": "routes.addresses", "pools": "ipam.pools"},
+    wants={"kernel": "routes.kernel", "expected": "bgp.expected", "flows": "output.conntrack"},
 )
 def subnets(
     blocks: pd.DataFrame,

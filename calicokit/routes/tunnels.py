@@ -71,7 +71,7 @@ MTUS = Schema(
 )
 
 
-@table(DEVICES, needs=("output.ip_link_stats",), wants=("ip-link-stats+series",))
+@table(DEVICES, needs={"links": "output.ip_link_stats"}, wants={"series": "ip-link-stats+series"})
 def devices(links: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
     """One row for each tunnel device; see :data:`DEVICES`."""
     mine = links[links["interface"].isin(list(TUNNELS))].reset_index(drop=True)
@@ -107,8 +107,15 @@ def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
 
 @table(
     VXLAN,
-    needs=("routes.blocks", "bgp.nodes", "kube.tunnels", "output.ip_neigh", "output.bridge_fdb", "routes.tunnels"),
-    wants=("routes.settings",),
+    needs={
+        "blocks": "routes.blocks",
+        "nodes": "bgp.nodes",
+        "tunnels": "kube.tunnels",
+        "neighbours": "output.ip_neigh",
+        "forwarding": "output.bridge_fdb",
+        "devices": "routes.tunnels",
+    },
+    wants={"settings": "routes.settings"},
 )
 def vxlan(
     blocks: pd.DataFrame,
@@ -147,7 +154,12 @@ def vxlan(
 
 @table(
     MTUS,
-    needs=("routes.blocks", "bgp.nodes", "output.ip_link_stats", "output.ip_addr"),
+    needs={
+        "blocks": "routes.blocks",
+        "nodes": "bgp.nodes",
+        "links": "output.ip_link_stats",
+        "addresses": "output.ip_addr",
+    },
 )
 def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, addresses: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose way out is known; see :data:`MTUS`."""

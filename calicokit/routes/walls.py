@@ -49,8 +49,8 @@ SENT = 10
 
 @table(
     WALLS,
-    any_of=("output.iptables_save", "output.iptables_legacy_save", "output.nft_ruleset"),
-    wants=("routes.settings", "bgp.nodes", "routes.blocks"),
+    any_of={"saved": "output.iptables_save", "legacy": "output.iptables_legacy_save", "nft": "output.nft_ruleset"},
+    wants={"settings": "routes.settings", "nodes": "bgp.nodes", "blocks": "routes.blocks"},
 )
 def walls(
     saved: pd.DataFrame | None,
@@ -232,7 +232,7 @@ METRICS = {
 _PEER_KEY = re.compile(r'peer_key="([^"]*)"')
 
 
-@table(PEERS, needs=("output.felix_metrics", "nodes"))
+@table(PEERS, needs={"metrics": "output.felix_metrics", "nodes": "nodes"})
 def wireguard_peers(metrics: pd.DataFrame, nodes: Objects) -> pd.DataFrame:
     """One row for each node and peer; see :data:`PEERS`. The metric's time is before 1970 where there was none."""
     keys = {key: name for name, key, _ in nodes.rows(_key) if key}
@@ -244,7 +244,11 @@ def wireguard_peers(metrics: pd.DataFrame, nodes: Objects) -> pd.DataFrame:
     return PEERS.frame([{"node": n, "peer_key": k, "peer": keys.get(k), **told} for (n, k), told in found.items()])
 
 
-@table(WIREGUARD, needs=("felixconfigurations", "nodes"), wants=("output.ip_addr", "routes.tunnels"))
+@table(
+    WIREGUARD,
+    needs={"configurations": "felixconfigurations", "nodes": "nodes"},
+    wants={"addresses": "output.ip_addr", "tunnels": "routes.tunnels"},
+)
 def wireguard(
     configurations: Objects,
     nodes: Objects,

@@ -66,8 +66,14 @@ class _Size:
 
 @table(
     ADVICE,
-    needs=("scaling.size",),
-    wants=("felix.configuration", "ipam.pools", "ipam.utilisation", "felix.slow", "health.install"),
+    needs={"size": "scaling.size"},
+    wants={
+        "configuration": "felix.configuration",
+        "pools": "ipam.pools",
+        "utilisation": "ipam.utilisation",
+        "slow": "felix.slow",
+        "install": "health.install",
+    },
 )
 def advice(
     size: pd.DataFrame,

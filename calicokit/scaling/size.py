@@ -53,21 +53,43 @@ OFTEN = 3
 
 @table(
     SIZE,
-    needs=("kube.nodes",),
-    wants=(
-        *("kube.workload_endpoints", "kube.pods", "kube.services", "policy.policies", "ipam.blocks"),
-        *("bgp.configuration", "bgp.use", "felix.typha", "felix.activity", "felix.loops", "felix.apply_times"),
-        "@now",
-    ),
+    needs={"nodes": "kube.nodes"},
+    wants={
+        "endpoints": "kube.workload_endpoints",
+        "pods": "kube.pods",
+        "services": "kube.services",
+        "policies": "policy.policies",
+        "blocks": "ipam.blocks",
+        "bgp": "bgp.configuration",
+        "use": "bgp.use",
+        "typha": "felix.typha",
+        "activity": "felix.activity",
+        "loops": "felix.loops",
+        "times": "felix.apply_times",
+        "now": "@now",
+    },
 )
-def size(nodes: pd.DataFrame, *tables: Any) -> pd.DataFrame:
+def size(
+    nodes: pd.DataFrame,
+    endpoints: pd.DataFrame | None,
+    pods: pd.DataFrame | None,
+    services: pd.DataFrame | None,
+    policies: pd.DataFrame | None,
+    blocks: pd.DataFrame | None,
+    bgp: pd.DataFrame | None,
+    use: pd.DataFrame | None,
+    typha: pd.DataFrame | None,
+    activity: pd.DataFrame | None,
+    loops: pd.DataFrame | None,
+    times: pd.DataFrame | None,
+    now: pd.Timestamp | None,
+) -> pd.DataFrame:
     """One row for each measure; see :data:`SIZE`. What rests on a table that is not known is left out.
 
     A cluster without nodes has no size.
     """
     if not len(nodes):
         return SIZE.frame()
-    endpoints, pods, services, policies, blocks, bgp, use, typha, activity, loops, times, now = tables
     rows = [_row("nodes", len(nodes), "nodes", "kube.nodes", "nodes of the cluster")]
     for counted in (
         _endpoints(endpoints),

@@ -26,9 +26,9 @@ def told(made: Edited) -> list[Finding]:
     load()
     found = []
     for check in (c for c in CHECKS if set(c.ids) & set(IDS)):
-        seen.fetch((*check.needs, *check.wants))
-        if all(not seen.table(n).unknown for n in check.needs):
-            found += list(check.run(*(seen.given(n) for n in (*check.needs, *check.wants))))
+        seen.fetch(check.inputs)
+        if all(not seen.table(n).unknown for n in check.needed):
+            found += list(check.make(seen.given))
     return rank(found)
 
 

@@ -290,8 +290,8 @@ def _members(place: Place, target: str, inside: Mapping[Place, set[str]], droppi
 
 @table(
     DROPS,
-    needs=("dataplane.rules", "dataplane.chains", "dataplane.edges"),
-    wants=("dataplane.growth", "dataplane.window"),
+    needs={"rules": "dataplane.rules", "chains": "dataplane.chains", "edges": "dataplane.edges"},
+    wants={"growth": "dataplane.growth", "window": "dataplane.window"},
 )
 def drops(
     rules: pd.DataFrame,

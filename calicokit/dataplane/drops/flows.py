@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.drops.growth import rule_key
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown
 from calicokit.dataplane.packets.packet import NAMES, PROTOCOLS, Packet
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.rules.naming import role
@@ -46,13 +46,19 @@ FLOWS = Schema(
     ),
 )
 
-_WATCHED = ("dataplane.window", "dataplane.growth")
-
 
 @table(
     FLOWS,
-    needs=(*_WATCHED, *TABLES),
-    wants=("output.kernel_log", "conntrack+series"),
+    needs={
+        "window": "dataplane.window",
+        "growth": "dataplane.growth",
+        "rules": "dataplane.rules",
+        "chains": "dataplane.chain_list",
+        "sets": "dataplane.sets",
+        "routes": "output.ip_route_all",
+        "endpoints": "dataplane.endpoints",
+    },
+    wants={"log": "output.kernel_log", "conntrack": "conntrack+series"},
 )
 def dropped_flows(
     window: pd.DataFrame,

@@ -61,11 +61,16 @@ class Hit:
 
 @table(
     FOREIGN,
-    needs=("dataplane.rules", "dataplane.chain_list", "kube.nodes"),
-    wants=(
-        *("output.ip_route_all", "dataplane.sets", "dataplane.endpoints"),
-        *("bgp.expected", "routes.blocks", "routes.settings", "endpointslices"),
-    ),
+    needs={"rules": "dataplane.rules", "chains": "dataplane.chain_list", "nodes": "kube.nodes"},
+    wants={
+        "routes": "output.ip_route_all",
+        "sets": "dataplane.sets",
+        "endpoints": "dataplane.endpoints",
+        "sessions": "bgp.expected",
+        "blocks": "routes.blocks",
+        "settings": "routes.settings",
+        "slices": "endpointslices",
+    },
 )
 def foreign_drops(
     rules: pd.DataFrame,

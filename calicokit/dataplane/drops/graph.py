@@ -64,7 +64,15 @@ BACKENDS = Schema(
 _PIECES = ("policy", "profile", "policy-group")
 
 
-@table(GRAPH, needs=("dataplane.edges", "dataplane.chains", "dataplane.rules", "dataplane.drops"))
+@table(
+    GRAPH,
+    needs={
+        "edges": "dataplane.edges",
+        "chains": "dataplane.chains",
+        "rules": "dataplane.rules",
+        "drops": "dataplane.drops",
+    },
+)
 def graph(edges: pd.DataFrame, chains: pd.DataFrame, rules: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """One row for each pair of chains that packets went between; see :data:`GRAPH`.
 
@@ -95,14 +103,14 @@ def graph(edges: pd.DataFrame, chains: pd.DataFrame, rules: pd.DataFrame, drops:
     return GRAPH.frame(rows)
 
 
-@table(DROPPING, needs=("dataplane.drops",))
+@table(DROPPING, needs={"drops": "dataplane.drops"})
 def dropping(drops: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``dataplane.drops`` that have dropped packets, what grows first; see :data:`DROPPING`."""
     own = drops[((drops["packets"].fillna(0) > 0) | (drops["grown"].fillna(0) > 0)) & (drops["reason"] != "arp")]
     return DROPPING.take(own.sort_values(["grown", "packets"], ascending=False, kind="stable"))
 
 
-@table(BACKENDS, needs=("dataplane.rules",))
+@table(BACKENDS, needs={"rules": "dataplane.rules"})
 def backends(rules: pd.DataFrame) -> pd.DataFrame:
     """One row a node and rule system; see :data:`BACKENDS`."""
     own = rules[rules["family"] != "arp"]
@@ -151,7 +159,7 @@ def _pod(namespace: str, pod: str, direction: object) -> str:
     return f"{'from' if direction == 'egress' else 'to'} {namespace}/{pod}"
 
 
-@table(HISTORY, needs=("dataplane.timeline", "dataplane.drops"))
+@table(HISTORY, needs={"timeline": "dataplane.timeline", "drops": "dataplane.drops"})
 def drop_history(timeline: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """One row for each sample and what dropped; see :data:`HISTORY`."""
     names = [*PLACE, "key"]

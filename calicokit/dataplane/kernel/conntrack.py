@@ -34,7 +34,13 @@ _KEY = ("protocol", "source", "sport", "destination", "dport", "reply_source", "
 
 @table(
     STALE,
-    needs=("conntrack+series", "kube.pods", "kube.nodes", "kube.tunnels", "ipam.pools"),
+    needs={
+        "samples": "conntrack+series",
+        "pods": "kube.pods",
+        "nodes": "kube.nodes",
+        "tunnels": "kube.tunnels",
+        "pools": "ipam.pools",
+    },
 )
 def stale_connections(
     samples: Texts, pods: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame, pools: pd.DataFrame

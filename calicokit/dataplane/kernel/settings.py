@@ -90,8 +90,8 @@ _CALICO_TUNNELS = (*TUNNELS, "wireguard.cali", "wg-v6.cali")
 
 @table(
     KERNEL,
-    needs=("output.sysctl_net",),
-    wants=("output.conntrack_stats", "output.nstat", "conntrack-stats+series"),
+    needs={"settings": "output.sysctl_net"},
+    wants={"stats": "output.conntrack_stats", "counters": "output.nstat", "samples": "conntrack-stats+series"},
 )
 def kernel(
     settings: pd.DataFrame,
@@ -154,11 +154,16 @@ def _tracking_growth(samples: Texts) -> dict[str | None, int]:
 
 @table(
     INTERFACES,
-    any_of=("output.ip_link_stats", "output.proc_net_dev"),
-    wants=(
-        *("output.sysctl_net", "output.tc_qdisc", "output.ip_addr", "dataplane.endpoints"),
-        *("ip-link-stats+series", "proc-net-dev+series", "tc-qdisc+series"),
-    ),
+    any_of={"links": "output.ip_link_stats", "devices": "output.proc_net_dev"},
+    wants={
+        "settings": "output.sysctl_net",
+        "queues": "output.tc_qdisc",
+        "addresses": "output.ip_addr",
+        "endpoints": "dataplane.endpoints",
+        "link_samples": "ip-link-stats+series",
+        "device_samples": "proc-net-dev+series",
+        "queue_samples": "tc-qdisc+series",
+    },
 )
 def interfaces(
     links: pd.DataFrame | None,
@@ -293,7 +298,9 @@ def _queue(queues: pd.DataFrame) -> dict[str, Any]:
 # ---- reverse paths
 
 
-@table(PATHS, needs=("output.ip_route_all", "output.sysctl_net", "dataplane.endpoints"))
+@table(
+    PATHS, needs={"routes": "output.ip_route_all", "settings": "output.sysctl_net", "endpoints": "dataplane.endpoints"}
+)
 def reverse_paths(routes: pd.DataFrame, settings: pd.DataFrame, endpoints: pd.DataFrame) -> pd.DataFrame:
     """One row for each sender whose packets come in by one interface while the way back is another.
 

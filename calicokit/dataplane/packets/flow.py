@@ -23,7 +23,14 @@ from calicokit.schema import cells
 if TYPE_CHECKING:
     from calicokit.cluster import Cluster
 
-TABLES = ("dataplane.rules", "dataplane.chain_list", "dataplane.sets", "output.ip_route_all", "dataplane.endpoints")
+TABLES = {
+    "rules": "dataplane.rules",
+    "chains": "dataplane.chain_list",
+    "sets": "dataplane.sets",
+    "routes": "output.ip_route_all",
+    "endpoints": "dataplane.endpoints",
+}
+"""Parameters of :meth:`Dataplane.build` → the tables they get."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -100,8 +107,8 @@ class Dataplane:
     @classmethod
     def of(cls, cluster: Cluster) -> Dataplane:
         """From a cluster's tables; what is unknown of them is unknown to the walk."""
-        cluster.fetch(TABLES)
-        return cls.build(*(cluster.given(t) for t in TABLES))
+        cluster.fetch(TABLES.values())
+        return cls.build(**{parameter: cluster.given(name) for parameter, name in TABLES.items()})
 
     @classmethod
     def build(
@@ -112,7 +119,7 @@ class Dataplane:
         routes: pd.DataFrame | None,
         endpoints: pd.DataFrame | None,
     ) -> Dataplane:
-        """From these tables, in the order of :data:`TABLES`; each may be None."""
+        """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
         found = cls(made)
         if endpoints is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ def _rule(by: Rule | Base | None) -> str:
 
 OPTIONS = {"from": None, "to": None, "port": "", "proto": "tcp"}
 """What a connection is asked for by."""
-INPUTS = (*TABLES, "kube.pods", "kube.services", "dataplane.drops")
+INPUTS = {**TABLES, "pods": "kube.pods", "services": "kube.services", "drops": "dataplane.drops"}
 
 
 def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
@@ -150,17 +150,16 @@ def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: s
     >>> walk(calicokit.open("policy-drop"), "10.48.84.130", "10.48.139.67", 5432).verdict
     'drop'
     """
-    cluster.fetch(INPUTS)
-    return walked([cluster.given(i) for i in INPUTS], src, dst, port, proto)
+    cluster.fetch(INPUTS.values())
+    return walked({parameter: cluster.given(name) for parameter, name in INPUTS.items()}, src, dst, port, proto)
 
 
-def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
-    """The same from these tables, in the order of :data:`INPUTS`; each may be None."""
-    *rules, pods, services, drops = tables
+def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+    """The same from the tables of :data:`INPUTS`, by their parameters; each may be None."""
     question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
-    dataplane = Dataplane.build(*rules)
+    dataplane = Dataplane.build(**{parameter: tables[parameter] for parameter in TABLES})
     try:
-        known = _addresses(pods, services)
+        known = _addresses(tables["pods"], tables["services"])
         source, target = (_address(e, known) for e in (src, dst))
         version = parsed_address(source)[0]
         if parsed_address(target)[0] != version:
@@ -170,12 +169,40 @@ def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int 
         return Asked(Walk(()), question, dataplane, problem=f"{error}")
     except KeyError as error:
         return Asked(Walk(()), question, dataplane, problem=f"no protocol is named {error}")
-    return Asked(way, question, dataplane, _deciders(drops))
+    return Asked(way, question, dataplane, _deciders(tables["drops"]))
 
 
-@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options=OPTIONS)
-def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
+NEEDED = ("rules", "chains")
+
+
+@table(
+    WALK,
+    needs={parameter: INPUTS[parameter] for parameter in NEEDED},
+    wants={parameter: name for parameter, name in INPUTS.items() if parameter not in NEEDED},
+    options=OPTIONS,
+)
+def walk_table(
+    rules: pd.DataFrame,
+    chains: pd.DataFrame,
+    sets: pd.DataFrame | None = None,
+    routes: pd.DataFrame | None = None,
+    endpoints: pd.DataFrame | None = None,
+    pods: pd.DataFrame | None = None,
+    services: pd.DataFrame | None = None,
+    drops: pd.DataFrame | None = None,
+    **options: str,
+) -> pd.DataFrame:
     """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
+    tables = {
+        "rules": rules,
+        "chains": chains,
+        "sets": sets,
+        "routes": routes,
+        "endpoints": endpoints,
+        "pods": pods,
+        "services": services,
+        "drops": drops,
+    }
     asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])
     if asked.problem:
         raise ValueError(asked.problem)

@@ -94,7 +94,7 @@ _CHANGED = "Detected out-of-sync Calico chain"
 _CHAIN_FIELD = 'chainName="'
 
 
-@table(FAILURES, needs=("output.felix_log",))
+@table(FAILURES, needs={"log": "output.felix_log"})
 def failures(log: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose Felix failed to program; see :data:`FAILURES`."""
     rows = []
@@ -120,7 +120,7 @@ def failures(log: pd.DataFrame) -> pd.DataFrame:
     return FAILURES.frame(rows)
 
 
-@table(RESYNCED, needs=("output.felix_log",), wants=("dataplane.chains",))
+@table(RESYNCED, needs={"log": "output.felix_log"}, wants={"chains": "dataplane.chains"})
 def resynced(log: pd.DataFrame, chains: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each chain; see :data:`RESYNCED`."""
     lines = log[log["message"].fillna("").str.startswith(_CHANGED) & log["fields"].notna()]
@@ -148,10 +148,16 @@ DECIDING = frozenset((*POLICY_KINDS, "tiers", "pods", "namespaces", "serviceacco
 
 @table(
     DIFFERENCES,
-    needs=(
-        *("dataplane.rules", "dataplane.chains", "dataplane.endpoints", "policy.applied", "policy.policies"),
-        *("policy.model", "kube.pods", "@now"),
-    ),
+    needs={
+        "rules": "dataplane.rules",
+        "chains": "dataplane.chains",
+        "endpoints": "dataplane.endpoints",
+        "applied": "policy.applied",
+        "policies": "policy.policies",
+        "model": "policy.model",
+        "pods": "kube.pods",
+        "now": "@now",
+    },
 )
 def differences(
     rules: pd.DataFrame,

@@ -19,7 +19,7 @@ from calicokit.net import Prefix, address_text, prefix
 from calicokit.policy.classes import Groups, keys_of, positive, readable
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Parts
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
 from calicokit.selectors import parse
 
@@ -54,16 +54,16 @@ def set_name(selector: str, nft: bool = False) -> str:
 
 @table(
     MEMBERSHIPS,
-    needs=("dataplane.sets", "policy.model", "policy.policies", "kube.pods", "@now", "namespaces", "serviceaccounts"),
-    wants=("globalnetworksets", "networksets"),
+    needs={"sets": "dataplane.sets", "model": "policy.model", "pods": "kube.pods", "now": "@now"},
+    wants={"network_sets": ("globalnetworksets", "networksets")},
+    known=("policy.policies", "namespaces", "serviceaccounts"),
 )
 def memberships(
     sets: pd.DataFrame,
     model: Explainer,
-    _: pd.DataFrame,
     pods: pd.DataFrame,
     now: pd.Timestamp,
-    *lists: Any,
+    network_sets: Given,
 ) -> pd.DataFrame:
     """One row for each set that differs; see :data:`MEMBERSHIPS`.
 
@@ -78,7 +78,7 @@ def memberships(
         return MEMBERSHIPS.frame()
     wanted = _wanted(parts, list(dict.fromkeys(names[s] for s in own["set"])))
     moving = _moving(pods, now)
-    complete = all(known is not None for known in lists[2:])
+    complete = all(known is not None for known in network_sets.values())
     there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
     for node, name, element in cells(own, "node", "set", "element"):
         there[node, name] |= {prefix(element)} if isinstance(element, str) and "-" not in element else set()

@@ -75,7 +75,7 @@ EDGES = Schema(
 _VMAP_LEADS = ("goto ", "jump ")
 
 
-@table(EDGES, needs=("dataplane.rules",), wants=("dataplane.sets",))
+@table(EDGES, needs={"rules": "dataplane.rules"}, wants={"sets": "dataplane.sets"})
 def edges(rules: pd.DataFrame, sets: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each pair of chains; see :data:`EDGES`."""
     leads = rules[rules["verdict"].isin(["jump", "goto"]) & rules["target"].notna()]
@@ -143,8 +143,8 @@ class Facts:
 
 @table(
     CHAINS,
-    needs=("dataplane.chain_list", "dataplane.rules", "dataplane.edges"),
-    wants=("dataplane.endpoints", "policy.policies"),
+    needs={"declared": "dataplane.chain_list", "rules": "dataplane.rules", "edges": "dataplane.edges"},
+    wants={"endpoints": "dataplane.endpoints", "policies": "policy.policies"},
 )
 def chains(
     declared: pd.DataFrame,

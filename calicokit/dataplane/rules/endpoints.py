@@ -52,7 +52,11 @@ def interface_prefixes(felix: Objects | None) -> list[str]:
     return list(dict.fromkeys(found)) or [DEFAULT_PREFIX]
 
 
-@table(ENDPOINTS, needs=("pods", "kube.workload_endpoints"), wants=("felixconfigurations", "output.ip_route"))
+@table(
+    ENDPOINTS,
+    needs={"pods": "pods", "workloads": "kube.workload_endpoints"},
+    wants={"felix": "felixconfigurations", "routes": "output.ip_route"},
+)
 def endpoints(
     pods: Objects, workloads: pd.DataFrame, felix: Objects | None = None, routes: pd.DataFrame | None = None
 ) -> pd.DataFrame:

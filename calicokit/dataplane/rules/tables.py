@@ -15,7 +15,7 @@ from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
 
 _WHERE = (
@@ -299,15 +299,15 @@ def iptables_texts(texts: Iterable[Texts | None]) -> Iterator[IptablesText]:
                 yield evidence, parsed, family, backend
 
 
-_TEXTS = ("iptables-nft-save", "iptables-legacy-save", "iptables-save", "ip6tables-save", "nft-ruleset")
+_OF_IPTABLES = ("iptables-nft-save", "iptables-legacy-save", "iptables-save", "ip6tables-save")
 
 
-@table(RULES, any_of=_TEXTS)
-def rules(*texts: Texts | None) -> pd.DataFrame:
+@table(RULES, any_of={"saves": _OF_IPTABLES, "nft": "nft-ruleset"})
+def rules(saves: Given, nft: Texts | None) -> pd.DataFrame:
     """One row a rule; see :data:`RULES`."""
-    frames = [iptables_rules(e.node, f, b, p, e.ref) for e, p, f, b in iptables_texts(texts[:4])]
+    frames = [iptables_rules(e.node, f, b, p, e.ref) for e, p, f, b in iptables_texts(saves.values())]
     shown = {key for frame in frames for key in _tables_of(frame)}
-    for evidence, parsed in texts[4].parsed("nft-ruleset") if texts[4] is not None else ():
+    for evidence, parsed in nft.parsed("nft-ruleset") if nft is not None else ():
         frames.append(_without(nft_rules(evidence.node, parsed, evidence.ref), shown))
     return RULES.take(pd.concat(frames)) if frames else RULES.frame()
 
@@ -322,20 +322,20 @@ def _without(frame: pd.DataFrame, shown: set[tuple[str, str, str]]) -> pd.DataFr
     return frame[[key not in shown for key in cells(frame, "node", "family", "table")]]
 
 
-@table(CHAINS, any_of=_TEXTS)
-def chain_list(*texts: Texts | None) -> pd.DataFrame:
+@table(CHAINS, any_of={"saves": _OF_IPTABLES, "nft": "nft-ruleset"})
+def chain_list(saves: Given, nft: Texts | None) -> pd.DataFrame:
     """One row a chain; see :data:`CHAINS`."""
     rows: list[dict[str, object]] = []
-    for evidence, parsed, family, backend in iptables_texts(texts[:4]):
+    for evidence, parsed, family, backend in iptables_texts(saves.values()):
         rows += iptables_chains(evidence.node, family, backend, parsed, evidence.ref)
     shown = {(r["node"], r["family"], r["table"]) for r in rows if r["backend"] == "nft"}
-    for evidence, parsed in texts[4].parsed("nft-ruleset") if texts[4] is not None else ():
+    for evidence, parsed in nft.parsed("nft-ruleset") if nft is not None else ():
         new = _nft_chains(evidence.node, parsed, evidence.ref)
         rows += [r for r in new if (r["node"], r["family"], r["table"]) not in shown]
     return CHAINS.frame(rows)
 
 
-@table(SETS, any_of=("ipset-list", "nft-ruleset"))
+@table(SETS, any_of={"ipsets": "ipset-list", "nft": "nft-ruleset"})
 def sets(ipsets: Texts | None, nft: Texts | None) -> pd.DataFrame:
     """One row a member; see :data:`SETS`."""
     frames = [_ipset_members(e.node, p, e.ref) for e, p in (ipsets.parsed("ipset-list") if ipsets is not None else ())]

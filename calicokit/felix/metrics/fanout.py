@@ -16,14 +16,15 @@ import pandas as pd
 from calicokit.evidence.texts import Texts
 from calicokit.felix.metrics.promql import Series
 from calicokit.felix.metrics.tables import Targets, no_typha, text_or_none
-from calicokit.registry import UnseenError, spares, table
+from calicokit.registry import Bound, Given, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 POD = (
     Column("pod", "str", "Typha's pod; null where it is not known"),
     Column("node", "str", "its node"),
 )
-SCRAPED = ("typha-metrics", "typha-metrics+series")
+WANTS: Bound = {"_scrapes": ("typha-metrics", "typha-metrics+series"), "pods": "health.pods"}
+"""The scrapes are asked for so that it can be told why there is none of them; they are in the samples already."""
 
 LOAD = Schema(
     "felix.typha_load",
@@ -126,16 +127,16 @@ _FAMILIES = {
 }
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def no_log(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     """Where there is no Typha, nobody misses its log."""
     yield from (("typha-log", node) for _, node in no_typha(pods))
 
 
-@table(LOAD, needs=("felix.samples",), wants=(*SCRAPED, "health.pods"))
-def typha_load(samples: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+@table(LOAD, needs={"samples": "felix.samples"}, wants=WANTS)
+def typha_load(samples: pd.DataFrame, _scrapes: Given, pods: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each Typha that was scraped; see :data:`LOAD`. None where there is no Typha."""
-    own = _scraped(samples, wants[-1])
+    own = _scraped(samples, pods)
     rows = [
         {"pod": text_or_none(pod), "node": text_or_none(node), **_load(part)}
         for (pod, node), part in own.groupby(["pod", "node"], observed=True, dropna=False)
@@ -197,10 +198,12 @@ def _scraped(samples: pd.DataFrame, pods: pd.DataFrame | None) -> pd.DataFrame:
     return own
 
 
-@table(CLIENTS, needs=("felix.samples", "felix.quantiles"), wants=(*SCRAPED, "health.pods"))
-def typha_clients(samples: pd.DataFrame, quantiles: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+@table(CLIENTS, needs={"samples": "felix.samples", "quantiles": "felix.quantiles"}, wants=WANTS)
+def typha_clients(
+    samples: pd.DataFrame, quantiles: pd.DataFrame, _scrapes: Given, pods: pd.DataFrame | None
+) -> pd.DataFrame:
     """One row for each Typha and syncer; see :data:`CLIENTS`. None where there is no Typha."""
-    typha = _scraped(samples, wants[-1])
+    typha = _scraped(samples, pods)
     streams = typha[typha["metric"] == "typha_connections_streaming"].sort_values("time")
     streaming = {(pod, syncer_of(labels)): value for pod, labels, value in cells(streams, "pod", "labels", "value")}
     own = quantiles[(quantiles["component"] == "typha") & quantiles["family"].isin(list(_FAMILIES.values()))]
@@ -255,7 +258,7 @@ def _since_start(own: pd.DataFrame) -> tuple[float, float]:
 # ---- its log
 
 
-@table(EVENTS, wants=("typha-log", "health.pods"))
+@table(EVENTS, wants={"logs": "typha-log", "pods": "health.pods"})
 def typha_events(logs: Texts | None = None, pods: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each Typha and event; see :data:`EVENTS`. None where there is no Typha."""
     if logs is None and (pods is None or (pods["component"] == "typha").any()):

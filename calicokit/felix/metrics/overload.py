@@ -58,7 +58,7 @@ STILL = pd.Timedelta(seconds=60)
 # ---- Felix
 
 
-@table(SLOW, any_of=("felix.apply_times", "felix.loops"))
+@table(SLOW, any_of={"times": "felix.apply_times", "loops": "felix.loops"})
 def slow(times: pd.DataFrame | None = None, loops: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each node and sign of slowness; see :data:`SLOW`."""
     rows = [*_from_metrics(times if times is not None else pd.DataFrame()), *_from_log(loops)]
@@ -104,7 +104,11 @@ def _from_log(loops: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
 # ---- Typha
 
 
-@table(OVERLOAD, needs=("health.pods",), wants=("felix.typha_load", "felix.typha_clients", "felix.typha_events"))
+@table(
+    OVERLOAD,
+    needs={"pods": "health.pods"},
+    wants={"load": "felix.typha_load", "clients": "felix.typha_clients", "events": "felix.typha_events"},
+)
 def typha_overload(
     pods: pd.DataFrame,
     load: pd.DataFrame | None = None,

@@ -197,7 +197,7 @@ _TIMES = re.compile(r"avg=(\S{1,30}) longest=(\S{1,30})(?: \((.*)\))?")
 # ---- what the log says
 
 
-@table(LOOPS, needs=("output.felix_log",))
+@table(LOOPS, needs={"log": "output.felix_log"})
 def loops(log: pd.DataFrame) -> pd.DataFrame:
     """One row for each summary in Felix's log; see :data:`LOOPS`."""
     said = log[log["message"].str.startswith("Summarising ", na=False)]
@@ -234,7 +234,7 @@ _REPORT = "Overall health status changed"
 """Felix's table of its own health has a column of timeouts; none of its lines is one."""
 
 
-@table(MOMENTS, needs=("output.felix_log",), wants=("felix.scrapes",))
+@table(MOMENTS, needs={"log": "output.felix_log"}, wants={"scrapes": "felix.scrapes"})
 def moments(log: pd.DataFrame, scrapes: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each such line; see :data:`MOMENTS`."""
     message = log["message"].astype("str")
@@ -257,7 +257,7 @@ def _spans(scrapes: pd.DataFrame) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]
 # ---- how fast
 
 
-@table(HISTOGRAM, needs=("felix.quantiles", "felix.rates"))
+@table(HISTOGRAM, needs={"quantiles": "felix.quantiles", "_": "felix.rates"})
 def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and span of time; see :data:`HISTOGRAM`. Spans of a decade are 1, 2 and 5."""
     own = quantiles[(quantiles["family"] == APPLY) & quantiles["series"] & quantiles["since_before"]]
@@ -269,7 +269,7 @@ def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
     return HISTOGRAM.take(summed)
 
 
-@table(APPLY_TIMES, needs=("felix.samples", "felix.quantiles"))
+@table(APPLY_TIMES, needs={"samples": "felix.samples", "quantiles": "felix.quantiles"})
 def apply_times(samples: pd.DataFrame, quantiles: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose Felix was scraped; see :data:`APPLY_TIMES`."""
     felix = samples[(samples["component"] == "felix") & samples["own"] & samples["metric"].isin(NEEDED)]
@@ -338,7 +338,7 @@ def _waiting(own: pd.DataFrame) -> dict[str, Any]:
 # ---- what fails
 
 
-@table(ERRORS, needs=("felix.samples",))
+@table(ERRORS, needs={"samples": "felix.samples"})
 def errors(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each counter of failures; see :data:`ERRORS`."""
     names = samples["metric"].cat.categories
@@ -397,7 +397,7 @@ def _restarts(part: pd.DataFrame) -> dict[str, Any]:
 # ---- what it has to do
 
 
-@table(ACTIVITY, needs=("felix.metrics",))
+@table(ACTIVITY, needs={"metrics": "felix.metrics"})
 def activity(metrics: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and measure; see :data:`ACTIVITY`. Rates are there only where a series was taken."""
     felix = metrics[metrics["component"] == "felix"]
@@ -425,7 +425,7 @@ def _measured(felix: pd.DataFrame, column: str, measures: dict[str, tuple[str, s
 # ---- over time
 
 
-@table(TIMELINE, needs=("felix.rates",))
+@table(TIMELINE, needs={"rates": "felix.rates"})
 def timeline(rates: pd.DataFrame) -> pd.DataFrame:
     """One row for each node, measure and step; see :data:`TIMELINE`."""
     felix = rates[rates["component"] == "felix"]

@@ -39,7 +39,7 @@ RESOURCES = Schema(
 )
 
 
-@table(RESOURCES, needs=("pods",), wants=("health.pods", "felix.metrics"))
+@table(RESOURCES, needs={"objects": "pods"}, wants={"health": "health.pods", "metrics": "felix.metrics"})
 def resources(
     objects: Objects, health: pd.DataFrame | None = None, metrics: pd.DataFrame | None = None
 ) -> pd.DataFrame:

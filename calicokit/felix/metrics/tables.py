@@ -7,19 +7,18 @@ recording's, which is not exactly when it was read, so rates are told between sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.recordings.recording import PODS
-from calicokit.evidence.texts import Texts
 from calicokit.felix.metrics.meaning import meaning, owner
 from calicokit.felix.metrics.promql import SECOND, SERIES, Series, codes, histogram_quantile, over_windows
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
-from calicokit.registry import UnseenError, spares, table
+from calicokit.registry import Given, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 COMPONENTS = {
@@ -221,20 +220,19 @@ class Targets:
 # ---- samples
 
 
-def _read(texts: Iterable[Texts | None]) -> Iterator[tuple[str, bool, Evidence, Parsed]]:
-    for given, name in zip(texts, (*SCRAPES, *SERIES_OF), strict=True):
+def _read(texts: Given) -> Iterator[tuple[str, bool, Evidence, Parsed]]:
+    for name, given in texts.items():
         for evidence, parsed in given.parsed("prometheus") if given is not None else ():
             yield COMPONENTS[name.removesuffix("+series")], name.endswith("+series"), evidence, parsed
 
 
-@table(SAMPLES, any_of=(*SCRAPES, *SERIES_OF), wants=("health.pods",))
-def samples(*inputs: Texts | pd.DataFrame | None) -> pd.DataFrame:
+@table(SAMPLES, any_of={"texts": (*SCRAPES, *SERIES_OF)}, wants={"pods": "health.pods"})
+def samples(texts: Given, pods: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each sample of each scrape; see :data:`SAMPLES`."""
-    *texts, pods = inputs
-    targets = Targets(pods if isinstance(pods, pd.DataFrame) else None)
+    targets = Targets(pods)
     frames: list[pd.DataFrame] = []
     said: list[dict[str, object]] = []
-    for component, series, evidence, parsed in _read(texts):  # type: ignore[arg-type]  # all but the last are texts
+    for component, series, evidence, parsed in _read(texts):
         node, pod = targets.of(component, evidence)
         frames.append(parsed.frame)
         said.append(
@@ -270,7 +268,7 @@ def made(frames: list[pd.DataFrame], said: list[dict[str, object]]) -> pd.DataFr
     return SAMPLES.take(frame)
 
 
-@table(SCRAPED, needs=("felix.samples",))
+@table(SCRAPED, needs={"samples": "felix.samples"})
 def scrapes(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each target; see :data:`SCRAPED`."""
     rows = []
@@ -297,12 +295,12 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@table(FAMILIES, any_of=SCRAPES)
-def families(*texts: Texts | None) -> pd.DataFrame:
+@table(FAMILIES, any_of={"texts": SCRAPES})
+def families(texts: Given) -> pd.DataFrame:
     """One row for each component and metric of the single scrapes; see :data:`FAMILIES`."""
     frames = [
         parsed.tables["prometheus_families"].assign(component=COMPONENTS[name])
-        for name, given in zip(SCRAPES, texts, strict=True)
+        for name, given in texts.items()
         for _, parsed in (given.parsed("prometheus") if given is not None else ())
     ]
     if not frames:
@@ -312,7 +310,7 @@ def families(*texts: Texts | None) -> pd.DataFrame:
     return FAMILIES.take(every)
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def no_typha(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     """Where there is no Typha, nobody misses its metrics."""
     if not (pods["component"] == "typha").any():
@@ -331,7 +329,7 @@ def counters(samples: pd.DataFrame) -> pd.DataFrame:
     return samples[(kinds == "counter") | (kinds.isin(["summary", "histogram"]) & grows)]
 
 
-@table(RATES, needs=("felix.samples",))
+@table(RATES, needs={"samples": "felix.samples"})
 def rates(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each counter and sample but the first; see :data:`RATES`. Buckets are in ``felix.quantiles``."""
     if len(samples) and not samples["series"].any():
@@ -359,7 +357,7 @@ def rates_of(grows: pd.DataFrame) -> pd.DataFrame:
 # ---- quantiles
 
 
-@table(TIMES, needs=("felix.samples",))
+@table(TIMES, needs={"samples": "felix.samples"})
 def quantiles(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each summary or histogram and scrape; see :data:`TIMES`."""
     own = samples[samples["own"] & samples["type"].isin(["summary", "histogram"])]
@@ -413,7 +411,7 @@ def _from_buckets(made: pd.DataFrame, buckets: pd.DataFrame, alone: pd.Series[bo
 # ---- the newest values, in words
 
 
-@table(METRICS, needs=("felix.samples",), wants=("felix.families",))
+@table(METRICS, needs={"samples": "felix.samples"}, wants={"families": "felix.families"})
 def metrics(samples: pd.DataFrame, families: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each metric, labels and pod; see :data:`METRICS`. Buckets of histograms are left out."""
     own = samples[samples["own"] & samples["le"].isna()]
@@ -451,7 +449,7 @@ def _units(frame: pd.DataFrame, units: list[str]) -> list[str]:
     return [OBSERVATIONS if count else unit for count, unit in zip(counts, units, strict=True)]
 
 
-@table(GLOSSARY, needs=("felix.metrics",))
+@table(GLOSSARY, needs={"metrics": "felix.metrics"})
 def glossary(metrics: pd.DataFrame) -> pd.DataFrame:
     """One row for each metric of each component; see :data:`GLOSSARY`."""
     words = ["unit", "means", "normal", "since", "source"]

@@ -290,8 +290,15 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 
 @table(
     CONFIGURATION,
-    needs=("felixconfigurations", "nodes"),
-    wants=("daemonsets", "pods", "configmaps", "health.pods", "output.felix_log", "felix.runs"),
+    needs={"felix": "felixconfigurations", "nodes": "nodes"},
+    wants={
+        "daemonsets": "daemonsets",
+        "pods": "pods",
+        "configmaps": "configmaps",
+        "calico": "health.pods",
+        "log": "output.felix_log",
+        "runs": "felix.runs",
+    },
 )
 def configuration(
     felix: Objects,
@@ -360,7 +367,7 @@ def _agrees(value: str | None, others: Iterable[str]) -> bool:
     return value is not None and (value.startswith(("[", "{")) or any(same(value, other) for other in others))
 
 
-@table(SETTINGS, needs=("felix.configuration",))
+@table(SETTINGS, needs={"configuration": "felix.configuration"})
 def settings(configuration: pd.DataFrame) -> pd.DataFrame:
     """One row for each field, value and origin that some node has; see :data:`SETTINGS`."""
     own = configuration[(configuration["origin"] != DEFAULT) | configuration["settings"].notna()]

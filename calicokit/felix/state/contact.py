@@ -96,8 +96,8 @@ _TYPHA_FIELD = re.compile(r"\b(?:address|connection)=(\S+)")
 
 @table(
     CONTACT,
-    any_of=("output.felix_log", "output.confd_log", "output.typha_log"),
-    wants=("health.pods", "@now"),
+    any_of={"felix": "output.felix_log", "confd": "output.confd_log", "typha": "output.typha_log"},
+    wants={"pods": "health.pods", "now": "@now"},
 )
 def contact(
     felix: pd.DataFrame | None,
@@ -121,7 +121,7 @@ def contact(
     return CONTACT.frame(rows)
 
 
-@table(UNREACHABLE, any_of=("felix.contact", "cni.errors"))
+@table(UNREACHABLE, any_of={"contact": "felix.contact", "errors": "cni.errors"})
 def unreachable(contact: pd.DataFrame | None, errors: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each component that is cut off; see :data:`UNREACHABLE`."""
     rows: list[dict[str, Any]] = []

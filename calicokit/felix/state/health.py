@@ -111,7 +111,7 @@ _SECONDS = re.compile(r"secsSinceStart=([\d.]+)")
 # ---- runs
 
 
-@table(RUNS, needs=("output.felix_log",))
+@table(RUNS, needs={"log": "output.felix_log"})
 def runs(log: pd.DataFrame) -> pd.DataFrame:
     """One row a run, in the order of the log; see :data:`RUNS`."""
     rows: list[dict[str, Any]] = []
@@ -159,7 +159,7 @@ def _ended(run: pd.DataFrame, said: pd.Series[str]) -> str | None:
 # ---- reporters
 
 
-@table(REPORTERS, needs=("output.felix_log", "felix.runs"))
+@table(REPORTERS, needs={"log": "output.felix_log", "runs": "felix.runs"})
 def reporters(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each part of each node's last run; see :data:`REPORTERS`.
 
@@ -336,8 +336,8 @@ def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:
 
 @table(
     STATE,
-    any_of=("health.readiness", "felix.runs", "output.felix_metrics"),
-    wants=("felix.reporters", "felix.contact", "output.felix_log", "@now"),
+    any_of={"readiness": "health.readiness", "runs": "felix.runs", "metrics": "output.felix_metrics"},
+    wants={"reporters": "felix.reporters", "contact": "felix.contact", "log": "output.felix_log", "now": "@now"},
 )
 def state(
     readiness: pd.DataFrame | None,

@@ -45,7 +45,7 @@ _CHAIN = re.compile(r'chainName="([^"]*)"')
 _TABLE = re.compile(r'\btable="([^"]*)"')
 
 
-@table(RESYNCS, needs=("output.felix_log", "felix.runs"))
+@table(RESYNCS, needs={"log": "output.felix_log", "runs": "felix.runs"})
 def resyncs(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each table and chain that was found changed; see :data:`RESYNCS`.
 

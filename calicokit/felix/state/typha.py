@@ -42,11 +42,18 @@ _NONE = ("", "none")
 
 @table(
     TYPHA,
-    needs=("nodes",),
-    wants=(
-        *("deployments", "daemonsets", "configmaps", "endpointslices", "health.pods", "felix.contact", "felix.state"),
-        *("output.felix_log", "output.typha_metrics"),
-    ),
+    needs={"nodes": "nodes"},
+    wants={
+        "deployments": "deployments",
+        "daemonsets": "daemonsets",
+        "configmaps": "configmaps",
+        "slices": "endpointslices",
+        "pods": "health.pods",
+        "contact": "felix.contact",
+        "state": "felix.state",
+        "log": "output.felix_log",
+        "metrics": "output.typha_metrics",
+    },
 )
 def typha(
     nodes: Objects,

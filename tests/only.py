@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from calicokit import registry
 from calicokit.cluster import Cluster
-from calicokit.diagnosis.model import CHECKS, Finding, rank
+from calicokit.diagnosis.model import CHECKS, Finding
+from calicokit.diagnosis.ranking import rank
 
 
 def only(cluster: Cluster, *ids: str) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
@@ -202,7 +203,9 @@ def _tier(cause: Finding, effect: Finding) -> bool:
 
 @explains("policy-selects-nothing", "policy-drop")
 def _wrong_selector(cause: Finding, effect: Finding) -> bool:
-    return cause.severity == "warning" and bool(cause.about & effect.about)
+    """A selector that matches nothing, one edit away from the flow's ends."""
+    src, dst = effect.subject["src"], effect.subject["dst"]
+    return bool(cause.about & {flow(src, dst), flow(src, ANY), flow(ANY, dst)})
 
 
 @explains("foreign-drop-rule", "datastore-unreachable")

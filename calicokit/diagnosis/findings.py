@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from calicokit import registry
-from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, rank
+from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding
+from calicokit.diagnosis.ranking import rank
 from calicokit.evidence.model import Coverage, Missing, SourceError
 from calicokit.progress import Progress
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Word:
     subject: tuple[str, ...]
     means: str
     guide_step: str
+    lists: str = ""
+    """The key of the subject in which findings of one node may differ and still be one: it lists all of them."""
 
 
 @cache
@@ -75,6 +77,8 @@ class Finding:
     evidence: tuple[Rows, ...] = ()
     explained_by: str = ""
     about: frozenset[str] = frozenset()
+    depth: int = 0
+    """How many findings stand above this one: 0 for a root, 1 for its effect, 2 for an effect of that."""
 
     @property
     def title(self) -> str:
@@ -167,26 +171,3 @@ def explains(cause: str, effect: str) -> Callable[[Explains], Explains]:
         return test
 
     return register
-
-
-def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Root causes first, the most severe before the others; then what they explain, in the order of their causes.
-
-    Within a severity the order is that in which the checks are registered, which goes from cause to effect.
-    """
-    every = list(findings)
-    by_id: dict[str, list[Finding]] = {}
-    for f in every:
-        by_id.setdefault(f.id, []).append(f)
-    found = [_explained(f, by_id) for f in every]
-    roots = sorted((f for f in found if not f.explained_by), key=lambda f: -SEVERITIES.index(f.severity))
-    place = {f.id: i for i, f in reversed(list(enumerate(roots)))}
-    effects = sorted((f for f in found if f.explained_by), key=lambda f: place.get(f.explained_by, len(roots)))
-    return roots + effects
-
-
-def _explained(effect: Finding, by_id: Mapping[str, list[Finding]]) -> Finding:
-    for cause_id, effect_id, test in EXPLANATIONS:
-        if effect.id == effect_id and any(test(cause, effect) for cause in by_id.get(cause_id, ())):
-            return replace(effect, explained_by=cause_id)
-    return effect

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
-from calicokit.diagnosis.model import Finding, Rows, check, finding
-from calicokit.schema import records
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, finding
+from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 KEY = ["kind", "policy_namespace", "policy"]
@@ -41,9 +42,16 @@ def _by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield _ref(next(records(group))), group
 
 
-@check("policy-selects-nothing", needs={"idle": "policy.idle_selectors"})
-def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
+@check(
+    "policy-selects-nothing",
+    needs={"idle": "policy.idle_selectors"},
+    wants={"applied": "policy.applied", "endpoints": "dataplane.endpoints"},
+)
+def selects_nothing(
+    idle: pd.DataFrame, applied: pd.DataFrame | None = None, endpoints: pd.DataFrame | None = None
+) -> Iterator[Finding]:
     """A policy, or a rule of it, means nothing that exists; loud where one edit away something would match."""
+    of_pod = _workloads(endpoints)
     for ref, group in _by_policy(idle):
         near = group[group["instead"].notna() & ~group["staged"]]
         first = next(records(near if len(near) else group))
@@ -62,7 +70,50 @@ def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
             if hint
             else "Nothing, if what it is for is yet to come; else correct the selector, or delete it.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
+            about=_flows_lost(near, applied, of_pod),
         )
+
+
+def _workloads(endpoints: pd.DataFrame | None) -> dict[str, str]:
+    """NS/POD → NS/NAME of what made it."""
+    if endpoints is None:
+        return {}
+    return {f"{n}/{p}": str(w) for n, p, w in cells(endpoints, "namespace", "pod", "workload")}
+
+
+def _flows_lost(near: pd.DataFrame, applied: pd.DataFrame | None, of_pod: Mapping[str, str]) -> set[str]:
+    """Flows that the selectors would let through with their edit, as :func:`flow` writes them.
+
+    A rule's selector concerns flows between what it would match and the endpoints of its policy; the policy's own, all
+    flows of what it would apply to.
+    """
+    found: set[str] = set()
+    for row in records(near):
+        meant = {of_pod.get(name, name) for name in row.would_match}
+        if row.where == "policy":
+            found |= {flow(m, ANY) for m in meant} | {flow(ANY, m) for m in meant}
+            continue
+        mine = {of_pod.get(ref, ref) for ref in _applied_to(applied, row)}
+        sends = row.where.endswith("source")
+        found |= {flow(m, e) if sends else flow(e, m) for m in (*meant, UNKNOWN) for e in mine}
+    return found
+
+
+def _applied_to(applied: pd.DataFrame | None, row: Any) -> Iterator[str]:
+    """NS/POD of the endpoints that a row's policy applies to."""
+    if applied is None:
+        return
+    for kind, space, name, namespace, pod in cells(applied, *KEY, "namespace", "pod"):
+        if (kind, name) == (row.kind, row.policy) and (space == row.policy_namespace or not isinstance(space, str)):
+            yield f"{namespace}/{pod}"
+
+
+ANY = "*"
+
+
+def flow(source: str, target: str) -> str:
+    """A flow between two workloads as findings name it in what they are about; :data:`ANY` stands for every end."""
+    return f"{source} > {target}"
 
 
 @check("policy-tier-order", needs={"shadowed": "policy.shadowed"})

@@ -64,6 +64,10 @@ SHADOWED = Schema(
 # ---- selectors that match nothing
 
 
+FEW = 20
+"""So many names of what a selector would match are kept."""
+
+
 class _Matchable:
     """Everything that a selector can match, in groups of the labels that selectors mention."""
 
@@ -91,7 +95,7 @@ class _Matchable:
     def matched(self, selector: str, among: Flags) -> list[str]:
         """The first few names of what the selector matches."""
         chosen = set(np.flatnonzero(self.groups.selected(selector) & among).tolist())
-        return [n for n, g in zip(self.names, self.groups.of, strict=True) if g in chosen][:3] if chosen else []
+        return [n for n, g in zip(self.names, self.groups.of, strict=True) if g in chosen][:FEW] if chosen else []
 
     def near(self, selector: str, namespace: str, among: Flags) -> tuple[str, list[str]] | None:
         """An edit with which the selector would match something; what Calico itself adds to a selector is none."""

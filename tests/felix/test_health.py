@@ -12,7 +12,8 @@ from datetime import timedelta
 import pytest
 
 from calicokit import registry
-from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding, rank
+from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding
+from calicokit.diagnosis.ranking import rank
 from tests import recordings
 from tests.felix.sick import (
     BAD,

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from calicokit.cluster import open as open_source
-from calicokit.diagnosis.model import CHECKS, Finding, rank
+from calicokit.diagnosis.model import CHECKS, Finding
+from calicokit.diagnosis.ranking import rank
 from calicokit.registry import load
 from tests import recordings
 from tests.edited import Edited

@@ -63,6 +63,9 @@ def check(
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
     format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    everything: Annotated[
+        bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
+    ] = False,
 ) -> None:
     """Find what is wrong, most likely root cause first.
 
@@ -79,7 +82,7 @@ def check(
     if format is Shape.json:
         terminal.print_json(findings.as_dict())
     else:
-        terminal.show_findings(findings, source)
+        terminal.show_findings(findings, source, everything)
     raise typer.Exit(findings.status)
 
 

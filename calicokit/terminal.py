@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -56,36 +55,19 @@ WIDEST, GAP = 48, 3
 COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
 
 
-def show_findings(findings: Findings, source: str) -> None:
-    """Findings of warning and above in full, the others in a line each, then what was and was not seen."""
+def show_findings(findings: Findings, source: str, everything: bool = False, rows: bool = False) -> None:
+    """The answer on one screen: causes over their effects, infos in a line a kind, then what was and was not seen."""
     from rich.text import Text
 
+    from calicokit.diagnosis.answer import answer
+
     out = console()
-    out.print(Text(f"{plain(source)}: {findings.verdict()}", style="bold"))
-    for found in findings:
-        because = f"  (explained by {found.explained_by})" if found.explained_by else ""
-        head: list[Any] = [(found.severity, COLOURS[found.severity]), f"  {found.id}  "]
-        if found.severity == "info":
-            out.print(Text.assemble("\n", *head, (plain(found.cause), "dim"), because), end="")
-            continue
-        out.print(Text.assemble("\n", *head, (found.title, "bold"), because))
-        out.print(Text(_indented(found.cause, out.width)))
-        out.print(Text(_indented(f"Do: {found.remedy}", out.width)))
-        seen = ", ".join(f"{r.count} of {r.table} ({r.id}{f' on {r.node}' if r.node else ''})" for r in found.evidence)
-        out.print(Text(_indented(f"Rows: {seen}. Guide: {found.guide_step}", out.width), style="dim"))
-    out.print(Text(f"\n{_coverage_text(findings.coverage)}", style="dim"))
+    for line in answer(findings, source, out.width, everything, rows):
+        head = [(line.severity, COLOURS[line.severity])] if line.severity else []
+        out.print(Text.assemble(*head, (plain(line.text), LOOKS[line.look])))
 
 
-def _indented(text: str, width: int) -> str:
-    return fill(plain(text), width, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
-
-
-def _coverage_text(coverage: Coverage) -> str:
-    lines = [f"Looked at {len(coverage.seen)} pieces of evidence for {len(coverage.checked)} kinds of findings."]
-    lines += [f"Missing: {plain(m)}" for m in coverage.missing]
-    return "\n".join(lines)
-
-
+LOOKS = {"head": "bold", "text": "", "dim": "dim"}
 VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
 
 

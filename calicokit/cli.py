@@ -33,6 +33,18 @@ Source = Annotated[
 Context = Annotated[str | None, typer.Option("--context", help="A live cluster: this context of the kubeconfig.")]
 InCluster = Annotated[bool, typer.Option("--in-cluster", help="The live cluster that this pod runs in.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="This kubeconfig instead of the usual one.")]
+
+
+def _verbose(wanted: bool) -> None:
+    if wanted:
+        import logging
+
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_verbose, help="Show the traceback of a fault of calicokit.")
+]
 NO_ANSWER = 2
 PLUGIN = "CALICOKIT_IS_KUBECTL_PLUGIN"
 
@@ -66,6 +78,7 @@ def check(
     everything: Annotated[
         bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Find what is wrong, most likely root cause first.
 
@@ -82,7 +95,7 @@ def check(
     if format is Shape.json:
         terminal.print_json(findings.as_dict())
     else:
-        terminal.show_findings(findings, source, everything)
+        terminal.show_findings(findings, source, everything, rows=verbose)
     raise typer.Exit(findings.status)
 
 
@@ -102,6 +115,7 @@ def table(
     proto: Annotated[str, typer.Option(help="Of the same: tcp, udp, …")] = "",
     limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
     output: Output = None,
+    verbose: Verbose = False,
 ) -> None:
     """Print one table of a cluster: any step between evidence and findings."""
     from calicokit import registry
@@ -209,6 +223,7 @@ def explain(
         Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")
     ] = None,
     format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    verbose: Verbose = False,
 ) -> None:
     """Say whether policy lets a flow through, which rule decides, and every policy that was looked at.
 
@@ -307,6 +322,7 @@ def diff(
     nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
     limit: Annotated[int, typer.Option(help="Lines to print for an area; 0 for all.", min=0)] = 20,
     format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    verbose: Verbose = False,
 ) -> None:
     """Show what changed from A to B: objects, addresses, rules, routes, sessions, sets, settings, interfaces, counters.
 

@@ -17,11 +17,12 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG, Api, Discovery
-from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
+from calicokit.evidence.model import Answer, Coverage, Evidence, Failed, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.recordings.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
+from calicokit.faults import attempt
 from calicokit.progress import Progress, shown
 from calicokit.schema import Table
 
@@ -255,20 +256,21 @@ class Cluster:
         if lost:
             holes = (m for i in lost for m in getattr(inputs[i], "unknown", ()) or self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(holes)))
-        try:
+
+        def build() -> pd.DataFrame:
             with _collector_paused():
-                frame = spec.schema.check(spec.make(self._given, **(options or {})))
+                return spec.schema.check(spec.make(self._given, **(options or {})))
+
+        try:
+            frame = attempt(name, build, passing=(ValueError,) if options else ())
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            if options and isinstance(error, ValueError):
-                raise
-            # An input of a shape nobody foresaw costs this table, not the whole answer.
-            self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
-            return Table(spec.schema.frame(), unknown=(hole,))
         finally:
             self._note_problems(inputs.values())
+        if isinstance(frame, Failed):
+            self.note(frame)
+            return Table(spec.schema.frame(), unknown=(frame,))
         return Table(frame)
 
     def _input(self, name: str) -> Any:
@@ -284,14 +286,17 @@ class Cluster:
     def _model(self, name: str) -> Any:
         spec = registry.MODELS[name]
         inputs = [self._given(i) for i in spec.inputs]
-        try:
+
+        def build() -> Any:
             with _collector_paused():
                 return spec.make(self._given)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            self.note(Missing(name, f"could not be built ({type(error).__name__}: {error})"))
+
+        made = attempt(name, build)
+        self._note_problems(inputs)
+        if isinstance(made, Failed):
+            self.note(made)
             return None
-        finally:
-            self._note_problems(inputs)
+        return made
 
     def _evidence_input(self, name: str) -> Any:
         plain = name.removesuffix("+series")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pandas as pd
 from calicokit import registry
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding
 from calicokit.diagnosis.ranking import rank
-from calicokit.evidence.model import Coverage, Missing, SourceError
+from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
+from calicokit.faults import attempt
 from calicokit.progress import Progress
 
 if TYPE_CHECKING:
@@ -28,11 +30,19 @@ class Findings(list[Finding]):
     ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
     """
 
-    def __init__(self, findings: Iterable[Finding], coverage: Coverage, blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        findings: Iterable[Finding],
+        coverage: Coverage,
+        blocked: Iterable[str] = (),
+        failed: Iterable[str] = (),
+    ) -> None:
         super().__init__(findings)
         self.coverage = coverage
         self.blocked = sorted(blocked)
         """Ids whose critical check could not run for want of evidence."""
+        self.failed = sorted(failed)
+        """Ids whose check could not be finished through a fault of the kit."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -44,7 +54,7 @@ class Findings(list[Finding]):
         """The exit status of ``calicokit check``: 0 nothing wrong, 1 something is, 3 nothing seen but not all seen."""
         if any(SEVERITIES.index(f.severity) >= SEVERITIES.index("warning") for f in self):
             return 1
-        return 3 if self.blocked else 0
+        return 3 if self.blocked or self.failed else 0
 
     def as_dict(self) -> dict[str, Any]:
         """The design's JSON contract."""
@@ -58,6 +68,8 @@ class Findings(list[Finding]):
             text = "Nothing wrong was found."
         if self.blocked:
             text += f" Could not be checked, as evidence is missing: {', '.join(self.blocked)}."
+        if self.failed:
+            text += f" Could not be checked, through a fault of calicokit: {', '.join(self.failed)}."
         return text
 
     def _repr_html_(self) -> str:
@@ -80,25 +92,32 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     found: list[Finding] = []
     held_up: dict[Missing, set[str]] = {}
     blocked: set[str] = set()
+    failed: set[str] = set()
     for check in CHECKS:
         say(", ".join(check.ids))
         holes = _holes(cluster, check)
         if holes:
-            blocked.update(check.ids if check.critical else ())
+            if any(isinstance(hole, Failed) for hole in holes):
+                failed.update(check.ids)
+            elif check.critical:
+                blocked.update(check.ids)
             for hole in holes:
                 held_up.setdefault(hole, set()).update(check.ids)
             continue
-        try:
-            found += list(check.make(cluster.given))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            # Tables of a shape nobody foresaw cost this check, not the whole answer.
-            cluster.note(Missing(", ".join(check.ids), f"could not be checked ({type(error).__name__}: {error})"))
-            blocked.update(check.ids if check.critical else ())
+        said = attempt(", ".join(check.ids), partial(_run, cluster, check))
+        if isinstance(said, Failed):
+            cluster.note(said)
+            failed.update(check.ids)
             continue
+        found += said
         cluster.checked(*check.ids)
     coverage = cluster.coverage
     coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
-    return Findings(rank(found), coverage, blocked)
+    return Findings(rank(found), coverage, blocked, failed)
+
+
+def _run(cluster: Cluster, check: Check) -> list[Finding]:
+    return list(check.make(cluster.given))
 
 
 def _nothing(cluster: Cluster) -> str:

@@ -79,6 +79,14 @@ class Missing:
         return {"id": self.id, **({"node": self.node} if self.node else {}), "why": self.why}
 
 
+@dataclass(frozen=True, slots=True)
+class Failed(Missing):
+    """What could not be told through a fault of the kit, although its evidence is there."""
+
+
+ODD_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading a thing of a shape nobody foresaw raises: an object of theirs, or a table of ours."""
+
 Answer = Evidence | Missing
 
 

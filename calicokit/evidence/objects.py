@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from calicokit.evidence.model import Evidence, Missing
+from calicokit.evidence.model import ODD_SHAPE, Evidence, Missing
 from calicokit.schema import Schema, SchemaError
 
 Object = dict[str, Any]
@@ -55,7 +55,7 @@ class Objects:
             item = _ITEM.decode(raw)
             try:
                 yield read(item)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            except ODD_SHAPE as error:
                 self.reject(item, error)
 
     def frame(self, schema: Schema, read: Callable[[Object], Row | Sequence[Row]]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, calico_metadata, spec
 from calicokit.net import Prefix, prefix
 from calicokit.policy.model import (
@@ -507,7 +508,7 @@ def policy_of(id: str, item: Object, group: str, ref: str = "", new: bool = Fals
         found = convert(item, group, new)
     except SelectorError as error:
         return _unreadable(kind, item, group, f"its selector cannot be read: {error.reason}", ref)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except ODD_SHAPE as error:
         return _unreadable(kind, item, group, f"it cannot be read ({type(error).__name__}: {error})", ref)
     return replace(found, evidence=ref)
 

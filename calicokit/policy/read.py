@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
 from calicokit.kube.tables import CALICO, FINISHED, TUNNELS, interface_name, pod_addresses, pod_has_ended
 from calicokit.net import Prefix, canonical_address, prefix
@@ -102,7 +103,7 @@ class Reader:
         for item, *_ in self.objects(id):
             try:
                 yield convert(item)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            except ODD_SHAPE as error:
                 if (listed := self.lists.get(id)) is not None:
                     listed.reject(item, error)
 

@@ -72,11 +72,19 @@ Read = Callable[[Text], dict[str, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A registered parser: the kind's name, the tables it gives, and the first line of its documentation."""
+    """A registered parser: the kind's name, the tables it gives, its function, and how a text shows that it is one.
+
+    ``marks`` is an expression that such texts match somewhere, "" where they have no form of their own. ``general``
+    says that it reads texts of other kinds too, which come first. Command lines with ``keeps`` in them stay in the
+    text, as the parser reads them.
+    """
 
     name: str
     schemas: tuple[Schema, ...]
     read: Read
+    marks: str = ""
+    general: bool = False
+    keeps: str = ""
 
     @property
     def title(self) -> str:
@@ -89,19 +97,19 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
-COMMANDS = {"ip-route": "ip ", "iptables-list": "tables "}
-"""Kinds whose parser reads the command line, which may name the table, and how to know it."""
-
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def parser(name: str, *schemas: Schema) -> Callable[[Read], Read]:
-    """Register the decorated function as the parser of kind ``name``; the first schema is its main table's."""
+def parser(name: str, *schemas: Schema, marks: str, general: bool = False, keeps: str = "") -> Callable[[Read], Read]:
+    """Register the decorated function as the parser of kind ``name``; the first schema is its main table's.
+
+    For the other arguments see :class:`Kind`.
+    """
     if schemas[0].name != name.replace("-", "_"):
         raise ValueError(f"the main table of {name} must be named {name.replace('-', '_')}")
 
     def register(read: Read) -> Read:
-        KINDS[name] = Kind(name, schemas, read)
+        KINDS[name] = Kind(name, schemas, read, marks, general, keeps)
         return read
 
     return register
@@ -125,7 +133,7 @@ def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
     >>> parse("calicoctl-ipam-show", "").frame.empty
     True
     """
-    source = Text(kind, clean(text, COMMANDS.get(kind, "")), strict)
     # A module that a topic has imported is enough; all of them are loaded only for a kind that is not there yet.
-    tables = (KINDS.get(kind) or kinds()[kind]).read(source)
-    return Parsed(kind, tables, source.unparsed)
+    known = KINDS.get(kind) or kinds()[kind]
+    source = Text(kind, clean(text, known.keeps), strict)
+    return Parsed(kind, known.read(source), source.unparsed)

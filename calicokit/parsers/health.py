@@ -66,7 +66,7 @@ def _component(name: str, message: str) -> str:
     return "confd" if "service confd is not" in message else name.lower().partition("/")[0]
 
 
-@parser("health-ready", READY)
+@parser("health-ready", READY, marks=r"calico/node is not ready|BGP peering established|readiness probe reporting")
 def health_ready(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -felix-ready``, ``-bird-ready`` and their like, or the same words in a kubelet event.
 

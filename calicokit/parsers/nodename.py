@@ -10,7 +10,7 @@ from calicokit.schema import Column, Schema
 SCHEMA = Schema("nodename", "What Calico on a node calls itself.", (Column("name", "str", "the name"),))
 
 
-@parser("nodename", SCHEMA)
+@parser("nodename", SCHEMA, marks="")
 def nodename(source: Text) -> dict[str, pd.DataFrame]:
     """`cat /var/lib/calico/nodename`: the name that calico-node goes by.
 

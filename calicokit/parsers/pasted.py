@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from calicokit.evidence.commands import PROGRAMS
+
 EDGE = 4000
 """Characters at each end in which noise shows."""
 
@@ -15,12 +17,10 @@ INDENT = 4
 """An indentation of all lines by so much is the paste's, not the tool's."""
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_PROGRAMS = (
-    "kubectl|oc|calicoctl|calico|calico-node|birdcl6?|birdc6?|iptables\\S*|ip6tables\\S*|ipset|nft|ip|ss|tc|bridge|conntrack|"
-    "sysctl|nstat|netstat|dmesg|journalctl|cat|tail|head|grep|egrep|zcat|curl|wget|watch|ssh|docker|crictl|ctr|nerdctl|"
-    "kubetail|stern|etcdctl|ls|exit|clear|less|more|jq|echo|date|hostname|for|while|timeout|chroot|nsenter|bpftool|sv|etc"
+_COMMAND = (
+    rf"(?:sudo )?(?:[\w./-]{{0,60}}/)?(?:{'|'.join(map(re.escape, sorted(PROGRAMS, reverse=True)))})"
+    r"(?:[ \t|].{0,2000})?"
 )
-_COMMAND = rf"(?:sudo )?(?:[\w./-]{{0,60}}/)?(?:{_PROGRAMS})(?:[ \t|].{{0,2000}})?"
 _NOISE = re.compile(
     # user@host:/place# …, [user@host place]$ …, bash-5.1# …, / # …
     r"(?:\([\w.-]{1,40}\) ?)?(?:\[[^\]\n]{1,80}\]|[\w.-]{1,40}@[\w.-]{1,80}(?:[:~ ][^\s#$]{0,80})?|(?:ba)?sh-\d[\d.]*"

@@ -378,7 +378,7 @@ def _times(stamps: Any, *, seconds: bool) -> pd.Series[Any]:
     return times.where(pd.Series(np.abs(numbers) < 9e12))
 
 
-@parser("prometheus", SAMPLES, FAMILIES)
+@parser("prometheus", SAMPLES, FAMILIES, marks=r"^# (HELP|TYPE) \S+")
 def prometheus(text: Text) -> dict[str, pd.DataFrame]:
     """A scrape of metrics, in Prometheus' text format or OpenMetrics: one row for each sample.
 

@@ -597,7 +597,15 @@ def _action(text: str) -> str:
     return "call" if _CALL.fullmatch(text) else "other"
 
 
-@parser("bird-config", CONFIG, TEMPLATES, FILTERS, ROUTES, SETTINGS)
+@parser(
+    "bird-config",
+    CONFIG,
+    TEMPLATES,
+    FILTERS,
+    ROUTES,
+    SETTINGS,
+    marks=r"^\s*(router id|protocol (bgp|kernel|device|direct|static|pipe)|filter \w+|function \w+)\b",
+)
 def bird_config(text: Text) -> dict[str, pd.DataFrame]:
     """bird.cfg, bird_ipam.cfg and bird_aggr.cfg: protocols, templates, filters, static routes and settings.
 

@@ -200,7 +200,7 @@ _STATUS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
 _STATES = {"Daemon": "up", "Reconfiguration": "reconfiguring", "Shutdown": "shutting-down"}
 
 
-@parser("bird-status", STATUS)
+@parser("bird-status", STATUS, marks=r"^(BIRD [\w.+]+$(?s:.{0,200})Router ID is|Daemon is up|Router ID is )")
 def bird_status(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show status``: version, router id, clocks and state of the daemon.
 
@@ -450,7 +450,7 @@ def _store(
     return True
 
 
-@parser("bird-protocols", PROTOCOLS, CHANNELS, CHANGES)
+@parser("bird-protocols", PROTOCOLS, CHANNELS, CHANGES, marks=r"^(name|Name)\s+(proto|Proto)\s+(table|Table)")
 def bird_protocols(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show protocols`` and ``show protocols all``: every protocol, its state, session and counters.
 
@@ -475,7 +475,7 @@ _SUMMARY = re.compile(r"interface +state +(?:address|IPv4 address +IPv6 address)
 _SUMMED = re.compile(r"(\S+) +(up|DOWN|down)((?: +[0-9a-fA-F.:]+/\d{1,3})*)")
 
 
-@parser("bird-interfaces", INTERFACES, ADDRESSES)
+@parser("bird-interfaces", INTERFACES, ADDRESSES, marks=r"^\S+ (up|down) \(index=")
 def bird_interfaces(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show interfaces`` and ``show interfaces summary``: interfaces and addresses as BIRD sees them.
 

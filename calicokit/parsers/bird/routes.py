@@ -142,7 +142,13 @@ _COLUMNS = list(_KEYS.values())
 _KINDS = {c.name: c.kind for c in (*ROUTES.columns, *NEXT_HOPS.columns)}
 
 
-@parser("bird-routes", ROUTES, NEXT_HOPS, COUNT)
+@parser(
+    "bird-routes",
+    ROUTES,
+    NEXT_HOPS,
+    COUNT,
+    marks=r"^(\S+/\d+ .*\[\S+ \S+|.*\d+ of \d+ routes for \d+ networks|Table \w+:)",
+)
 def bird_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show route``, ``show route all`` and ``show route count``: BIRD's routes with their attributes.
 

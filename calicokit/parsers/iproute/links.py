@@ -394,7 +394,7 @@ def _read(text: Text) -> _Links:
     return links
 
 
-@parser("ip-addr", ADDRESSES, INTERFACES)
+@parser("ip-addr", ADDRESSES, INTERFACES, marks=r"^\d+: \S+: <(?s:.*?)^ +inet6? |\"addr_info\"")
 def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     """``ip addr``, also ``-d``, ``-o``, ``-br`` and ``-j``: addresses and interfaces.
 
@@ -415,7 +415,7 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     }
 
 
-@parser("ip-link", LINKS)
+@parser("ip-link", LINKS, marks=r"^\d+: \S+: <(?s:.*?)RX:|\"stats64\"")
 def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     """``ip link``, also ``-s``, ``-s -s``, ``-d``, ``-o``, ``-br`` and ``-j``: interfaces and their counters.
 

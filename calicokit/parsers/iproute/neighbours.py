@@ -80,7 +80,9 @@ def _neighbour_of(value: dict[str, Any]) -> dict[str, Any] | None:
     return row if version(row["address"]) else None
 
 
-@parser("ip-neigh", NEIGHBOURS)
+@parser(
+    "ip-neigh", NEIGHBOURS, marks=r"^\S+ dev \S+ .*\b(REACHABLE|STALE|FAILED|PERMANENT|DELAY|PROBE|INCOMPLETE|NOARP)\b"
+)
 def ip_neigh(text: Text) -> dict[str, pd.DataFrame]:
     """``ip neigh``, text and ``-j``: the MACs of neighbours.
 
@@ -135,7 +137,7 @@ def _entry_of(value: dict[str, Any]) -> dict[str, Any] | None:
     return _entered(row, mac) if _MAC.fullmatch(mac) else None
 
 
-@parser("bridge-fdb", FDB)
+@parser("bridge-fdb", FDB, marks=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5} dev ")
 def bridge_fdb(text: Text) -> dict[str, pd.DataFrame]:
     """``bridge fdb show``, text and ``-j``: where MACs are; for VXLAN, on which node.
 

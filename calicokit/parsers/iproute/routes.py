@@ -234,7 +234,13 @@ class _Routes:
         return {ROUTES.name: frame(ROUTES, self.rows), NEXTHOPS.name: frame(NEXTHOPS, hops)}
 
 
-@parser("ip-route", ROUTES, NEXTHOPS)
+@parser(
+    "ip-route",
+    ROUTES,
+    NEXTHOPS,
+    marks=r"^((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |\S+/\d+ (via|dev) |\[\{.*\"dst\")",
+    keeps="ip ",
+)
 def ip_route(text: Text) -> dict[str, pd.DataFrame]:
     """``ip route``, also ``show table all``, ``get``, ``-6``, ``-d``, ``-o`` and ``-j``: routes and their next hops.
 
@@ -319,7 +325,7 @@ def _ranges(rest: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-@parser("ip-rule", RULES)
+@parser("ip-rule", RULES, marks=r"^\d+:\s+(not )?from \S+|^\[\{\"priority\"")
 def ip_rule(text: Text) -> dict[str, pd.DataFrame]:
     """``ip rule``, text and ``-j``: routing rules.
 

@@ -195,7 +195,7 @@ class _Summary:
         return True
 
 
-@parser("ss", SOCKETS, SUMMARY)
+@parser("ss", SOCKETS, SUMMARY, marks=r"^(Netid|State)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address")
 def ss(text: Text) -> dict[str, pd.DataFrame]:
     """``ss -tnap`` and other options, and ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
 

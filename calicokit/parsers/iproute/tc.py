@@ -162,7 +162,7 @@ def _more(row: dict[str, Any], column: str, text: str) -> None:
     row.setdefault(column, []).append(text)
 
 
-@parser("tc-qdisc", QDISCS)
+@parser("tc-qdisc", QDISCS, marks=r"^qdisc ")
 def tc_qdisc(text: Text) -> dict[str, pd.DataFrame]:
     """``tc -s qdisc``, also without ``-s``: queueing disciplines, with what netem and tbf do on purpose.
 
@@ -266,7 +266,7 @@ def _within(line: Line) -> bool:
     return line.text[0] in " \t" or line.text.startswith(("police ", "action "))
 
 
-@parser("tc-filter", FILTERS)
+@parser("tc-filter", FILTERS, marks=r"^filter (parent|protocol|ingress|egress|dev)")
 def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
     """``tc filter show dev INTERFACE ingress`` (or egress), also with ``-s``: filters and eBPF programs.
 

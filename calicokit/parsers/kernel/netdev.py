@@ -86,7 +86,7 @@ class _Devices:
         return True
 
 
-@parser("proc-net-dev", DEVICES)
+@parser("proc-net-dev", DEVICES, marks=r"^Inter-\|")
 def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
     """``/proc/net/dev``: counters of interfaces.
 
@@ -104,7 +104,7 @@ def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
     return {DEVICES.name: DEVICES.frame({n: [row.get(n) for row in devices.rows] for n in DEVICES.names})}
 
 
-@parser("nstat", COUNTERS)
+@parser("nstat", COUNTERS, marks=r"^(#kernel|Ip\w+ +\d+ +[\d.]+$|(Ip|TcpExt): [A-Z])")
 def nstat(text: Text) -> dict[str, pd.DataFrame]:
     """``nstat -az``, text and ``-j``, and ``/proc/net/netstat`` and ``snmp``: the kernel's counters.
 

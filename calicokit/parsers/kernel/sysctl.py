@@ -66,7 +66,7 @@ def _read(text: str) -> dict[str, Any] | None:
     return None
 
 
-@parser("sysctl", SYSCTL)
+@parser("sysctl", SYSCTL, marks=r"^(net|kernel|vm|fs)\.\S+ = ")
 def sysctl(text: Text) -> dict[str, pd.DataFrame]:
     """``sysctl -a``, with or without ``--pattern``, or ``grep -r . /proc/sys``: the kernel's settings.
 

@@ -260,7 +260,14 @@ def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
     return made
 
 
-@parser("calicoctl-ipam-show", SHOW, BORROWED, CONFIGURATION, ADDRESS)
+@parser(
+    "calicoctl-ipam-show",
+    SHOW,
+    BORROWED,
+    CONFIGURATION,
+    ADDRESS,
+    marks=r"(\| +GROUPING +\| +CIDR|BORROWING-NODE|\| +PROPERTY +\| +VALUE|^IP \S+ is (not )?in use|is not assigned$)",
+)
 def ipam_show(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl ipam show``: use of pools and blocks, borrowed addresses, IPAM's configuration, or one address.
 
@@ -420,7 +427,17 @@ def _times(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "timestamp": time} for row, time in zip(rows, times, strict=True)]
 
 
-@parser("calicoctl-ipam-check", CHECK, BLOCKS, POOLS, NODES, ALLOCATIONS, IN_USE, PROBLEMS)
+@parser(
+    "calicoctl-ipam-check",
+    CHECK,
+    BLOCKS,
+    POOLS,
+    NODES,
+    ALLOCATIONS,
+    IN_USE,
+    PROBLEMS,
+    marks=r"^Checking IPAM for inconsistencies",
+)
 def ipam_check(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl ipam check``: what IPAM holds, who uses addresses, and where the two disagree.
 

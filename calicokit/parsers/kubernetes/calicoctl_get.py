@@ -72,7 +72,14 @@ VERSION = Schema(
 )
 
 
-@parser("calicoctl-get", GET)
+@parser(
+    "calicoctl-get",
+    GET,
+    marks=(
+        r"apiVersion: projectcalico\.org/v3|\"apiVersion\": ?\"projectcalico\.org/v3\""
+        r"|^(NAMESPACE +)?NAME +(ASN|WORKLOAD|CIDR|PEERIP|TIER|ORDER)\b"
+    ),
+)
 def calicoctl_get(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl get KIND``: as a table (-o wide or none), YAML or JSON.
 
@@ -145,7 +152,12 @@ class _Status:
         return True
 
 
-@parser("calicoctl-node-status", STATUS, PROCESS)
+@parser(
+    "calicoctl-node-status",
+    STATUS,
+    PROCESS,
+    marks=r"^(Calico process is|None of the BGP backend|IPv[46] BGP status)|\| PEER ADDRESS",
+)
 def node_status(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl node status``: whether Calico runs on the node, and its BGP peers.
 
@@ -182,7 +194,7 @@ _VERSION_COLUMNS = {
 }
 
 
-@parser("calicoctl-version", VERSION)
+@parser("calicoctl-version", VERSION, marks=r"^Client Version:")
 def version(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl version``: versions of the client and of the cluster, one row.
 

@@ -180,7 +180,7 @@ def _refuse(text: Text, file: _File, body: str, at: int) -> None:
         text.reject(_mask(line), "JSON of a CNI configuration")
 
 
-@parser("cni-conflist", CONFLIST, FILES)
+@parser("cni-conflist", CONFLIST, FILES, marks=r"\"cniVersion\"")
 def cni_conflist(text: Text) -> dict[str, pd.DataFrame]:
     """CNI configurations (``cat``, ``head -v`` or ``grep -r .`` of /etc/cni/net.d): one row for each plugin.
 

@@ -155,7 +155,7 @@ TOP = Schema(
 )
 
 
-@parser("kubectl-get", GET)
+@parser("kubectl-get", GET, marks=r"^(NAMESPACE +)?NAME +|apiVersion: |\"apiVersion\":", general=True)
 def kubectl_get(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl get``: as a table (-o wide or none, with or without --all-namespaces), YAML or JSON.
 
@@ -218,7 +218,7 @@ def _iso(value: Any) -> pd.Timestamp | None:
     return objects.time(value) if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value) else None
 
 
-@parser("kubectl-events", EVENTS)
+@parser("kubectl-events", EVENTS, marks=r"^(NAMESPACE +)?LAST SEEN +TYPE")
 def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl get events`` or ``kubectl events``: as a table (also -o wide), YAML or JSON.
 
@@ -435,7 +435,14 @@ _CONTAINER: dict[tuple[str, str], tuple[str, Callable[[str | None], Any]]] = {
 }
 
 
-@parser("kubectl-describe", DESCRIBE, CONDITIONS, CONTAINERS, DESCRIBED_EVENTS)
+@parser(
+    "kubectl-describe",
+    DESCRIBE,
+    CONDITIONS,
+    CONTAINERS,
+    DESCRIBED_EVENTS,
+    marks=r"^Name: +\S+$(?s:.{0,4000})^(Labels|Annotations|Namespace|Priority): ",
+)
 def kubectl_describe(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl describe`` of pods and nodes: one row each; ``conditions``, ``containers`` and ``events`` besides.
 
@@ -496,7 +503,7 @@ def _used(cells: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-@parser("kubectl-top", TOP)
+@parser("kubectl-top", TOP, marks=r"^(NAMESPACE +)?(POD +)?NAME +CPU\(cores\)")
 def kubectl_top(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl top pods`` (also --containers, --all-namespaces) and ``kubectl top nodes``.
 

@@ -107,7 +107,7 @@ _Origin = tuple[str | None, ...]
 _NOWHERE = (None, None, None, None, None)
 
 
-@parser("cni-log", CNI)
+@parser("cni-log", CNI, marks=r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )")
 def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     """The CNI plugin's log on a node (/var/log/calico/cni/cni.log): every pod's way to its addresses and interface.
 
@@ -122,7 +122,14 @@ def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CNI.name: _frame(text, CNI)}
 
 
-@parser("felix-log", FELIX)
+@parser(
+    "felix-log",
+    FELIX,
+    marks=(
+        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
+        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )"
+    ),
+)
 def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     """Felix's log (stdout of calico-node, or /var/log/calico/felix/current).
 
@@ -137,7 +144,7 @@ def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     return {FELIX.name: _frame(text, FELIX)}
 
 
-@parser("confd-log", CONFD)
+@parser("confd-log", CONFD, marks=r"\] confd/\w+")
 def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     """confd's log, which says what it wrote into BIRD's configuration and why (stdout of calico-node).
 
@@ -151,7 +158,7 @@ def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONFD.name: _frame(text, CONFD)}
 
 
-@parser("typha-log", TYPHA)
+@parser("typha-log", TYPHA, marks=r"\] typha/\w+")
 def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     """Typha's log: its configuration, its clients, and the connections it lost.
 
@@ -165,7 +172,9 @@ def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     return {TYPHA.name: _frame(text, TYPHA)}
 
 
-@parser("kube-controllers-log", CONTROLLERS)
+@parser(
+    "kube-controllers-log", CONTROLLERS, marks=r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"
+)
 def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-kube-controllers, with client-go's klog lines among its own.
 
@@ -180,7 +189,7 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONTROLLERS.name: _frame(text, CONTROLLERS)}
 
 
-@parser("startup-log", STARTUP)
+@parser("startup-log", STARTUP, marks=r"\] startup/\w+")
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
 

@@ -155,7 +155,7 @@ def _read(texts: _Array, head: dict[str, _Array]) -> dict[str, Any]:
     }
 
 
-@parser("dmesg", DMESG)
+@parser("dmesg", DMESG, marks=r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* )")
 def dmesg(text: Text) -> dict[str, pd.DataFrame]:
     """The kernel's log (``dmesg``, ``journalctl -k``): packets of LOG and TRACE rules, full conntrack tables, the rest.
 

@@ -274,7 +274,7 @@ def _others(entries: list[tuple[int, dict[str, Any]]]) -> pd.DataFrame:
     return ENTRIES.frame({n: [row.get(n) for row in rows] for n in ENTRIES.names})
 
 
-@parser("conntrack", ENTRIES, STATS)
+@parser("conntrack", ENTRIES, STATS, marks=r"^((ipv[46] +\d+ +)?\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)")
 def conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``conntrack -L`` (also ``-o extended,id``), ``/proc/net/nf_conntrack`` and ``conntrack -S``.
 

@@ -194,7 +194,7 @@ def _parts(row: dict[str, Any], names: tuple[str, ...], values: tuple[str, ...])
             row[name] = value
 
 
-@parser("ipset-list", LIST, SETS)
+@parser("ipset-list", LIST, SETS, marks=r"^Name: \S+\n(?s:.{0,80})^Type: (hash|bitmap|list):")
 def ipset_list(text: Text) -> dict[str, pd.DataFrame]:
     """``ipset list``: sets and their members; with ``-terse``, sets only.
 
@@ -217,7 +217,7 @@ def ipset_list(text: Text) -> dict[str, pd.DataFrame]:
     return sets.frames(LIST)
 
 
-@parser("ipset-save", SAVE, SETS)
+@parser("ipset-save", SAVE, SETS, marks=r"^create \S+ (hash|bitmap|list):")
 def ipset_save(text: Text) -> dict[str, pd.DataFrame]:
     """``ipset save``: the commands that would make the same sets again.
 

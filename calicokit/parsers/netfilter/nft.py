@@ -486,7 +486,14 @@ def _around(text: Text, part: str, first: int) -> None:
             text.reject(Line(line.number + first - 1, line.text), "nft -j list ruleset")
 
 
-@parser("nft-ruleset", RULES, CHAINS, SETS, ELEMENTS)
+@parser(
+    "nft-ruleset",
+    RULES,
+    CHAINS,
+    SETS,
+    ELEMENTS,
+    marks=r'^table (ip|ip6|inet|arp|bridge|netdev) \S+ \{|^\s*\{"nftables":',
+)
 def nft_ruleset(text: Text) -> dict[str, pd.DataFrame]:
     """``nft list ruleset``, also with ``-a``, ``-j`` or ``-s``, and ``nft list table``.
 

@@ -62,7 +62,7 @@ _FIELDS = {
 }
 
 
-@parser("nft-trace", TRACE)
+@parser("nft-trace", TRACE, marks=r"^(trace id [0-9a-f]+ \w+ | ?(PACKET|TRACE): \d+ [0-9a-f]{8} )")
 def nft_trace(text: Text) -> dict[str, pd.DataFrame]:
     """``nft monitor trace`` and ``xtables-monitor --trace``: one row for each step of each traced packet.
 

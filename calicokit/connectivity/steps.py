@@ -334,7 +334,7 @@ def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:
         said.append("That is not what policy asks for.")
     lost = _lost(question, seen.flows)
     if lost:
-        return " ".join([f"{plural(lost, 'packet')} of it dropped while it was watched.", *said]), WRONG
+        return " ".join([f"{plural(lost, 'packet')} of it dropped during sampling.", *said]), WRONG
     if seen.window is None or not len(seen.window):
         said.append("Nobody watched the counters.")
     return " ".join(said), verdict

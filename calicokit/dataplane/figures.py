@@ -94,7 +94,7 @@ def drop_timeline(history: pd.DataFrame) -> Figure:
             )
         )
     most = totals.index[0]
-    fact = f"{most}: {number(int(totals.iloc[0]))} packets dropped while it was watched"
+    fact = f"{most}: {number(int(totals.iloc[0]))} packets dropped during sampling"
     rest = len(totals) - MOST_LINES
     note = f"{plural(rest, 'more cause')} are not drawn." if rest > 0 else "Packets since the sample before, all nodes."
     return figure(

@@ -75,12 +75,12 @@ def differences(differences: pd.DataFrame, memberships: pd.DataFrame) -> str:
 
 @says
 def drops(drops: pd.DataFrame) -> str:
-    """What dropped packets, and whether any did while it was watched (``dataplane.drops``)."""
+    """What dropped packets, and whether any did during sampling (``dataplane.drops``)."""
     counted = drops[(drops["packets"].fillna(0) > 0) & (drops["reason"] != "arp")]
     if drops["since"].notna().any():
         grown = drops[(drops["grown"].fillna(0) > 0) & (drops["reason"] != "arp")]
         if not len(grown):
-            return "No rule dropped a packet while it was watched; totals from before are normal."
+            return "No rule dropped a packet during sampling; totals from before are normal."
         by = grown.assign(what=grown["policy"].fillna(grown["reason"])).groupby("what")["grown"].sum()
         first = by.sort_values(ascending=False)
         named = [f"{what} {plural(int(n), 'packet')}" for what, n in first.head(3).items()]

@@ -113,7 +113,7 @@ def test_a_felix_that_became_slow_is_told_by_the_series() -> None:
     )
     (finding,) = told(made)
     assert finding.subject == {"node": "node-3"}
-    assert "while it was watched, the mean update of the kernel took 1.4 s" in finding.cause
+    assert "during sampling, the mean update of the kernel took 1.4 s" in finding.cause
 
 
 def series(made: Edited, *pages: dict[str, float]) -> Edited:

@@ -35,7 +35,7 @@ def test_the_recorded_conflict_names_where_it_stands_and_who_learnt_it() -> None
     first = only(Edited("route-conflict"))
     assert (first.id, first.subject["node"]) == ("route-conflict", "node-2")
     assert first.subject["cidr"].endswith("/27")
-    assert "learnt it from here by BGP" in first.cause
+    assert "learnt it from this node by BGP" in first.cause
     assert {"node-1", "node-3", "node-4"} <= first.about
 
 

@@ -28,7 +28,7 @@ ENDPOINT_ROLES = ("workload", "host-endpoint", "host-endpoint-forward")
 DROPS = Schema(
     "dataplane.drops",
     "Every rule that drops or rejects, why it is there, and what it took; a policy's rule once for each endpoint that "
-    "is known to have lost packets to it while it was watched.",
+    "is known to have lost packets to it during sampling.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip, ip6, inet, …"),
@@ -55,7 +55,7 @@ DROPS = Schema(
         Column("workload", "str", "NS/NAME of what made the pod; a node's name for a host endpoint"),
         Column("packets", "int", "packets since the rule was made", "packets"),
         Column("bytes", "int", "their bytes", "bytes"),
-        Column("grown", "int", "packets while it was watched; null where it was not", "packets"),
+        Column("grown", "int", "packets during sampling; null without samples", "packets"),
         Column("since", "time", "when watching began"),
         Column("until", "time", "when watching ended"),
         Column("owner", "str", "calico, kube-proxy, foreign or kernel-policy"),
@@ -263,7 +263,7 @@ def _ends(segment: _Segment, words: str, packets: int) -> None:
 def _attributed(
     drops: pd.DataFrame, rules: pd.DataFrame, growth: pd.DataFrame, edges: pd.DataFrame
 ) -> dict[Place, list[tuple[str, int]]]:
-    """Policy chain → (endpoint chain, packets it lost there while it was watched)."""
+    """Policy chain → (endpoint chain, packets it lost there during sampling)."""
     grown = {row[:6]: int(row[6]) for row in cells(growth, *PLACE, "key", "packets")}
     dropping = {row[:5] for row in cells(drops[drops["reason"] == "policy"], *PLACE, "key") if grown.get(row[:6], 0)}
     inside: dict[Place, set[str]] = defaultdict(set)
@@ -343,7 +343,7 @@ def _with_endpoints(
 
 
 def _alone(drops: pd.DataFrame, row: Mapping[Any, Any]) -> bool:
-    """Whether no other rule of the chain dropped packets while it was watched."""
+    """Whether no other rule of the chain dropped packets during sampling."""
     same = drops[(drops["node"] == row["node"]) & (drops["chain"] == row["chain"]) & (drops["table"] == row["table"])]
     same = same[(same["backend"] == row["backend"]) & (same["family"] == row["family"])]
     return int((same["grown"].fillna(0) > 0).sum()) <= 1

@@ -1,7 +1,7 @@
 """Flows that were seen being dropped: logged or traced packets and unanswered connections, walked to the rule.
 
 A Log rule is no drop, and an unanswered connection may have other causes: only flows whose walk ends in a rule that did
-drop packets while it was watched are told. A drop at its source leaves no entry in conntrack: then nothing is told.
+drop packets during sampling are told. A drop at its source leaves no entry in conntrack: then nothing is told.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _unanswered(conntrack: Texts | None, window: pd.DataFrame, dataplane: Datapl
 
 
 def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
-    """Whether an entry was made, or sent again, while it was watched: then its timeout began anew."""
+    """Whether an entry was made, or sent again, during sampling: then its timeout began anew."""
     if times[0][0] > span[0]:
         return True
     return any(

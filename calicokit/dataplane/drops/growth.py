@@ -1,7 +1,7 @@
 """Counters over time: which rules saw packets between the samples of a series.
 
 The closing snapshot is no sample of the series. A counter that fell was reset as its chain was written anew; what it
-shows then was counted since. A rule that a later sample shows first was made while it was watched.
+shows then was counted since. A rule that a later sample shows first was made during sampling.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GROWTH = Schema(
     "Rules whose counters grew between the samples of a series.",
     (
         *_WHERE,
-        Column("packets", "int", "packets that matched while it was watched", "packets"),
+        Column("packets", "int", "packets that matched during sampling", "packets"),
         Column("bytes", "int", "their bytes", "bytes"),
         Column("since", "time", "first sample of the node"),
         Column("until", "time", "last sample of the node"),

@@ -46,7 +46,7 @@ def _chosen(timeline: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, str]:
 
 def _not_measured(timeline: pd.DataFrame, measure: str) -> Figure:
     known = sorted(set(timeline["measure"]))
-    return message(f"{measure} was not measured while it was watched; there are {listed(known, 20) or 'no measures'}.")
+    return message(f"{measure} was not measured during sampling; there are {listed(known, 20) or 'no measures'}.")
 
 
 @of_tables
@@ -224,7 +224,7 @@ def apply_histogram(histogram: pd.DataFrame) -> Figure:
         hovertemplate="%{x}: %{y} updates<extra></extra>",
     )
     most = int(total["updates"].to_numpy().argmax())
-    fact = f"{number(total['updates'].sum())} updates were made while it was watched, most of them in {labels[most]}"
+    fact = f"{number(total['updates'].sum())} updates were made during sampling, most of them in {labels[most]}"
     return figure(
         [bars],
         fact,

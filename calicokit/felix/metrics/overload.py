@@ -76,7 +76,7 @@ def _from_metrics(times: pd.DataFrame) -> Iterator[dict[str, Any]]:
             (seen and row.p90 >= SECOND, "tail", row.p90, "one in ten of its updates of the kernel"),
             (seen and HALF_SECOND <= row.p90 < SECOND and row.p90 >= BESIDE * usual, "beside-others", row.p90,
              f"one in ten of its updates, {BESIDE} times as long as on other nodes and more,"),
-            (watched, "mean", row.watched_average, "while it was watched, the mean update of the kernel"),
+            (watched, "mean", row.watched_average, "during sampling, the mean update of the kernel"),
             (row.lag_average >= HALF_SECOND, "calculation", row.lag_average, "the mean step of the calculation graph"),
         )  # fmt: skip
         for shown, sign, value, what in signs:
@@ -150,7 +150,7 @@ def _by_load(row: Any) -> Iterator[dict[str, str]]:
         back = row.accepted_grown >= row.dropped_grown / 2
         if row.dropped_grown >= LIMITED and row.dropped_grown > row.connections and back:
             closed = plural(row.dropped_grown, "connection")
-            yield {**told, "says": f"while it was watched it closed {closed} and {has}"}
+            yield {**told, "says": f"during sampling it closed {closed} and {has}"}
         return
     age = (row.until - row.started).total_seconds() if pd.notna(row.started) and pd.notna(row.until) else 0.0
     if row.dropped >= LIMITED and row.dropped > 2 * row.connections and age and row.dropped / age >= OFTEN:

@@ -78,10 +78,10 @@ def loops(loops: pd.DataFrame) -> str:
 
 @says
 def timeline(timeline: pd.DataFrame) -> str:
-    """How much was written while it was watched (``felix.timeline``)."""
+    """How much was written during sampling (``felix.timeline``)."""
     own = timeline[timeline["measure"].isin(WRITES) & timeline["value"].notna()]
     if not len(own):
-        return "No Felix wrote anything while it was watched."
+        return "No Felix wrote anything during sampling."
     means = own.groupby("measure")["value"].mean()
     told = listed((f"{value:.2g} {name} a second" for name, value in means.items() if value > 0), 5)
     busy = own[own["value"] > 0]
@@ -142,7 +142,7 @@ def moments(moments: pd.DataFrame) -> str:
     counts = moments["sign"].value_counts()
     told = listed((f"{number(n)} {sign}" for sign, n in counts.items()), 6)
     inside = moments["watched"].fillna(False).astype(bool).sum()
-    when = f"{plural(inside, 'of them', 'of them')} while it was watched" if moments["watched"].notna().any() else ""
+    when = f"{plural(inside, 'of them', 'of them')} during sampling" if moments["watched"].notna().any() else ""
     return f"Lines of Felix's logs by what they are about: {told}{'; ' + when if when else ''}."
 
 

@@ -14,8 +14,8 @@ from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "bgp.steps",
-    "The guide's six steps of *Diagnosing BGP Issues*, answered for each pair whose session is not up (for the first "
-    "pair, where all are).",
+    "The guide's six steps of *Diagnosing BGP Issues*, for each pair whose session is not up (for the first pair, if "
+    "all are up).",
     (
         Column("node", "str", "one end"),
         Column("peer", "str", "the other end"),

@@ -17,11 +17,11 @@ from calicokit.schema import Column, Schema, among, cells, records
 
 BLOCK_PROBLEMS = Schema(
     "ipam.block_problems",
-    "Blocks that are not as they should be.",
+    "Invalid blocks.",
     (
         BLOCK,
         Column("problem", "str", "no-pool, size, affinity, structure or overlap"),
-        Column("detail", "str", "what exactly"),
+        Column("detail", "str", "details"),
         Column("with", "str", "the other block, for an overlap"),
     ),
     key=("block", "problem", "with"),
@@ -29,12 +29,12 @@ BLOCK_PROBLEMS = Schema(
 
 STALE_AFFINITIES = Schema(
     "ipam.stale_affinities",
-    "Blocks kept by a node that is gone, or by a claim or release that never ended.",
+    "Stale block affinities: of a removed node, or stuck in pending or pendingDeletion.",
     (
         Column("node", "str", "node that the affinity names"),
         BLOCK,
         Column("state", "str", "confirmed, pending or pendingDeletion; null where only the block names the node"),
-        Column("why", "str", "the node does not exist, or the state is stuck"),
+        Column("why", "str", "why it is stale: the node does not exist, or the state is stuck"),
         Column("allocated", "int", "addresses still allocated in the block", "addresses"),
     ),
     key=("node", "block"),
@@ -45,8 +45,8 @@ HANDLE_PROBLEMS = Schema(
     "Handles without allocations, and allocations whose handle does not exist.",
     (
         Column("handle", "str", "handle id"),
-        Column("problem", "str", "orphan: no allocation has it; missing: it does not exist"),
-        Column("addresses", "list", "addresses that name it"),
+        Column("problem", "str", "orphan: no allocation refers to it; missing: it does not exist"),
+        Column("addresses", "list", "addresses that refer to it"),
     ),
     key=("handle",),
 )
@@ -57,7 +57,7 @@ POOL_OVERLAPS = Schema(
     (
         Column("pool", "str", "name of the pool"),
         Column("with", "str", "the other pool, the node addresses, or the service range"),
-        Column("why", "str", "what collides"),
+        Column("why", "str", "what overlaps"),
     ),
     key=("pool", "with"),
 )

@@ -39,10 +39,10 @@ ALLOCATIONS = Schema(
         ADDRESSES.columns[0],
         Column("state", "str", "in-use, leaked, cooling, reserved (by Windows) or unknown"),
         OWNER,
-        Column("why", "str", "what the state rests on"),
+        Column("why", "str", "reason for the state"),
         *ADDRESSES.columns[1:-1],
         Column("borrowed", "bool", "its node does not own the block"),
-        Column("age", "float", "time since it was given, when this was seen", "seconds"),
+        Column("age", "float", "time since allocation, at the time of observation", "seconds"),
         ADDRESSES.columns[-1],
     ),
     key=("block", "address"),
@@ -50,26 +50,26 @@ ALLOCATIONS = Schema(
 
 IN_USE = Schema(
     "ipam.in_use",
-    "Every address that something uses: pods with a network of their own, tunnels, load balancers of Calico's.",
+    "Every address in use: by pods (not host-networked), tunnels, and load balancers managed by Calico.",
     (
         Column("address", "str", "address"),
         Column("kind", "str", "pod, tunnel or loadBalancer"),
         OWNER,
         Column("node", "str", "its node"),
         Column("leaving", "bool", "the pod is being deleted"),
-        Column("by_ipam", "bool", "false where the pod asked for an address outside IPAM (ipAddrsNoIpam)"),
+        Column("by_ipam", "bool", "false where the pod requested an address outside IPAM (ipAddrsNoIpam)"),
         Column("created", "time", "when its owner was created"),
     ),
 )
 
 DUPLICATES = Schema(
     "ipam.duplicates",
-    "Addresses that more than one workload, tunnel or node uses; `calicoctl ipam check` counts none of them.",
+    "Addresses used by more than one workload, tunnel or node; `calicoctl ipam check` does not count them.",
     (
         Column("address", "str", "address"),
         Column("owners", "list", "all that use it, sorted"),
         Column("nodes", "list", "their nodes, sorted"),
-        Column("allocated_to", "str", "whom IPAM gave it to"),
+        Column("allocated_to", "str", "owner according to IPAM"),
         Column("blocks", "list", "blocks that record it; two where blocks overlap"),
     ),
     key=("address",),
@@ -77,7 +77,7 @@ DUPLICATES = Schema(
 
 UNALLOCATED = Schema(
     "ipam.unallocated",
-    "Addresses in use inside a pool that no block has allocated.",
+    "Addresses in use inside a pool but not allocated in IPAM.",
     (
         Column("address", "str", "address"),
         POOL,
@@ -85,7 +85,7 @@ UNALLOCATED = Schema(
         OWNER,
         Column("kind", "str", "pod, tunnel or loadBalancer"),
         Column("node", "str", "its node"),
-        Column("certain", "bool", "false where the block changed after the pods were listed, or the pod is young"),
+        Column("certain", "bool", "false where the block changed after the pods were listed, or the pod is new"),
     ),
     key=("address", "owner"),
 )

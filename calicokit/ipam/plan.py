@@ -10,12 +10,12 @@ from calicokit.schema import Column, Schema
 
 RELEASE_PLAN = Schema(
     "ipam.release_plan",
-    "Steps that would give leaked addresses back; printed, never run.",
+    "Commands that would release leaked addresses; printed, never run.",
     (
         Column("step", "int", "order"),
-        Column("command", "str", "what to run by hand; null for what is to be looked at"),
-        Column("why", "str", "what it does, and what to look at before"),
-        Column("addresses", "list", "the addresses it is about"),
+        Column("command", "str", "command to run by hand; null for a manual check"),
+        Column("why", "str", "what it does, and what to check first"),
+        Column("addresses", "list", "addresses concerned"),
     ),
     key=("step",),
 )

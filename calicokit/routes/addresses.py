@@ -13,18 +13,18 @@ from calicokit.schema import Column, Schema, cells
 
 ADDRESSES = Schema(
     "routes.addresses",
-    "The IPv4 address that Calico chose for each node, and whether others can use it.",
+    "IPv4 address that Calico chose for each node, and whether other nodes can reach it.",
     (
         Column("node", "str", "node"),
         Column("address", "str", "address that Calico chose (IP, IP_AUTODETECTION_METHOD)"),
-        Column("network", "str", "its network"),
+        Column("network", "str", "network of that address"),
         Column("internal", "list", "Kubernetes' InternalIP addresses"),
-        Column("interface", "str", "interface of the node that has it; null: none, or not seen"),
+        Column("interface", "str", "interface that has the address; null: none, or not seen"),
         Column("seen", "bool", "the node's interfaces were seen"),
-        Column("neighbours", "int", "other nodes whose address is in its network"),
+        Column("neighbours", "int", "other nodes with an address in the same network"),
         Column("internal_neighbours", "int", "other nodes whose chosen address is in the network of its InternalIP"),
         Column("same", "list", "other nodes with the same address"),
-        Column("problem", "str", "why others cannot use it; null where nothing says so"),
+        Column("problem", "str", "why other nodes cannot use it; null if no problem is known"),
     ),
     key=("node",),
 )

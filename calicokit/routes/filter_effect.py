@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 EFFECT = Schema(
     "routes.filter_effect",
-    "What becomes of a prefix that a node may tell its BGP peers, and which rule decides. Give --from NODE and --to "
-    "PREFIX.",
+    "Whether a node's prefix is exported to its BGP peers and imported there, and which rule decides. Give --from "
+    "NODE and --to PREFIX.",
     (
-        Column("node", "str", "node that has the route and may tell it"),
-        Column("protocol", "str", "its session, by BIRD's name; null where it has no route to tell"),
-        Column("peer", "str", "node at the other end, or the address of a router outside"),
-        Column("direction", "str", "export: whether the node tells it; import: whether the peer takes it"),
-        Column("action", "str", "Accept, Reject, or unknown: a condition depends on what was not seen"),
-        Column("decided_by", "str", "BIRD's function, filter or session that decides, or BIRD itself"),
+        Column("node", "str", "node that has the route"),
+        Column("protocol", "str", "BGP session (BIRD protocol); null without a route to export"),
+        Column("peer", "str", "peer node, or external router's address"),
+        Column("direction", "str", "export at the node, or import at the peer"),
+        Column("action", "str", "Accept, Reject, or unknown: a condition depends on missing evidence"),
+        Column("decided_by", "str", "BIRD function, filter or session that decides, or BIRD itself"),
         Column("rule", "str", "the statement that decides, with its conditions"),
         Column("says", "str", "what that means, in words"),
         Column("line", "int", "line of the statement in its file, from 1"),

@@ -19,20 +19,20 @@ MOST_HOPS = 16
 
 PATH = Schema(
     "routes.path",
-    "The way from a node to an address: which route each node takes, and who comes next. Give --from NODE and --to IP.",
+    "Path from a node to an address: the route used at each hop. Give --from NODE and --to IP.",
     (
-        Column("hop", "int", "number of the node on the way, from 1"),
+        Column("hop", "int", "1-based hop number"),
         Column("node", "str", "node; null: outside the cluster"),
-        Column("table", "str", "table that decided"),
-        Column("cidr", "str", "destination of the route that is taken, the longest that fits"),
+        Column("table", "str", "routing table used"),
+        Column("cidr", "str", "destination of the route used (longest match)"),
         Column("type", "str", "unicast, local, blackhole, …"),
         Column("via", "str", "gateway"),
         Column("interface", "str", "device"),
-        Column("owner", "str", "who programmed it: bird, felix, kernel or other"),
-        Column("next", "str", "node, pod or router that is next; null where the way ends"),
-        Column("says", "str", "what happens here, in words"),
+        Column("owner", "str", "program that installed it: bird, felix, kernel or other"),
+        Column("next", "str", "next node, pod or router; null at the end of the path"),
+        Column("says", "str", "what happens at this hop"),
         Column("line", "int", "line in the text, from 1"),
-        Column("evidence", "str", "where the route was read"),
+        Column("evidence", "str", "source of the route"),
     ),
     key=("hop",),
 )

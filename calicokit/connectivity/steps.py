@@ -19,14 +19,14 @@ from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "connectivity.steps",
-    "The guide's steps of *Diagnosing Pod Connectivity Failure* for two ends. Give --from NS/POD|IP, --to "
-    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    "The guide's steps of *Diagnosing Pod Connectivity Failure* for two endpoints. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp).",
     (
         Column("step", "int", "number of the step in the guide"),
         Column("question", "str", "what the step asks"),
-        Column("answer", "str", "what was seen"),
+        Column("answer", "str", "what the evidence shows"),
         Column("verdict", "str", "fine, wrong or unknown"),
-        Column("command", "str", "how to see it on a live cluster"),
+        Column("command", "str", "command for a live cluster"),
     ),
     key=("step",),
 )

@@ -20,17 +20,17 @@ from calicokit.sentences import first_upper, listed, number, plural
 
 ADVICE = Schema(
     "scaling.advice",
-    "What to change so that the cluster scales, with the number that asks for it; no row where nothing does.",
+    "Scaling advice with the number behind it; no rows if nothing needs to change.",
     (
         Column("advice", "str", "typha, refresh-interval, policy-cost, block-size, route-reflectors, dataplane"),
         Column("about", "str", "cluster, a pool, or a field of FelixConfiguration"),
-        Column("says", "str", "what to do"),
-        Column("because", "str", "the numbers that asked for it, in words"),
-        Column("measured", "float", "the number", "as the column unit says"),
-        Column("limit", "float", "from where on it asks", "as the column unit says"),
-        Column("unit", "str", "unit of both"),
-        Column("table", "str", "the table that the number stands in"),
-        Column("source", "str", "where the limit is known from"),
+        Column("says", "str", "recommendation"),
+        Column("because", "str", "reason, with the numbers"),
+        Column("measured", "float", "measured value", "as the column unit says"),
+        Column("limit", "float", "threshold", "as the column unit says"),
+        Column("unit", "str", "unit of measured value and threshold"),
+        Column("table", "str", "table of the measured value"),
+        Column("source", "str", "source of the threshold"),
     ),
     key=("advice", "about"),
 )

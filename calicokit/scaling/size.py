@@ -13,20 +13,20 @@ from calicokit.selectors import SelectorError, parse
 
 SIZE = Schema(
     "scaling.size",
-    "How large the cluster is and how fast it changes, one row for each measure that is known.",
+    "Size of the cluster and its rate of change, one row per known measure.",
     (
-        Column("measure", "str", "what was counted"),
-        Column("value", "float", "the number", "as the column unit says"),
+        Column("measure", "str", "measure"),
+        Column("value", "float", "measured value", "as the column unit says"),
         Column("unit", "str", "its unit"),
         Column(
             "limit",
             "float",
-            "from where on it asks for advice; null where no limit is known",
+            "threshold for advice; null if none",
             "as the column unit says",
         ),
-        Column("share", "float", "the number as a share of that limit; above 1 it asks", "0 and more"),
-        Column("table", "str", "the table that it was counted in"),
-        Column("means", "str", "what it is, in words"),
+        Column("share", "float", "value divided by the threshold; above 1 there is advice", "0 and more"),
+        Column("table", "str", "table it is from"),
+        Column("means", "str", "description"),
     ),
     key=("measure",),
 )

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 WALK = Schema(
     "dataplane.walk",
-    "The rules that a connection's first packet meets on its way, and where it ends. Give --from NS/POD|IP, --to "
-    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    "Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp).",
     (
-        Column("way", "int", "number of the way, from 1: a service has one for each backend"),
+        Column("way", "int", "1-based number of the path: a service has one per backend"),
         Column("node", "str", "node"),
-        Column("hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"),
+        Column("hook", "str", "netfilter hook, such as prerouting or forward; end for the last row"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number of the rule in its chain"),
-        Column("does", "str", "what the rule does; in the last row what becomes of the packet"),
-        Column("says", "str", "the rule's comment; in the last row a sentence"),
-        Column("packets", "int", "packets that met the rule so far", "packets"),
+        Column("rule", "int", "1-based number of the rule in its chain"),
+        Column("does", "str", "action of the rule; in the last row the packet's fate"),
+        Column("says", "str", "comment of the rule; in the last row a summary"),
+        Column("packets", "int", "packets that matched the rule so far", "packets"),
         Column("spec", "str", "the rule, as printed"),
     ),
 )

@@ -16,26 +16,26 @@ from calicokit.sentences import number, plural
 
 SLOW = Schema(
     "felix.slow",
-    "Nodes whose Felix lags, each sign of it; no row where none shows any.",
+    "Signs that Felix is slow, per node; no rows if none.",
     (
         Column("node", "str", "node"),
-        Column("sign", "str", "what shows it: median, tail, mean, beside-others, waiting, calculation, log"),
+        Column("sign", "str", "sign: median, tail, mean, beside-others, waiting, calculation, log"),
         Column("value", "float", "seconds", "s"),
-        Column("says", "str", "the sign in words"),
-        Column("table", "str", "table in which it stands"),
+        Column("says", "str", "description of the sign"),
+        Column("table", "str", "table it is from"),
     ),
     key=("node", "sign"),
 )
 
 OVERLOAD = Schema(
     "felix.typha_overload",
-    "Typhas that close clients which come back, cut them off, or let them wait; no row where none does.",
+    "Signs that a Typha is overloaded: clients rebalanced in a loop, cut off or delayed; no rows if none.",
     (
-        Column("pod", "str", "Typha's pod; null where it is not known"),
+        Column("pod", "str", "Typha pod; null where unknown"),
         Column("node", "str", "its node"),
-        Column("sign", "str", "what shows it: limited, cut-off, grace, latency"),
-        Column("says", "str", "the sign in words"),
-        Column("table", "str", "table in which it stands"),
+        Column("sign", "str", "sign: limited, cut-off, grace, latency"),
+        Column("says", "str", "description of the sign"),
+        Column("table", "str", "table it is from"),
     ),
     key=("pod", "node", "sign"),
 )

@@ -24,31 +24,31 @@ NODE = Column("node", "str", "node")
 
 RUNS = Schema(
     "felix.runs",
-    "Runs of Felix that its log shows: one row each, the last one at the end.",
+    "Felix process runs in its log, oldest first.",
     (
         NODE,
-        Column("run", "int", "its place in the log, from 1"),
+        Column("run", "int", "1-based number of the run in the log"),
         Column("pid", "int", "process"),
-        Column("first", "time", "its first line"),
-        Column("last", "time", "its last line"),
-        Column("started", "bool", "the log has its start; of the first run it may have been cut off"),
-        Column("in_sync", "time", "when it was first ready, or had programmed all; null where the log does not say"),
-        Column("ended", "str", "why it says that it ends; null where it says nothing"),
-        Column("restarts", "bool", "it ended to start again with a new configuration (exit status 129)"),
+        Column("first", "time", "first log line"),
+        Column("last", "time", "last log line"),
+        Column("started", "bool", "the log includes its start; the first run's may have been cut off"),
+        Column("in_sync", "time", "when it was first ready or in sync; null where not logged"),
+        Column("ended", "str", "logged reason of its exit; null if none"),
+        Column("restarts", "bool", "it exited to restart with a new configuration (exit status 129)"),
     ),
     key=("node", "run"),
 )
 
 REPORTERS = Schema(
     "felix.reporters",
-    "Parts of Felix and what they last reported of themselves, from its log: readiness and liveness with the reason.",
+    "Last health report of each part of Felix, from its log: readiness and liveness with the reason.",
     (
         NODE,
         Column("reporter", "str", "part: FelixStartup, CalculationGraph, InternalDataplaneMainLoop, …"),
-        Column("live", "bool", "it said that it is live"),
-        Column("ready", "bool", "it said that it is ready"),
+        Column("live", "bool", "reported live"),
+        Column("ready", "bool", "reported ready"),
         Column("reason", "str", "as Felix words it: reporting ready, reporting non-ready, timed out"),
-        Column("detail", "str", "what it adds"),
+        Column("detail", "str", "detail of the report"),
         Column("time", "time", "when it was logged"),
     ),
     key=("node", "reporter"),
@@ -56,7 +56,7 @@ REPORTERS = Schema(
 
 STATE = Schema(
     "felix.state",
-    "Felix on each node: whether it runs and is in sync, and what tells so.",
+    "State of Felix on each node: running and in sync or not, and how that is known.",
     (
         NODE,
         Column("state", "str", "ready, starting, not-ready, dead or unknown"),
@@ -65,14 +65,16 @@ STATE = Schema(
             "str",
             "of one that is not ready: datastore-unreachable, typha-unreachable, dataplane-stuck, resyncing, …",
         ),
-        Column("answer", "str", "its health port: ready, not-ready, refused, silent; null where nobody could ask"),
-        Column("said", "str", "what the health command printed"),
-        Column("metrics", "bool", "its metrics were answered; null where they were not asked"),
+        Column("answer", "str", "answer of its health port: ready, not-ready, refused, silent; null where not queried"),
+        Column("said", "str", "output of the health command"),
+        Column("metrics", "bool", "its metrics endpoint answered; null where not queried"),
         Column("log_until", "time", "last line of its log"),
-        Column("ended", "str", "why its last run says that it ended"),
-        Column("since", "time", "since when it has been so, as far as its log goes back"),
-        Column("starts", "int", "runs in a row, up to now, that never came in sync and were no wanted restart", "runs"),
-        Column("told", "str", "what tells it, in words"),
+        Column("ended", "str", "logged reason why its last run ended"),
+        Column("since", "time", "start of this state, as far as the log goes back"),
+        Column(
+            "starts", "int", "latest consecutive runs that never got in sync, excluding configuration restarts", "runs"
+        ),
+        Column("told", "str", "explanation of the state"),
     ),
     key=("node",),
 )

@@ -132,10 +132,10 @@ class _Birds:
         if told:
             return _bird("answers", "birdcl answers", told)
         if pd.isna(self.in_use):
-            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is not known"}
+            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is unknown"}
         if not self.in_use:
             return {"state": "none", "why": "BGP is not in use"}
-        return self.dead(node, mine) or {"state": "unknown", "why": "nothing was seen that tells"}
+        return self.dead(node, mine) or {"state": "unknown", "why": "no evidence"}
 
     def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
         for evidence in mine:
@@ -184,7 +184,7 @@ def sessions(
         found += [new] if len(new) else []
     if not found:
         if protocols is None and log is None and not use["in_use"].eq(False).iloc[0]:
-            raise UnseenError("nothing shows the sessions")
+            raise UnseenError("no source shows the sessions")
         return SESSIONS.frame()
     rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
     clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))

@@ -330,7 +330,7 @@ def borrowed(
             "ipam-borrowed",
             subject={"node": node, "block": block},
             cause=f"{node} uses {count} of block {block}, owned by {owner if isinstance(owner, str) else 'no node'}.",
-            remedy="None needed: nodes borrow when no free block is left for them. A larger pool or smaller blocks "
+            remedy="No action needed: nodes borrow when no free block is left for them. A larger pool or smaller blocks "
             "avoid it.",
             evidence=[Rows.of("ipamblocks", "ipam.borrowed", [{"address": a} for a in group["address"]])],
         )
@@ -448,6 +448,6 @@ def nat_outgoing_off(
             + (", and no external router learns the return route by BGP." if unreachable else "."),
             remedy="Set natOutgoing: true, or peer with an external router (BGPPeer) so that it routes the pool."
             if unreachable
-            else "None needed if the external network routes the pool.",
+            else "No action needed if the external network routes the pool.",
             evidence=[Rows.of("ippools", "ipam.pools", [{"pool": pool.pool}])],
         )

@@ -61,7 +61,7 @@ def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
             remedy="Correct the label in the selector or in the pod template, and preview the effect with calicokit "
             "explain --with."
             if hint
-            else "None needed if its endpoints are not created yet; else correct the selector, or delete the policy.",
+            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the policy.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
         )
 
@@ -114,7 +114,7 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
             f"{row.why}.",
             remedy="Allow egress to the DNS pods on UDP and TCP 53, by their labels or by their service."
             if len(partly)
-            else "None needed if these pods are meant to have no egress.",
+            else "No action needed if these pods are meant to have no egress.",
             evidence=[Rows.of("kubernetes-networkpolicies", "policy.dns", keys)],
         )
 

@@ -68,7 +68,7 @@ def use(
     ]
     needed: bool | None = bool(reasons)
     if backend == "none":
-        needed, reasons = False, ["the configuration says that Calico does no networking (backend none)"]
+        needed, reasons = False, ["the configuration disables Calico networking (backend none)"]
     elif not reasons:
         needed = None if by_pools is None or by_peers is None else False
         reasons = ["whether pools or peers need it is unknown" if needed is None else "all pools are VXLAN-only"]

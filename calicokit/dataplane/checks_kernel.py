@@ -223,9 +223,7 @@ def _loss(row: Any, plain: bool) -> str:
     if kinds & {"ingress", "clsact"} and dropped >= FEW and plain:
         return f"polices ingress traffic ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
     if grown >= FEW and grown >= NOTABLE * _number(row.packets_grown):
-        return (
-            f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} during sampling"
-        )
+        return f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} during sampling"
     return ""
 
 

@@ -123,7 +123,7 @@ def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     lost = {match["api"].split("/")[0] for match in _INCOMPLETE.finditer(text.stderr)}
     served = _served(text.decode())
     if V1 in lost or not served[""]:
-        raise UnseenError(f"discovery was not whole: {text.stderr.strip()[:200] or 'it names no kind of Kubernetes'}")
+        raise UnseenError(f"discovery was incomplete:  {text.stderr.strip()[:200] or 'it lists no Kubernetes kind'}")
     group = V1 if served[V1] or not served[V3] & {"ipamblocks", "ipamhandles"} else V3
     if not served[group] and not (pods is not None and any(pods.rows(_keeps_objects))):
         return SERVED.frame()

@@ -127,7 +127,7 @@ def _flushes(
                 "node": node,
                 "manager": managers[0],
                 "sign": "flush",
-                "what": f"{len(at_once)} of Calico's {calico} chains were gone at once, and Felix wrote them anew",
+                "what": f"{len(at_once)} of Calico's {calico} chains disappeared at once, and Felix rewrote them",
                 "where": "rules",
                 "times": int(at_once["times"].min()),
                 "last": last,

@@ -97,7 +97,7 @@ def _refusal(pool: Any, node_labels: Mapping[str, str], namespace_labels: Mappin
     if pool.disabled:
         return "disabled"
     if pool.assignment_mode != "Automatic":
-        return f"assignmentMode {pool.assignment_mode}: only for pods that name it"
+        return f"assignmentMode {pool.assignment_mode}: only for pods that request it by name"
     if "Workload" not in pool.allowed_uses:
         return f"allowedUses is {', '.join(pool.allowed_uses)}"
     try:
@@ -162,7 +162,7 @@ class _Chooser:
         elif {pool.pool, pool.cidr} & asked:
             why = "disabled" if pool.disabled else None
         else:
-            why = f"the {by}'s annotation asks for other pools"
+            why = f"the {by}'s annotation requests other pools"
         return pool.pool, pool.version, why is None, why, by
 
 

@@ -295,15 +295,15 @@ def _forecast(pool: str, rows: pd.DataFrame) -> dict[str, object]:
     row["available"] = last["available"]
     steps, rises = np.subtract.outer(days, days), np.subtract.outer(used, used)
     if not (steps > 0).any():
-        return {**row, "why": "one point in time tells no trend; take a series or a second recording"}
+        return {**row, "why": "one sample gives no trend; take a series or a second recording"}
     row["per_day"] = float(np.median(rises[steps > 0] / steps[steps > 0]))
     if row["per_day"] <= 0:
-        return {**row, "why": "use does not grow"}
+        return {**row, "why": "usage does not grow"}
     row["days_left"] = max(0.0, (float(last["available"]) - used[-1]) / row["per_day"])
     try:
         return {**row, "full_at": last["time"] + pd.Timedelta(days=row["days_left"])}
     except (OverflowError, pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime):
-        return {**row, "why": "not within this age of the world"}
+        return {**row, "why": "beyond the range of dates"}
 
 
 def days_left(samples: Iterable[pd.DataFrame]) -> pd.DataFrame:

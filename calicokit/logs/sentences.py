@@ -12,7 +12,7 @@ from calicokit.sentences import first_upper, listed, number, plural, says, share
 def volume(lines: pd.DataFrame) -> str:
     """How much was logged, and how far back (``logs.lines``)."""
     if not len(lines):
-        return "No log has any line."
+        return "There are no log lines."
     per = lines["component"].astype("str").value_counts()
     timed = lines["time"].dropna()
     span = f" They reach from {_clock(timed.min())} to {_clock(timed.max())}." if len(timed) else ""
@@ -31,7 +31,7 @@ def _clock(time: pd.Timestamp) -> str:
 def patterns(patterns: pd.DataFrame) -> str:
     """Number of distinct message patterns (``logs.patterns``)."""
     if not len(patterns):
-        return "No log has any line."
+        return "There are no log lines."
     total = int(patterns["count"].sum())
     few = patterns["count"].head(10).sum() / total
     loud = patterns[patterns["level"].isin(["ERROR", "FATAL", "PANIC"])]

@@ -197,7 +197,7 @@ def _blocked(parts: Parts, policies: list[Policy], direction: Direction) -> Iter
                     blocker, skipped = (blocker, found) if rule.action == "pass" else (found, skipped)
                     break
         if mine and not blocker and tier.denies and not passes:
-            blocker = f"tier {tier.name} ends before with Deny, and no rule of it passes anything on"
+            blocker = f"tier {tier.name} is evaluated earlier and ends with Deny, and none of its rules passes"
 
 
 def _matches_everything(rule: Rule) -> bool:

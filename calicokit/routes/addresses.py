@@ -62,14 +62,14 @@ def _network(address: str, text: object) -> ipaddress.IPv4Network:
 
 def _problem(row: dict[str, Any]) -> str | None:
     if row["same"]:
-        return f"{', '.join(row['same'])} has it too"
+        return f"{', '.join(row['same'])} has the same address"
     if row["seen"] and row["interface"] is None:
         return "it is on none of the node's interfaces"
     others = row["address"] not in row["internal"] and row["internal"]
     if others and not row["neighbours"] and row["internal_neighbours"]:
         at = f" on {row['interface']}" if row["interface"] else ""
         return (
-            f"it is{at} in {row['network']}, where no other node is, while the node's InternalIP "
-            f"{row['internal'][0]} is where the others are"
+            f"it is{at} in {row['network']}, where no other node is, while its InternalIP {row['internal'][0]} is in "
+            "the other nodes' network"
         )
     return None

@@ -322,7 +322,7 @@ def claims(
         block = cidr if cidr in known else _block_of(cidr, known)
         if block is None or set(claimants) == {known[block][1]}:
             continue
-        everyone = {known[block][1]: "owns the block, as IPAM says"} | claimants
+        everyone = {known[block][1]: "owns the block according to IPAM"} | claimants
         names = sorted(everyone)
         rows.append({"cidr": cidr, "block": block, "nodes": names, "how": [everyone[n] for n in names]})
     return CLAIMS.frame(rows)
@@ -341,16 +341,16 @@ def _claimed(kernel: pd.DataFrame, routes: pd.DataFrame | None, nodes: pd.DataFr
     """Prefix, node, and how the node claims it."""
     holes = kernel[(kernel["type"] == "blackhole") & kernel["owner"].isin(["bird", "felix"])]
     for cidr, node in cells(holes, "cidr", "node"):
-        yield cidr, node, "keeps it as its own"
+        yield cidr, node, "has it as its own block"
     if routes is None:
         return
     sources = routes["protocol"].astype("str")
     own = routes[sources.str.startswith("static") & (routes["type"] == "blackhole")]
     for cidr, node in cells(own, "prefix", "node"):
-        yield cidr, node, "keeps it as its own"
+        yield cidr, node, "has it as its own block"
     # A reflector may stand in as the next hop of what it hands on (nextHopMode Self).
     plain = nodes[nodes["cluster_id"].isna()]
     by_address = {a: n for n, a in cells(plain, "node", "address") if isinstance(a, str)}
     learnt = routes[routes["gateway"].isin(list(by_address)) & ~sources.str.startswith("kernel")]
     for cidr, gateway in cells(learnt.drop_duplicates(["prefix", "gateway"]), "prefix", "gateway"):
-        yield cidr, by_address[gateway], "others reach it there"
+        yield cidr, by_address[gateway], "other nodes route it there"

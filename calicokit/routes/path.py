@@ -60,7 +60,7 @@ def path(
     start, to = options["from"], options["to"]
     target = prefix(to)
     if target.size != 1 or target.version != 4:
-        raise ValueError(f"{to!r} is no IPv4 address")
+        raise ValueError(f"{to!r} is not an IPv4 address")
     if start not in set(kernel["node"]):
         raise ValueError(f"routes of a node {start!r} were not seen; seen are {', '.join(sorted(set(kernel['node'])))}")
     known = _owners(nodes, tunnels)
@@ -89,7 +89,7 @@ def _hops(
     node, seen = start, set()
     for hop in range(1, MOST_HOPS + 1):
         if node in seen:
-            yield {"hop": hop, "node": node, "says": "a loop: the packet has been here before"}
+            yield {"hop": hop, "node": node, "says": "routing loop"}
             return
         seen.add(node)
         if known.get(to) == node:
@@ -155,7 +155,7 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
     interface = str(route.interface)
     if interface in TUNNELS:
         peer = known.get(str(route.via))
-        return peer, f"into the {TUNNELS[interface]} tunnel to {peer or route.via}"
+        return peer, f"through the {TUNNELS[interface]} tunnel to {peer or route.via}"
     if not isinstance(route.via, str):
         if to in known:
             return known[to], f"on the link of {interface}"
@@ -164,7 +164,7 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
             return pod, f"to the pod {pod}" if pod else f"to the pod behind {interface}"
         return None, f"on the link of {interface}, to {to}"
     peer = known.get(route.via)
-    return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, outside what is seen"
+    return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, whose routes are not known"
 
 
 def some_path(cluster: Cluster) -> pd.DataFrame:

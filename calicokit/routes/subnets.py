@@ -32,8 +32,8 @@ SUBNETS = Schema(
 MOST = 50
 """Of more subnets only the first is held against the others: that tells as much."""
 
-BY_KERNEL = "the nodes' own routes to each other say"
-BY_MASK = "their networks say"
+BY_KERNEL = "the nodes' routes to each other show"
+BY_MASK = "their subnets show"
 
 
 @table(

@@ -192,11 +192,11 @@ def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
     """A pod's MTU that is too large is a fault of the node whose link is not as the others', else of the pod's node."""
     room = row["host_mtu"] - OVERHEAD[row["mode"]]
     if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
-        return f"the tunnel's MTU {row['tunnel_mtu']} is more than the {room} that {row['interface']} leaves"
+        return f"the tunnel's MTU {row['tunnel_mtu']} exceeds the {room} available on {row['interface']}"
     if row["host_mtu"] != usual and room < most:
         return f"{row['interface']} leaves {room} to pods, and those of the cluster have up to {most}"
     if row["pod_mtu"] is not None and row["pod_mtu"] > room:
-        return f"pods' MTU {row['pod_mtu']} is more than the {room} that {row['interface']} leaves"
+        return f"pods' MTU {row['pod_mtu']} exceeds the {room} available on {row['interface']}"
     if row["tunnel_mtu"] is not None and row["pod_mtu"] is not None and row["pod_mtu"] > row["tunnel_mtu"]:
         return f"pods' MTU {row['pod_mtu']} is more than the {row['tunnel_mtu']} of the tunnel that they use"
     return None

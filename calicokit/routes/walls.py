@@ -274,7 +274,7 @@ def wireguard(
         elif row["device"] is False:
             row["problem"] = "the device wireguard.cali does not exist"
         elif name in silent:
-            row["problem"] = "packets go into wireguard.cali and none comes out"
+            row["problem"] = "packets are sent into wireguard.cali but none are received"
         rows.append(row)
     return WIREGUARD.frame(rows)
 

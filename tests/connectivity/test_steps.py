@@ -87,7 +87,7 @@ def test_what_was_not_seen_is_unknown_and_not_fine() -> None:
     [
         ("shop/nobody", "10.48.0.1", "", "no pod is named shop/nobody"),
         ("frontend", "10.48.0.1", "", "neither NS/POD nor an address"),
-        ("10.48.0.1", "10.48.0.2", "http", "is no port"),
+        ("10.48.0.1", "10.48.0.2", "http", "is not a port"),
     ],
 )
 def test_ends_that_are_none(src: str, dst: str, port: str, says: str) -> None:

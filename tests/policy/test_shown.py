@@ -224,8 +224,8 @@ spec:
         ("a: [", "not YAML"),
         ("- 1", "no object"),
         ("kind: Tier", "without a name"),
-        ("kind: ConfigMap\nmetadata: {name: x}", "ConfigMap, which policy does not rest on"),
-        ("", "holds no object"),
+        ("kind: ConfigMap\nmetadata: {name: x}", "ConfigMap, which is not a policy object"),
+        ("", "contains no object"),
     ],
 )
 def test_what_if_files_that_cannot_be_used(text: str, said: str, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def address(node: str, text: str) -> Any:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("10.0.2.15/24", "none of the node's interfaces"), ("172.30.0.11/24", "node-1 has it too")],
+    [("10.0.2.15/24", "none of the node's interfaces"), ("172.30.0.11/24", "node-1 has the same address")],
 )
 def test_an_address_that_peers_cannot_use(text: str, said: str) -> None:
     lab = Edited(MESH).objects("nodes", address("node-2", text))

@@ -170,7 +170,7 @@ def differences(
     """
     unseen = sorted(model.parts.missing & DECIDING)
     if unseen:
-        raise UnseenError(f"{listed(unseen)} were not seen: what nodes should have is not known")
+        raise UnseenError(f"{listed(unseen)} were not seen: the expected state of the nodes is unknown")
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)

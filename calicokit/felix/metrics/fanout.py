@@ -104,14 +104,14 @@ EVENTS = Schema(
 _SAID = {
     "rebalanced": (
         ("Closing connection; reason: re-balance", "Currently have too many connections, terminating"),  # up to v3.22
-        "it had more connections than its share and closed one",
+        "it had more connections than its share and closed one (rebalancing)",
     ),
-    "fell-behind": (("Client fell behind. Disconnecting.",), "a client did not keep up and was cut off"),
+    "fell-behind": (("Client fell behind. Disconnecting.",), "a client fell behind and was disconnected"),
     "grace-period": (
         ("Client is a long way behind after sending",),
-        "a client got time to catch up after its first snapshot",
+        "a client got a grace period after its first snapshot",
     ),
-    "no-pong": (("Too long since last pong from client",), "a client did not answer pings and was cut off"),
+    "no-pong": (("Too long since last pong from client",), "a client did not answer pings and was disconnected"),
     "write-failed": (("Failed to write to client",), "a write to a client failed or took too long"),
 }
 """Event → how its lines begin, and what it means."""

@@ -72,12 +72,12 @@ def _from_metrics(times: pd.DataFrame) -> Iterator[dict[str, Any]]:
         seen = row.updates >= MANY
         watched = row.watched_updates >= MANY and row.watched_average >= HALF_SECOND
         signs = (
-            (row.updates >= FEW and row.p50 >= HALF_SECOND, "median", row.p50, "half of its updates of the kernel"),
-            (seen and row.p90 >= SECOND, "tail", row.p90, "one in ten of its updates of the kernel"),
+            (row.updates >= FEW and row.p50 >= HALF_SECOND, "median", row.p50, "half of its dataplane updates"),
+            (seen and row.p90 >= SECOND, "tail", row.p90, "10 % of its dataplane updates"),
             (seen and HALF_SECOND <= row.p90 < SECOND and row.p90 >= BESIDE * usual, "beside-others", row.p90,
-             f"one in ten of its updates, {BESIDE} times as long as on other nodes and more,"),
-            (watched, "mean", row.watched_average, "during sampling, the mean update of the kernel"),
-            (row.lag_average >= HALF_SECOND, "calculation", row.lag_average, "the mean step of the calculation graph"),
+             f"10 % of its updates, at least {BESIDE} times as long as on other nodes,"),
+            (watched, "mean", row.watched_average, "during sampling, the mean dataplane update"),
+            (row.lag_average >= HALF_SECOND, "calculation", row.lag_average, "the mean calculation graph update"),
         )  # fmt: skip
         for shown, sign, value, what in signs:
             if shown:
@@ -96,7 +96,8 @@ def _from_log(loops: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
         if row.updates >= FEW and row.usual >= HALF_SECOND:
             said = f" ({row.operations})" if isinstance(row.operations, str) else ""
             says = (
-                f"its log tells of {row.updates} updates of {row.average:.2g} s, the longest {row.longest:.2g} s{said}"
+                f"its log reports {row.updates} updates of {row.average:.2g} s on average, the longest "
+                f"{row.longest:.2g} s{said}"
             )
             yield {"node": row.node, "sign": "log", "value": row.average, "says": says, "table": "felix.loops"}
 
@@ -130,22 +131,25 @@ def _by_log(row: Any) -> Iterator[dict[str, str]]:
     if row.event == "rebalanced" and pd.notna(row.before) and pd.notna(row.after):
         comes_back = row.after > row.before - row.recent / 2
         if row.recent >= LIMITED and comes_back and row.log_until - row.last <= STILL:
-            closed = f"it closed {plural(row.recent, 'connection')} in ten minutes as it may have {row.limit}"
-            yield {**told, "sign": "limited", "says": f"{closed}, and still has {row.after}: they come back"}
+            closed = (
+                f"it closed {plural(row.recent, 'connection')} in ten minutes to stay within its limit of {row.limit}"
+            )
+            yield {**told, "sign": "limited", "says": f"{closed}, and still has {row.after}: they reconnect"}
     several = len(row.hosts) >= 2
     if row.event == "fell-behind" and several and row.recent:
         says = (
-            f"it cut off clients on {plural(len(row.hosts), 'node')} that did not keep up ({plural(row.count, 'time')})"
+            f"it disconnected clients on {plural(len(row.hosts), 'node')} that fell behind "
+            f"({plural(row.count, 'time')})"
         )
         yield {**told, "sign": "cut-off", "says": says}
     if row.event == "grace-period" and several and row.recent:
-        says = f"clients on {plural(len(row.hosts), 'node')} were far behind right after their first snapshot"
+        says = f"clients on {plural(len(row.hosts), 'node')} were far behind after their first snapshot"
         yield {**told, "sign": "grace", "says": says}
 
 
 def _by_load(row: Any) -> Iterator[dict[str, str]]:
     told = {"table": "felix.typha_load", "sign": "limited"}
-    has = f"has {number(row.connections)}: they come back" if pd.notna(row.connections) else ""
+    has = f"has {number(row.connections)}: they reconnect" if pd.notna(row.connections) else ""
     if pd.notna(row.dropped_grown):
         back = row.accepted_grown >= row.dropped_grown / 2
         if row.dropped_grown >= LIMITED and row.dropped_grown > row.connections and back:

@@ -387,7 +387,7 @@ def _restarts(part: pd.DataFrame) -> dict[str, Any]:
     """How often the process started anew during the series; the closing scrape counts as its end."""
     row: dict[str, Any] = {
         "metric": "restarts",
-        "means": "starts of the process during sampling, which the pod's restarts may not count",
+        "means": "process starts during sampling, which the pod's restart count may not include",
         "normal": "0; once after a change of Felix's configuration",
     }
     if len(part) < 2:

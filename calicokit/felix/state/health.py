@@ -252,27 +252,27 @@ class _Felix:
     def state(self) -> tuple[str, str | None, str]:
         """State, why, and what tells it."""
         if self.answer == "ready":
-            return "ready", None, "its health port says that it is ready"
+            return "ready", None, "its health port reports ready"
         if self.answer == "refused":
             return self._refused()
         if self.answer == SILENT:
             return self._unanswered()
         if self.answer == "not-ready":
-            return self._not_ready(f"its health port says that it is not ({self.said})")
+            return self._not_ready(f"its health port reports not ready ({self.said})")
         return self._unasked()
 
     def _refused(self) -> tuple[str, str | None, str]:
         if self.metrics:
-            return "not-ready", "port-unreachable", "its metrics answer, and its health port refuses connections"
+            return "not-ready", "port-unreachable", "its metrics answer, but its health port refuses connections"
         if self.loops:
             return self._looping()
         if self.last is None or self.ended or _over(self.silent, SOON):
             return "dead", None, f"nothing listens on its health port{self._last_words()}"
         if self.now is None:
-            return "unknown", None, "nothing listens on its health port, and when that was is not known"
+            return "unknown", None, "nothing listens on its health port, at an unknown time"
         if isinstance(self.last.ended, str) or not _over(self.now - self.last.first, SOON):
-            return "starting", None, "nothing listens on its health port, and it has just ended or started"
-        return "not-ready", "port-unreachable", "its log goes on, and its health port refuses connections"
+            return "starting", None, "nothing listens on its health port, and it has just exited or started"
+        return "not-ready", "port-unreachable", "its log continues, but its health port refuses connections"
 
     def _unanswered(self) -> tuple[str, str | None, str]:
         if self.loops:
@@ -280,9 +280,9 @@ class _Felix:
         if self.ended and not self.metrics:
             return "dead", None, f"its health port does not answer{self._last_words()}"
         if not self.metrics and self.informs and _over(self.silent, QUIET):
-            return "dead", None, f"it hangs: neither port nor metrics answer{self._last_words()}"
-        goes_on = "its metrics answer" if self.metrics else "nothing says that it ended"
-        return "not-ready", "port-unreachable", f"{goes_on}, and its health port does not answer"
+            return "dead", None, f"it hangs: neither health port nor metrics answer{self._last_words()}"
+        goes_on = "its metrics answer" if self.metrics else "no sign that it exited"
+        return "not-ready", "port-unreachable", f"{goes_on}, but its health port does not answer"
 
     def _not_ready(self, told: str) -> tuple[str, str | None, str]:
         young = self.now is not None and self.since is not None and self.now - self.since <= STARTS
@@ -293,13 +293,13 @@ class _Felix:
     def _unasked(self) -> tuple[str, str | None, str]:
         if self.metrics:
             if self.resync is None or self.resync == RESYNC_DONE:
-                return "ready", None, "its metrics say that it is in sync"
-            return self._not_ready(f"its metrics say that it is not (felix_resync_state {self.resync:g})")
+                return "ready", None, "its metrics report in sync"
+            return self._not_ready(f"its metrics report not in sync (felix_resync_state {self.resync:g})")
         if self.loops:
             return self._looping()
         if self.ended and not self.last.restarts:
             return "dead", None, f"its log ends{self._last_words()}"
-        return "unknown", None, "it was not asked"
+        return "unknown", None, "it was not queried"
 
     @property
     def since(self) -> pd.Timestamp | None:
@@ -319,17 +319,17 @@ class _Felix:
 
     def _looping(self) -> tuple[str, str | None, str]:
         """It ends again and again: as it cannot reach what it needs, or for another reason."""
-        last = next((r.ended for r in reversed(self.in_vain) if isinstance(r.ended, str)), "it does not say why")
-        told = f"it started {len(self.in_vain)} times without coming in sync, and ends: {last}"
+        last = next((r.ended for r in reversed(self.in_vain) if isinstance(r.ended, str)), "no reason logged")
+        told = f"it started {len(self.in_vain)} times without getting in sync, and exits: {last}"
         return ("not-ready", self._why(), told) if self.lost else ("dead", None, told)
 
     def _last_words(self) -> str:
         if self.last is None:
-            return "; its log is not known"
+            return "; its log was not seen"
         when = f"{self.last.last:%H:%M:%S} UTC"
         if isinstance(self.last.ended, str):
             return f"; its log ends at {when}: {self.last.ended}"
-        return f"; the last line of its log is of {when}"
+        return f"; last log line at {when}"
 
 
 def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:

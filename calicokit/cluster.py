@@ -144,7 +144,7 @@ class Cluster:
         name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
         """
         if name not in registry.load():
-            raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
+            raise KeyError(f"no table is named {name!r}; `calicokit table --list` lists them")
         known = registry.TABLES[name].options
         if set(options) - set(known) or any(d is None and o not in options for o, d in known.items()):
             raise ValueError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
@@ -170,7 +170,7 @@ class Cluster:
         self.fetch(["policy.model"])
         found: Explainer | None = self._given("policy.model")
         if found is None:
-            raise SourceError(f"{self.name} holds nothing that policy rests on.")
+            raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
             return found
         from calicokit.policy.what_if import objects_in

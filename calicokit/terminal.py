@@ -24,7 +24,7 @@ def did_you_mean(word: str, known: list[str], where: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"`{where}` names them." if " " in where else f"{where} names them."
+    return f"did you mean {near[0]}?" if near else f"`{where}` lists them." if " " in where else f"{where} lists them."
 
 
 def plain(text: object) -> str:
@@ -111,11 +111,11 @@ def show_captured(done: Captured) -> None:
         for what, count in counts.items():
             totals[what] = totals.get(what, 0) + count
     said = ", ".join(f"{count} {what}" for what, count in sorted(totals.items())) or "nothing"
-    typer.echo(f"Taken out: {said} (the manifest names the files).")
+    typer.echo(f"Redacted: {said} (the manifest lists the files).")
     for missing in done.missing[:MOST_HOLES]:
         typer.echo(f"Missing: {plain(missing)}")
     if len(done.missing) > MOST_HOLES:
-        typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, named in the manifest.")
+        typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, listed in the manifest.")
 
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "reordered": "%"}
@@ -144,7 +144,7 @@ def show_difference(found: Difference, limit: int) -> None:
             out.print(Text(f"  {len(rows) - limit} more (--limit 0 or --format json has all)", style="dim"))
     _show_counters(found.counters)
     for hole in found.holes:
-        out.print(Text(f"Unknown, not compared or in part only ({hole.side}): {plain(hole.missing)}", style="dim"))
+        out.print(Text(f"Unknown, not or only partly compared ({hole.side}): {plain(hole.missing)}", style="dim"))
 
 
 def difference(found: Difference) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _show_counters(counters: pd.DataFrame) -> None:
     from rich.text import Text
 
     out = console()
-    out.print(Text(f"\n{len(counters)} counters and gauges went on; the fastest:", style="bold"))
+    out.print(Text(f"\n{len(counters)} counters and gauges changed; the fastest:", style="bold"))
     counters = counters.assign(own=counters["subject"].str.startswith(("go_", "process_"), na=False))
     order = counters.sort_values(["own", "rate", "delta"], ascending=[True, False, False], na_position="last")
     first = order.head(MOST_COUNTERS)
@@ -233,7 +233,7 @@ def write_frame(
 ) -> None:
     if shape == "parquet":
         if output is None:
-            raise SourceError("Parquet is not for a terminal; name a file with -o FILE.parquet.")
+            raise SourceError("Parquet cannot be printed; give a file with -o FILE.parquet.")
         frame.astype({c: "str" for c in frame.columns if any(isinstance(v, dict) for v in frame[c])}).to_parquet(output)
     elif shape == "csv":
         text = frame.to_csv(index=False)
@@ -260,7 +260,11 @@ def _show_frame(frame: pd.DataFrame, name: str, limit: int, coverage: Coverage |
     left = f", {len(frame) - len(shown)} more with --limit 0 or --format csv" if len(shown) < len(frame) else ""
     out.print(f"{name}: {len(frame)} rows{left}", style="dim")
     if out_of_sight := [c for c in frame.columns if c not in fitting]:
-        out.print(f"Too narrow for: {', '.join(out_of_sight)} (--columns chooses, --format csv has all)", style="dim")
+        out.print(
+            f"Columns not shown (terminal too narrow): {', '.join(out_of_sight)} (choose with --columns, or --format "
+            "csv for all)",
+            style="dim",
+        )
     for missing in coverage.missing if coverage else ():
         out.print(f"Missing: {plain(missing)}", style="dim")
 

@@ -19,14 +19,14 @@ from calicokit.sentences import listed
 
 USE = Schema(
     "bgp.use",
-    "Whether BGP is in use: what needs it, and what says otherwise. One row for the cluster.",
+    "Whether BGP is in use, and why: one row for the cluster.",
     (
-        Column("in_use", "bool", "it is needed, or some node ran BIRD; null where that is not known"),
-        Column("needed", "bool", "pools, BGPPeers or advertised services need it; null where that is not known"),
+        Column("in_use", "bool", "BGP is needed, or some node ran BIRD; null where unknown"),
+        Column("needed", "bool", "pools, BGPPeers or advertised services need it; null where unknown"),
         Column("pools_need", "bool", "a pool that is not VXLAN-only needs it to reach other nodes' pods"),
-        Column("why", "str", "what needs it, or why nothing does"),
-        Column("backend", "str", "what the configuration says: bird, vxlan or none; null where it is not known"),
-        Column("ran", "list", "nodes on which BIRD answered, or left a configuration or a log"),
+        Column("why", "str", "what needs it, or why it is not needed"),
+        Column("backend", "str", "configured backend: bird, vxlan or none; null where unknown"),
+        Column("ran", "list", "nodes on which BIRD answered, or left a configuration or log"),
     ),
 )
 
@@ -81,7 +81,7 @@ def use(
     ]
     needed: bool | None = bool(reasons)
     if backend == "none":
-        needed, reasons = False, ["the configuration says that Calico does no networking (backend none)"]
+        needed, reasons = False, ["the configuration disables Calico networking (backend none)"]
     elif not reasons:
         needed = None if by_pools is None or by_peers is None else False
         reasons = ["whether pools or peers need it is unknown" if needed is None else "all pools are VXLAN-only"]

@@ -18,10 +18,10 @@ from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
     "bgp.sessions",
-    "BGP sessions as they are, and what their state means.",
+    "BGP sessions with their state and what it means.",
     (
         Column("node", "category", "node"),
-        Column("protocol", "category", "name of the session; null where the source does not tell"),
+        Column("protocol", "category", "protocol name of the session; null where the source does not show it"),
         Column("family", "int", "4 or 6"),
         Column("peer_address", "category", "address of the other end"),
         Column("up", "bool", "the session is established"),
@@ -29,16 +29,18 @@ SESSIONS = Schema(
             "bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"
         ),
         Column("last_error", "category", "last error since it was last up"),
-        Column("since", "time", "when its state last changed"),
-        Column("peer_as", "int", "AS that the other end must have; null where not shown"),
+        Column("since", "time", "last state change"),
+        Column("peer_as", "int", "AS expected of the peer; null where not shown"),
         Column("session", "category", "internal or external, multihop, route-reflector, AS4; null where not shown"),
-        Column("imported", "int", "routes it brought in; null where not shown"),
-        Column("exported", "int", "routes it sends; null where not shown"),
-        Column("restarting", "bool", "the other end is in a graceful restart"),
+        Column("imported", "int", "routes imported; null where not shown"),
+        Column("exported", "int", "routes exported; null where not shown"),
+        Column("restarting", "bool", "the peer is in graceful restart"),
         Column("means", "category", "what its state and error mean"),
         Column("next", "category", "what to try next"),
         Column(
-            "source", "category", "the best that the node has: birdcl, else CalicoNodeStatus, else calicoctl, else log"
+            "source",
+            "category",
+            "best source available on the node: birdcl, else CalicoNodeStatus, else calicoctl, else log",
         ),
         Column("evidence", "category", "where this was read"),
     ),
@@ -47,16 +49,16 @@ SESSIONS = Schema(
 
 BIRDS = Schema(
     "bgp.birds",
-    "Whether each node's BIRD is alive, and how that is known.",
+    "Whether BIRD is alive on each node, and how that is known.",
     (
         Column("node", "str", "node"),
-        Column("state", "str", "answers, dead, none (it does not run here and need not), or unknown"),
-        Column("why", "str", "what says so"),
+        Column("state", "str", "answers, dead, none (not running and not needed), or unknown"),
+        Column("why", "str", "reason for the state"),
         Column("listening", "bool", "a process listens on BIRD's port; null where sockets were not seen"),
         Column("listener", "str", "the process that listens there"),
         Column("started", "time", "when BIRD started"),
-        Column("now", "time", "its clock when it was asked"),
-        Column("evidence_id", "str", "the evidence that says so"),
+        Column("now", "time", "its clock when queried"),
+        Column("evidence_id", "str", "evidence for the state"),
         Column("evidence", "str", "where this was read"),
     ),
     key=("node",),
@@ -136,10 +138,10 @@ class _Birds:
         if told:
             return _bird("answers", "birdcl answers", told)
         if pd.isna(self.in_use):
-            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is not known"}
+            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is unknown"}
         if not self.in_use:
             return {"state": "none", "why": "BGP is not in use"}
-        return self.dead(node, mine) or {"state": "unknown", "why": "nothing was seen that tells"}
+        return self.dead(node, mine) or {"state": "unknown", "why": "no evidence"}
 
     def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
         for evidence in mine:
@@ -192,7 +194,7 @@ def sessions(
         found += [new] if len(new) else []
     if not found:
         if protocols is None and log is None and not use["in_use"].eq(False).iloc[0]:
-            raise UnseenError("nothing shows the sessions")
+            raise UnseenError("no source shows the sessions")
         return SESSIONS.frame()
     rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
     clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))

@@ -26,7 +26,7 @@ DEFAULT_PORT = 179
 
 NODES = Schema(
     "bgp.nodes",
-    "What BGP knows of each node: its addresses, AS, port and cluster id.",
+    "BGP settings of each node: addresses, AS, port and cluster id.",
     (
         Column("node", "str", "name of the node"),
         Column("system", "str", "operating system: linux or windows"),
@@ -34,11 +34,11 @@ NODES = Schema(
         Column("address6", "str", "its IPv6 address for BGP; null: no IPv6 session"),
         Column("network", "str", "address and length of its IPv4 network, as Calico chose it"),
         Column("kubernetes_addresses", "list", "Kubernetes' InternalIP addresses of it"),
-        Column("own_as", "int", "AS number of the node itself; null: that of the cluster"),
-        Column("as_number", "int", "AS number that it uses"),
+        Column("own_as", "int", "AS number set on the node; null: the cluster's"),
+        Column("as_number", "int", "AS number in use"),
         Column("cluster_id", "str", "cluster id, where it is a route reflector"),
-        Column("listen_port", "int", "port that it listens on; null: 179, as nothing is set"),
-        Column("group", "str", "rack, else zone, that its labels name; null for none"),
+        Column("listen_port", "int", "listen port; null: 179, the default"),
+        Column("group", "str", "rack, else zone, from its labels; null for none"),
         Column("labels", "map", "labels, as selectors see them"),
         Column("created", "time", "creation time"),
         EVIDENCE,
@@ -51,13 +51,13 @@ CONFIGURATION = Schema(
     "BGPConfiguration as it takes effect, with Calico's defaults where nothing is set: one row for the cluster.",
     (
         Column("mesh", "bool", "node-to-node mesh (nodeToNodeMeshEnabled)"),
-        Column("as_number", "int", "AS number of nodes that have none of their own"),
-        Column("listen_port", "int", "port that BIRD listens on; null: 179, as nothing is set"),
-        Column("bind_mode", "str", "None: on all addresses; NodeIP: on the node's only"),
+        Column("as_number", "int", "default AS number of nodes"),
+        Column("listen_port", "int", "BIRD's listen port; null: 179, the default"),
+        Column("bind_mode", "str", "None: listen on all addresses; NodeIP: on the node's address only"),
         Column("mesh_password", "str", "SECRET/KEY of the mesh's password; null for none"),
         Column("mesh_restart_time", "int", "nodeMeshMaxRestartTime", "s"),
         Column("service_ranges", "list", "service addresses that are advertised"),
-        Column("workload_peering", "list", "addresses that nodes show to local workloads which peer with them"),
+        Column("workload_peering", "list", "node addresses for peering with local workloads"),
         Column("present", "bool", "the object default exists"),
         EVIDENCE,
     ),
@@ -65,7 +65,7 @@ CONFIGURATION = Schema(
 
 NODE_CONFIGURATIONS = Schema(
     "bgp.node_configurations",
-    "What BGPConfigurations named node.NAME set for single nodes.",
+    "Per-node BGPConfigurations (node.NAME).",
     (
         Column("node", "str", "name of the node"),
         Column("listen_port", "int", "port that its BIRD listens on"),
@@ -76,27 +76,27 @@ NODE_CONFIGURATIONS = Schema(
 
 BGP_PEERS = Schema(
     "bgp.peers",
-    "BGPPeers: who is to peer with whom, and how.",
+    "BGPPeers and their settings.",
     (
         Column("peer", "str", "name of the BGPPeer"),
-        Column("node", "str", "spec.node: the one node it is for"),
-        Column("node_selector", "str", "selector of the nodes it is for; without it and node, all"),
+        Column("node", "str", "spec.node: the single node it applies to"),
+        Column("node_selector", "str", "selector of the nodes it applies to; all nodes if neither is set"),
         Column("peer_ip", "str", "peerIP, as written"),
-        Column("address", "str", "its address; null if there is none or it is malformed"),
+        Column("address", "str", "address; null if absent or malformed"),
         Column("port", "int", "its port, where peerIP has one"),
         Column("as_number", "int", "AS number of the peer"),
         Column("peer_selector", "str", "selector of the nodes to peer with"),
         Column("workload_selector", "str", "selector of local workloads to peer with"),
         Column("source_address", "str", "UseNodeIP or None"),
         Column("password", "str", "SECRET/KEY of the password; null for none"),
-        Column("ttl", "int", "ttlSecurity: hops at most", "hops"),
+        Column("ttl", "int", "ttlSecurity: maximum hops", "hops"),
         Column("filters", "list", "BGPFilters, in their order"),
         Column("reachable_by", "str", "gateway of a static route to the peer"),
-        Column("local_as", "int", "localASNumber: another own AS towards this peer"),
+        Column("local_as", "int", "localASNumber: local AS used towards this peer"),
         Column(
             "next_hop", "str", "Keep or Self (nextHopMode, or keepOriginalNextHop: keep-external); null for neither"
         ),
-        Column("reverse", "bool", "nodes at the other end get the peering too (reversePeering)"),
+        Column("reverse", "bool", "the peering is also configured at the peer nodes (reversePeering)"),
         Column("restart_time", "int", "maxRestartTime", "s"),
         Column("keepalive_time", "int", "keepaliveTime", "s"),
         Column("allow_local_as", "int", "numAllowedLocalASNumbers"),
@@ -107,7 +107,7 @@ BGP_PEERS = Schema(
 
 PEERS = Schema(
     "bgp.external_peers",
-    "BGPPeers that lead out of the cluster: their address is no node's.",
+    "BGPPeers to external routers.",
     (
         Column("peer", "str", "name of the BGPPeer"),
         Column("address", "str", "address of the router"),

@@ -24,30 +24,30 @@ POD = (
 
 RESULTS = Schema(
     "cni.results",
-    "How each call of the CNI plugin to set up a pod ended, from its log; logs are cut at 150,000 bytes.",
+    "Result of each CNI ADD, from the plugin's log; logs are cut at 150,000 bytes.",
     (
-        Column("time", "time", "when it ended"),
+        Column("time", "time", "end time"),
         Column("node", "str", "node"),
         *POD,
         Column("container_id", "str", "sandbox"),
-        Column("error", "str", "the error; null where it went well"),
+        Column("error", "str", "error; null on success"),
         EVIDENCE,
     ),
 )
 
 ERRORS = Schema(
     "cni.errors",
-    "Pods that the CNI plugin failed to set up: the last error of each, and whether the pod still waits.",
+    "Pods that the CNI plugin failed to set up: the last error of each, and whether the pod is still waiting.",
     (
-        Column("node", "str", "node; null where only an event without host tells"),
+        Column("node", "str", "node; null where known only from an event without a host"),
         *POD,
-        Column("error", "str", "the plugin's words"),
-        Column("cause", "str", "what they mean, one word (calicokit.cni.causes)"),
-        Column("finding", "str", "the finding id that names it"),
+        Column("error", "str", "error message of the plugin"),
+        Column("cause", "str", "cause, one word (calicokit.cni.causes)"),
+        Column("finding", "str", "finding id for this cause"),
         Column("count", "int", "times seen", "errors"),
         Column("first", "time", "first seen"),
         Column("last", "time", "last seen"),
-        Column("open", "bool", "the pod still waits for its network"),
+        Column("open", "bool", "the pod is still waiting for its network"),
         EVIDENCE,
     ),
     key=("namespace", "pod"),

@@ -51,14 +51,14 @@ class Cause:
         steps = list(records(self.steps[self.steps["step"] != TRIED]))
         wrong = [s for s in steps if s.verdict == WRONG]
         if wrong:
-            first = f"Step {wrong[0].step} is where it ends: {wrong[0].answer}"
+            first = f"Step {wrong[0].step} fails: {wrong[0].answer}"
         elif self.verdict == UNKNOWN:
             unseen = listed(f"step {s.step}" for s in steps if s.verdict == UNKNOWN)
-            first = f"Nothing that was seen stands in the way; {unseen} could not be answered."
+            first = f"No problem was found, but {unseen} could not be answered."
         else:
-            first = "Nothing stands in the way: addresses, routes, policy and rules let it through."
+            first = "No problem found: addresses, routes, policy and rules allow it."
         heads = [f for f in self.findings if not f.explained_by]
-        return f"{first} {f'The finding that touches it: {heads[0].cause}' if heads else ''}".strip()
+        return f"{first} {f'Related finding: {heads[0].cause}' if heads else ''}".strip()
 
     def __repr__(self) -> str:
         return f"{self.question}: {self.sentence}"

@@ -34,8 +34,8 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
             subject={"node": node, "table": name, "chain": chain},
             cause=f"On {node} a rule in {name} {chain} that neither Calico nor kube-proxy wrote {first['verdict']}s "
             f"{listed(what)}: {first['spec']}{more}{packets}; for example {first['example']}.",
-            remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and take it "
-            "out there, so that it does not come back.",
+            remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and remove "
+            "it at its source, so that it does not return.",
             evidence=[
                 Rows.of(source_of(str(b)), "dataplane.foreign_drops", _rule_keys(g), node)
                 for b, g in group.groupby("backend")
@@ -68,10 +68,10 @@ def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "iptables-backend-mixed",
             subject={"nodes": list(mixed)},
-            cause=f"On {listed(mixed)} Calico's rules stand in {listed(sorted(ours))} and kube-proxy's in "
-            f"{listed(sorted(theirs))}: each packet passes both, and neither sees the other's marks.",
-            remedy="Set FelixConfiguration iptablesBackend to Auto, or to what kube-proxy uses (NFT or Legacy), and "
-            "remove the leftovers of the other.",
+            cause=f"On {listed(mixed)} Calico's rules are in {listed(sorted(ours))} and kube-proxy's in "
+            f"{listed(sorted(theirs))}: each packet traverses both, and neither sees the other's marks.",
+            remedy="Set FelixConfiguration iptablesBackend to Auto, or to kube-proxy's backend (NFT or Legacy), and "
+            "remove the rules left in the other one.",
             evidence=[
                 Rows.of(f"iptables-{b}-save", "dataplane.rules", [{"node": node, "backend": b}], node)
                 for b in sorted(ours | theirs)
@@ -97,14 +97,14 @@ def end_of_tier(drops: pd.DataFrame) -> Iterator[Finding]:
         if not endpoints:
             continue
         count = int((grown["grown"] if len(grown) else rows["packets"]).sum())
-        when = "while it was watched" if len(grown) else "since its rules were made"
+        when = "during sampling" if len(grown) else "since the rules were programmed"
         yield finding(
             "end-of-tier-drop",
             severity="" if len(grown) else "info",
             subject={"tier": str(tier), "endpoints": endpoints},
             cause=f"The end of tier {tier} dropped {plural(count, 'packet')} of {listed(endpoints)} {when}: its "
-            "policies select these endpoints, and none allowed or passed them on.",
-            remedy=f"End tier {tier} with a policy that passes (action Pass), or allow what is meant to be allowed.",
+            "policies select these endpoints, and none allowed or passed the packets.",
+            remedy=f"End tier {tier} with a policy whose action is Pass, or allow the intended traffic in it.",
             evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in rows.groupby("backend")],
             about=set(endpoints) | set(rows["workload"].dropna()),
         )
@@ -119,7 +119,7 @@ def _endpoint(row: Any) -> str:
 
 @check("policy-drop", needs={"drops": "dataplane.drops"}, wants={"flows": "dataplane.dropped_flows"})
 def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Traffic that a policy, or a tier's end, dropped while it was watched; totals are told as information."""
+    """Traffic that a policy, or a tier's end, dropped during sampling; totals are told as information."""
     decided = drops[drops["reason"].isin(DECIDED)]
     grown = decided[decided["grown"].fillna(0) > 0]
     found = _grouped(grown, flows)
@@ -154,7 +154,7 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
     which = f"rule {int(first.policy_rule)} of {policy}" if pd.notna(first.policy_rule) else policy
     tier = f", tier {first.tier}" if isinstance(first.tier, str) else ""
     count = sum(int(r.grown if watched else r.packets) for r in rows)
-    when = "while it was watched" if watched else "since the rules were made, which is normal"
+    when = "during sampling" if watched else "since the rules were programmed, which is normal"
     frame = pd.DataFrame(rows)
     return finding(
         "policy-drop",
@@ -162,8 +162,8 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
         subject={"src": src, "dst": dst, "port": int(port) if port.isdigit() else port, "policy": policy},
         cause=f"{which} ({first.direction}{tier}) dropped traffic from {src} to {dst}, port {port}, {when}; the rules "
         f"that did so counted {plural(count, 'packet')}.",
-        remedy=f"If it should pass, let {policy} or a policy before it allow it; `calicokit explain` shows every "
-        "policy that is asked.",
+        remedy=f"If this traffic is wanted, allow it in {policy} or an earlier policy; `calicokit explain` shows "
+        "every policy evaluated.",
         evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in frame.groupby("backend")],
         about={src, dst, policy},
     )

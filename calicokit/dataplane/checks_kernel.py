@@ -42,8 +42,8 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "ip-forward-off",
             subject={"node": row.node},
-            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach nothing "
-            "but the node.",
+            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach only the "
+            "node itself.",
             remedy="sysctl -w net.ipv4.ip_forward=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
             evidence=[
                 Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)
@@ -54,12 +54,12 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
 
 @check("rp-filter-strict", needs={"paths": "dataplane.reverse_paths"}, wants={"kernel": "dataplane.kernel"})
 def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Packets that strict reverse-path filtering drops, as the way back to them is another."""
+    """Packets that strict reverse-path filtering drops, as the route back leaves by another interface."""
     counted = {} if kernel is None else dict(cells(kernel, "node", "reverse_path_drops"))
     strict = paths[paths["rp_filter"] == STRICT]
     for (node, interface), group in strict.groupby(["node", "interface"]):
         first = group.iloc[0]
-        back = f"by {first['back']}" if isinstance(first["back"], str) else "nowhere"
+        back = f"via {first['back']}" if isinstance(first["back"], str) else "unreachable"
         drops = counted.get(node)
         seen = (
             f"; {plural(int(drops), 'packet')} dropped so far"
@@ -69,10 +69,10 @@ def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> It
         yield finding(
             "rp-filter-strict",
             subject={"node": str(node), "interface": str(interface)},
-            cause=f"{node} filters reverse paths strictly on {interface}: packets of {first['source']} on "
-            f"{listed(sorted(set(group['sender'])))} come in there, and the best route back leads {back}{seen}.",
-            remedy="Make the route back the same (see routes.kernel and the route that differs), or set rp_filter of "
-            f"all and of {interface} to 2 where asymmetric routes are meant.",
+            cause=f"{node} applies strict reverse-path filtering on {interface}: packets from {first['source']} on "
+            f"{listed(sorted(set(group['sender'])))} arrive there, but the best route back is {back}{seen}.",
+            remedy=f"Make the return route symmetric (see routes.kernel), or set rp_filter of all and of {interface} "
+            "to 2 where asymmetric routing is intended.",
             evidence=[
                 Rows.of(
                     "ip-route-all",
@@ -94,8 +94,8 @@ def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]
         yield finding(
             "rp-filter-loose",
             subject={"node": node},
-            cause=f"net.ipv4.conf.all.rp_filter is 2 on {node}, and Felix refuses to run with it, as pods could then "
-            "use addresses that are not theirs.",
+            cause=f"net.ipv4.conf.all.rp_filter is 2 on {node}, and Felix refuses to run with it, as it lets pods "
+            "spoof source addresses.",
             remedy="Set net.ipv4.conf.all.rp_filter to 1 or 0 (or, at your own risk, ignoreLooseRPF: true in "
             "FelixConfiguration).",
             evidence=[
@@ -126,11 +126,11 @@ def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iter
             "conntrack-full",
             severity="info" if past else "",
             subject={"node": row.node},
-            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which it "
-            f"could make no entry, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
-            + ("; it has room now." if past else "; the kernel's log says that the table is full." if said else "."),
+            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which no "
+            f"entry could be created, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
+            + ("; it is no longer full." if past else "; the kernel log reports a full table." if said else "."),
             remedy="Raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), and find who opens so "
-            "many connections (`conntrack -L`, by source).",
+            "many connections (`conntrack -L`, grouped by source).",
             evidence=[
                 Rows.of("conntrack-stats", "dataplane.kernel", [{"node": row.node}], row.node),
                 *([Rows.of("kernel-log", "output.kernel_log", [{"kind": "conntrack"}])] if said else []),
@@ -154,9 +154,10 @@ def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "conntrack-stale",
             subject={"node": row.node, "flow": flow},
-            cause=f"{row.node} still tracks {flow}, and {row.source} still sends: nothing has {row.backend} any more.",
-            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it comes "
-            "back, see whether kube-proxy on that node runs and is up to date.",
+            cause=f"{row.node} still tracks {flow}, and {row.source} still sends, but no pod has {row.backend} any "
+            "more.",
+            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it "
+            "returns, check whether kube-proxy on that node runs and is up to date.",
             evidence=[Rows.of("conntrack", "dataplane.stale_connections", [key], row.node)],
             about={row.node, row.backend},
         )
@@ -177,9 +178,9 @@ def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "interface-errors",
             subject={"node": row.node, "interface": row.interface},
-            cause=f"{row.interface} of {row.node} ({row.carries}) counted {listed(told)} while it was watched, beside "
+            cause=f"{row.interface} of {row.node} ({row.carries}) counted {listed(told)} during sampling, for "
             f"{plural(packets, 'packet')}.",
-            remedy="`ip -s -s link` and `ethtool -S` tell which kind; look at cables, drivers, MTUs and full queues.",
+            remedy="`ip -s -s link` and `ethtool -S` show which kind; check cables, drivers, MTUs and full queues.",
             evidence=[
                 Rows.of(
                     "ip-link-stats", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node
@@ -201,8 +202,8 @@ def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) 
             "interface-loss",
             subject={"node": row.node, "interface": row.interface},
             cause=f"{row.interface} of {row.node} ({row.carries}) {why}.",
-            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` takes "
-            "out what was left behind. A limit that is meant (bandwidth annotations, a slow line) needs less traffic.",
+            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` removes "
+            "a leftover qdisc. An intended limit (bandwidth annotations, a slow link) needs less traffic.",
             evidence=[
                 Rows.of("tc-qdisc", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node)
             ],
@@ -215,16 +216,14 @@ def _loss(row: Any, plain: bool) -> str:
     kinds = set(str(row.queue).split(", ")) if isinstance(row.queue, str) else set()
     dropped, grown = _number(row.queue_dropped), _number(row.queue_grown)
     if pd.notna(row.loss_percent) and row.loss_percent > 0:
-        return f"loses or damages {row.loss_percent:g} % of its packets on purpose (netem): {dropped} so far"
+        return f"is configured to lose or corrupt {row.loss_percent:g} % of its packets (netem): {dropped} so far"
     if kinds & {"tbf", "htb", "police"} and dropped >= FEW:
         rate = f" of {row.rate_bps / 1e6:g} Mbit/s" if pd.notna(row.rate_bps) else ""
-        return f"is held to a rate{rate} ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')} over it"
+        return f"is rate-limited{rate} ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')} over it"
     if kinds & {"ingress", "clsact"} and dropped >= FEW and plain:
-        return f"polices what comes in ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
+        return f"polices ingress traffic ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
     if grown >= FEW and grown >= NOTABLE * _number(row.packets_grown):
-        return (
-            f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} while it was watched"
-        )
+        return f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} during sampling"
     return ""
 
 
@@ -248,9 +247,9 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
         yield finding(
             "bpf-kube-proxy-conflict",
             subject={"node": str(node)},
-            cause=f"eBPF mode is on for {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
+            cause=f"eBPF mode is enabled on {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
             "services there too.",
-            remedy="Switch kube-proxy off where eBPF mode is on (see Calico's eBPF guide), and let its rules be "
+            remedy="Disable kube-proxy where eBPF mode is enabled (see Calico's eBPF guide), and let its rules be "
             "cleaned up (bpfKubeProxyIptablesCleanupEnabled).",
             evidence=[
                 Rows.of("iptables-nft-save", "dataplane.rules", [{"node": node, "owner": "kube-proxy"}], str(node))
@@ -274,10 +273,11 @@ def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "dataplane-program-failing",
             subject={"node": row.node},
-            cause=f"Felix on {row.node} failed {row.failures} times to program the dataplane, and still does: "
+            cause=f"Felix on {row.node} failed {row.failures} times to program the dataplane, and still fails: "
             f"{row.message}{error}.",
-            remedy="Read the error in its log; run iptables-save, nft list ruleset and ipset list on the node by hand: "
-            "missing kernel modules, rules of another version's nft, or a held xtables lock are the usual causes.",
+            remedy="Read the error in its log; run iptables-save, nft list ruleset and ipset list on the node by "
+            "hand: missing kernel modules, rules written by another nft version, or a held xtables lock are the "
+            "usual causes.",
             evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": row.node}], row.node)],
             about={row.node},
         )
@@ -311,9 +311,9 @@ def stale(
         yield finding(
             "dataplane-stale",
             subject={"node": node, "policy": policy},
-            cause=f"What Felix has programmed on {node} is not what {whose} asks for: {told[0][0]}{more}.",
-            remedy="Restart calico-node on the node, so that Felix programs everything anew; then find who changes its "
-            "rules, or what in its log kept it from programming.",
+            cause=f"The dataplane programmed on {node} differs from {whose}: {told[0][0]}{more}.",
+            remedy="Restart calico-node on the node, so that Felix reprograms everything; then find what changes its "
+            "rules, or which error in its log kept it from programming.",
             evidence=[
                 Rows.of("iptables-nft-save", name, [k for _, k, t in told if t == name], node)
                 for name in dict.fromkeys(t for _, _, t in told)
@@ -328,8 +328,8 @@ def _difference(row: Any) -> str:
     if row.difference == "no-chain":
         return f"{where} has no {row.direction} chain"
     if row.difference == "rules":
-        return f"its {row.direction} chain {row.chain} does {row.programmed}, and its rules say {row.asked}"
-    said = {"missing": "is not asked for", "extra": "is still asked for", "order": "is asked in another order for"}
+        return f"its {row.direction} chain {row.chain} does {row.programmed}, but the policy's rules say {row.asked}"
+    said = {"missing": "is not called for", "extra": "is still called for", "order": "is called in another order for"}
     return f"it {said[row.difference]} {where} ({row.direction}: {row.programmed}; should be {row.asked})"
 
 
@@ -344,9 +344,9 @@ def _restored(resynced: pd.DataFrame) -> Iterator[Finding]:
             "dataplane-stale",
             severity="info",
             subject={"node": row.node, "policy": row.policy if isinstance(row.policy, str) else UNKNOWN},
-            cause=f"Felix on {row.node} found chain {row.chain} changed by somebody else and wrote it anew, "
+            cause=f"Felix on {row.node} found chain {row.chain} modified by another program and rewrote it, "
             f"{plural(row.times, 'time')}.",
-            remedy="Find who writes to Calico's chains, if it happens again.",
+            remedy="Find what writes to Calico's chains, if it happens again.",
             evidence=[Rows.of("felix-log", "dataplane.resynced", [{"node": row.node, "chain": row.chain}], row.node)],
         )
 

@@ -110,7 +110,7 @@ class _Answer:
     def seen(self, findings: Findings) -> Iterator[Line]:
         coverage = findings.coverage
         yield Line(
-            f"Looked at {len(coverage.seen)} pieces of evidence for {len(coverage.checked)} kinds of findings.", "dim"
+            f"Checked {len(coverage.checked)} kinds of findings on {len(coverage.seen)} pieces of evidence.", "dim"
         )
         holes = list(missing_by_reason(coverage.missing))
         shown = holes if self.everything else holes[:HOLES]

@@ -68,8 +68,8 @@ SERVED = Schema(
     (
         Column("kind", "str", "kind"),
         Column("plural", "str", "its name in the API"),
-        Column("group", "str", "group that Calico keeps its objects in"),
-        Column("since", "str", "version of Calico that brought it; null: before v3.20"),
+        Column("group", "str", "API group of Calico's objects"),
+        Column("since", "str", "Calico version that introduced it; null: before v3.20"),
         Column("served", "bool", "whether it is served in that group"),
         EVIDENCE,
     ),
@@ -78,7 +78,7 @@ SERVED = Schema(
 
 REFUSALS = Schema(
     "health.refusals",
-    "Kinds that the API server refused to Calico's components, as their logs say it.",
+    "API requests of Calico's components that the API server denied, from their logs.",
     (
         Column("component", "str", "whose log"),
         Column("node", "str", "node; null for a component of the cluster"),
@@ -86,24 +86,24 @@ REFUSALS = Schema(
         Column("kind", "str", "kind; the plural where it is none of Calico's"),
         Column("group", "str", "API group, empty for Kubernetes' core"),
         Column("verb", "str", "get, list, watch, create, …"),
-        Column("user", "str", "who was refused"),
+        Column("user", "str", "user or service account that was denied"),
         Column("count", "int", "lines", "lines"),
         Column("first", "time", "first"),
         Column("last", "time", "last"),
-        Column("still", "bool", "it goes on"),
-        Column("error", "str", "the last such error"),
+        Column("still", "bool", "still occurring"),
+        Column("error", "str", "last such error"),
         EVIDENCE,
     ),
 )
 
 APIS = Schema(
     "health.apis",
-    "APIs of Calico's that a server of their own serves: the projectcalico.org/v3 API.",
+    "Aggregated APIs of Calico: projectcalico.org/v3.",
     (
         Column("api", "str", "group and version"),
         Column("available", "bool", "whether it answers"),
-        Column("service", "str", "NS/SERVICE behind it; null where only discovery tells"),
-        Column("why", "str", "why it does not answer, in Kubernetes' words"),
+        Column("service", "str", "NS/SERVICE behind it; null where known from discovery only"),
+        Column("why", "str", "why it does not answer, as Kubernetes reports it"),
         Column("since", "time", "since when"),
         EVIDENCE,
     ),
@@ -123,7 +123,7 @@ def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     lost = {match["api"].split("/")[0] for match in _INCOMPLETE.finditer(text.stderr)}
     served = _served(text.decode())
     if V1 in lost or not served[""]:
-        raise UnseenError(f"discovery was not whole: {text.stderr.strip()[:200] or 'it names no kind of Kubernetes'}")
+        raise UnseenError(f"discovery was incomplete:  {text.stderr.strip()[:200] or 'it lists no Kubernetes kind'}")
     group = V1 if served[V1] or not served[V3] & {"ipamblocks", "ipamhandles"} else V3
     if not served[group] and not (pods is not None and any(pods.rows(_keeps_objects))):
         return SERVED.frame()

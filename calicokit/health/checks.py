@@ -26,7 +26,7 @@ def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "datastore-not-ready",
             subject={},
-            cause="ClusterInformation says datastoreReady: false, so IPAM is locked and no new pod gets a network.",
+            cause="ClusterInformation has datastoreReady: false, so IPAM is locked and new pods get no network.",
             remedy="If no migration or upgrade is running, unlock it: calicoctl datastore migrate unlock.",
             evidence=[Rows.of("clusterinformations", "health.datastore", [{"evidence": row.evidence}])],
         )
@@ -39,10 +39,10 @@ def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "calico-pod-oomkilled",
             subject={"pod": pod_ref(pod)},
-            cause=f"A container of {pod_ref(pod)} on {pod.node} was killed for want of memory ({_when(pod)}; "
+            cause=f"A container of {pod_ref(pod)} on {pod.node} was OOM-killed ({_when(pod)}; "
             f"{pod.restarts} restarts).",
-            remedy=f"Raise the memory limit of {pod.component}, or find what grows: its metrics "
-            "(process_resident_memory_bytes), the number of policies and endpoints.",
+            remedy=f"Raise the memory limit of {pod.component}, or find what grows: process_resident_memory_bytes in "
+            "its metrics, the number of policies and endpoints.",
             evidence=[_row(pod)],
         )
 
@@ -57,7 +57,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
             "calico-pod-restarting",
             subject={"pod": pod_ref(pod)},
             cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
-            + (f"; now it waits: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
+            + (f"; now waiting: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
             remedy=f"kubectl logs -n {pod.namespace} {pod.pod} --previous; kubectl describe pod -n {pod.namespace} "
             f"{pod.pod}.",
             evidence=[_row(pod)],
@@ -82,8 +82,8 @@ def not_ready(
         yield finding(
             "calico-pod-not-ready",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason is given'}.",
-            remedy=f"kubectl describe pod -n {pod.namespace} {pod.pod} shows the probe's answer; then its logs.",
+            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
+            remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
         )
 
@@ -96,7 +96,7 @@ def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Find
         yield finding(
             "nodename-mismatch",
             subject={"node": row.node},
-            cause=f"Calico on {row.node} calls itself {row.name}, which is {other}.",
+            cause=f"calico-node on {row.node} uses the name {row.name}, which is {other}.",
             remedy="Set NODENAME of calico-node from spec.nodeName (as the manifests do), remove "
             "/var/lib/calico/nodename on the node, and restart calico-node there.",
             evidence=[Rows.of("nodename", "health.nodenames", [{"node": row.node}], row.node)],

@@ -20,15 +20,15 @@ from calicokit.schema import Column, Schema, cells, records
 
 SIGNS = Schema(
     "health.host_managers",
-    "What a network manager of the host changed of what Calico manages.",
+    "Changes by a host network manager to what Calico manages.",
     (
         Column("node", "str", "node"),
-        Column("manager", "str", "firewalld, ufw, or NetworkManager or systemd-networkd, which leave the same signs"),
+        Column("manager", "str", "firewalld, ufw, or NetworkManager or systemd-networkd (indistinguishable)"),
         Column("sign", "str", "rule (drops what Calico needs), flush (removed Calico's rules), address or route"),
-        Column("what", "str", "what it did, in a few words"),
+        Column("what", "str", "what it did"),
         Column("where", "str", "table and chain, or interface"),
-        Column("times", "int", "how often, as far as it is known", "times"),
-        Column("last", "time", "when last; null where only the result is seen"),
+        Column("times", "int", "number of times, where known", "times"),
+        Column("last", "time", "last time; null where only the result is seen"),
     ),
 )
 
@@ -127,7 +127,7 @@ def _flushes(
                 "node": node,
                 "manager": managers[0],
                 "sign": "flush",
-                "what": f"{len(at_once)} of Calico's {calico} chains were gone at once, and Felix wrote them anew",
+                "what": f"{len(at_once)} of Calico's {calico} chains disappeared at once, and Felix rewrote them",
                 "where": "rules",
                 "times": int(at_once["times"].min()),
                 "last": last,

@@ -39,18 +39,18 @@ PODS = Schema(
         Column("pod", "str", "pod"),
         Column("node", "str", "its node"),
         Column("phase", "str", "status.phase"),
-        Column("ready", "bool", "condition Ready; the kubelet's word, which a dead Felix may outlive"),
+        Column("ready", "bool", "condition Ready, as the kubelet reports it; may still be true after Felix died"),
         Column("ready_since", "time", "last change of that condition"),
-        Column("message", "str", "what its conditions or containers say where it is not ready"),
-        Column("waiting", "str", "reason for which a container waits, such as CrashLoopBackOff"),
+        Column("message", "str", "message of its conditions or containers where it is not ready"),
+        Column("waiting", "str", "reason of a waiting container, such as CrashLoopBackOff"),
         Column("restarts", "int", "restarts of all its containers", "restarts"),
-        Column("last_exit", "time", "when a container last ended"),
-        Column("last_reason", "str", "why it ended: OOMKilled, Error, Completed"),
+        Column("last_exit", "time", "last termination of a container"),
+        Column("last_reason", "str", "reason it terminated: OOMKilled, Error, Completed"),
         Column("oom_killed", "bool", "a container's last state is OOMKilled"),
         Column("created", "time", "creation time"),
-        Column("deleted", "time", "when its deletion was asked for"),
+        Column("deleted", "time", "deletion time, where requested"),
         Column("images", "list", "images of its containers"),
-        Column("version", "str", "version in the image's tag; null for tags that name none"),
+        Column("version", "str", "version in the image tag; null for tags without one"),
         EVIDENCE,
     ),
     key=("namespace", "pod"),
@@ -58,7 +58,7 @@ PODS = Schema(
 
 INSTALL = Schema(
     "health.install",
-    "How Calico was installed and what it says of itself: one row.",
+    "How Calico was installed, and its version and settings: one row.",
     (
         Column("install", "str", "operator, manifest or unknown"),
         Column("namespace", "str", "namespace of calico-node"),
@@ -66,7 +66,7 @@ INSTALL = Schema(
         Column("cluster_version", "str", "ClusterInformation's calicoVersion"),
         Column("cluster_type", "str", "ClusterInformation's clusterType"),
         Column("datastore_ready", "bool", "ClusterInformation's datastoreReady; null where unknown"),
-        Column("typha", "bool", "a Typha runs"),
+        Column("typha", "bool", "Typha is running"),
         Column("backend", "str", "CALICO_NETWORKING_BACKEND of calico-node: bird, vxlan or none; null where not set"),
     ),
 )
@@ -78,7 +78,7 @@ CONDITIONS = Schema(
         Column("node", "str", "node"),
         Column("condition", "str", "Ready, NetworkUnavailable, MemoryPressure, …"),
         Column("status", "str", "True, False or Unknown"),
-        Column("good", "bool", "the status is the one it should be"),
+        Column("good", "bool", "the status is healthy"),
         Column("reason", "str", "reason"),
         Column("message", "str", "message"),
         Column("since", "time", "last change"),
@@ -89,11 +89,11 @@ CONDITIONS = Schema(
 
 READINESS = Schema(
     "health.readiness",
-    "What Felix answers on each node when it is asked whether it is ready.",
+    "Felix's readiness on each node, from its health command.",
     (
         Column("node", "str", "node"),
         Column("ready", "bool", "the command ended with status 0; null where the status is not known"),
-        Column("said", "str", "what the command printed"),
+        Column("said", "str", "output of the command"),
         Column("command", "str", "the command"),
         EVIDENCE,
     ),
@@ -102,7 +102,7 @@ READINESS = Schema(
 
 DATASTORE = Schema(
     "health.datastore",
-    "ClusterInformation: what Calico says of the cluster and of its datastore.",
+    "ClusterInformation: cluster version, type and datastore state.",
     (
         Column("cluster_version", "str", "calicoVersion"),
         Column("cluster_type", "str", "clusterType"),
@@ -113,7 +113,7 @@ DATASTORE = Schema(
 
 NODENAMES = Schema(
     "health.nodenames",
-    "What Calico on each node calls itself.",
+    "calico-node's name on each node.",
     (
         Column("node", "str", "Kubernetes' name of the node"),
         Column("name", "str", "Calico's name for it"),

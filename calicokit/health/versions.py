@@ -22,7 +22,7 @@ from calicokit.schema import Column, Schema, cells
 
 VERSIONS = Schema(
     "health.versions",
-    "The version that each part of Calico names, and where; parts that name none are left out.",
+    "Version of each Calico component, and where it is from; components without one are left out.",
     (
         Column(
             "component", "str", "calico-node, cni, kube-controllers, typha, apiserver, …; cluster: ClusterInformation"
@@ -31,9 +31,9 @@ VERSIONS = Schema(
         Column("namespace", "str", "namespace of its pod"),
         Column("pod", "str", "its pod"),
         Column(
-            "version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without what builders add; master; unnamed"
+            "version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without build suffixes; master; unnamed"
         ),
-        Column("told", "str", "as it was told"),
+        Column("told", "str", "version as printed"),
         Column("by", "str", "image, log or ClusterInformation"),
         EVIDENCE,
     ),
@@ -41,13 +41,13 @@ VERSIONS = Schema(
 
 ROLLOUTS = Schema(
     "health.rollouts",
-    "How far Kubernetes is with bringing Calico's pods to their newest template.",
+    "Rollout status of Calico's workloads.",
     (
         Column("workload", "str", "DaemonSet or Deployment: its name"),
         Column("namespace", "str", "namespace"),
-        Column("wanted", "int", "pods that should run", "pods"),
-        Column("updated", "int", "pods of the newest template", "pods"),
-        Column("seen", "bool", "whether its controller has seen the newest template"),
+        Column("wanted", "int", "desired pods", "pods"),
+        Column("updated", "int", "pods of the current template", "pods"),
+        Column("seen", "bool", "its controller has observed the current template"),
         EVIDENCE,
     ),
     key=("namespace", "workload"),

@@ -29,11 +29,11 @@ TUNNELS = {
 }
 """Node annotation → the ``type`` attribute of its allocation (source: node/pkg/allocateip, resources/node.go)."""
 
-EVIDENCE = Column("evidence", "str", "where this was read: a file of the recording, or id and node")
+EVIDENCE = Column("evidence", "str", "source: file of the recording, or evidence id and node")
 
 NODES = Schema(
     "kube.nodes",
-    "The cluster's nodes, with what Calico keeps in their annotations.",
+    "Nodes, with Calico's annotations.",
     (
         Column("node", "str", "name of the node"),
         Column("addresses", "list", "Kubernetes' InternalIP addresses"),
@@ -62,21 +62,21 @@ TUNNEL_ADDRESSES = Schema(
 
 PODS = Schema(
     "kube.pods",
-    "All pods, with what decides about their network.",
+    "All pods, with the fields that matter for their network.",
     (
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "name of the pod"),
         Column("node", "str", "node it is scheduled to; null if none yet"),
         Column("phase", "str", "status.phase"),
-        Column("host_network", "bool", "uses its node's network: no workload endpoint, no address of a pool"),
-        Column("finished", "bool", "has ended, or Calico has taken its address back: its addresses are free again"),
+        Column("host_network", "bool", "host-networked: no workload endpoint, no address from a pool"),
+        Column("finished", "bool", "completed, or its address was released by Calico: its addresses are free again"),
         Column("addresses", "list", "the addresses it uses, canonical; status first, then Calico's annotations"),
         Column("ready", "bool", "condition Ready"),
         Column("restarts", "int", "restarts of all its containers", "restarts"),
-        Column("container_id", "str", "sandbox that Calico's CNI plugin set up"),
+        Column("container_id", "str", "pod sandbox that Calico's CNI plugin set up"),
         Column("service_account", "str", "service account"),
         Column("created", "time", "creation time"),
-        Column("deleted", "time", "when its deletion was asked for"),
+        Column("deleted", "time", "deletion time, where requested"),
         Column("labels", "map", "labels"),
         Column("annotations", "map", "annotations of cni.projectcalico.org, without their prefix"),
         EVIDENCE,
@@ -102,7 +102,7 @@ ENDPOINTS = Schema(
 
 NAMESPACES = Schema(
     "kube.namespaces",
-    "Namespaces, with what IPAM and selectors read of them.",
+    "Namespaces, with the fields that IPAM and selectors use.",
     (
         Column("namespace", "str", "name"),
         Column("labels", "map", "labels"),
@@ -122,7 +122,7 @@ SERVICES = Schema(
         Column("cluster_ips", "list", "service addresses; empty for headless services"),
         Column("load_balancer_ips", "list", "addresses in status.loadBalancer"),
         Column("load_balancer_class", "str", "spec.loadBalancerClass"),
-        Column("requests_calico", "bool", "asks Calico for its address by annotation or spec.loadBalancerIP"),
+        Column("requests_calico", "bool", "requests its address from Calico by annotation or spec.loadBalancerIP"),
         EVIDENCE,
     ),
     key=("namespace", "service"),

@@ -18,7 +18,7 @@ from calicokit.parsers.base import kinds
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
-NODE = Column("node", "str", "node on which it was printed; null for what is the cluster's")
+NODE = Column("node", "str", "node it was printed on; null for cluster-wide output")
 
 
 def table_name(item: Item) -> str:

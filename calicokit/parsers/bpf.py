@@ -20,7 +20,7 @@ from calicokit.parsers.kubernetes import objects
 from calicokit.schema import Column, Schema
 
 _SOURCE = "felix/cmd/calico-bpf/commands, felix/bpf (v3.34-dev)"
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 
 
 def _schema(name: str, meaning: str, key: tuple[str, ...], *columns: Column) -> Schema:
@@ -45,18 +45,18 @@ NAT = _schema(
     Column("address", "str", "service's address"),
     Column("port", "int", "service's port"),
     Column("protocol", "str", "tcp, udp, sctp, or a number"),
-    Column("id", "int", "number of the service, by which its backends are found"),
-    Column("backends", "int", "how many backends it has; -1 for a service that drops"),
-    Column("local_backends", "int", "how many of them are on this node"),
+    Column("id", "int", "service id, which its backends refer to"),
+    Column("backends", "int", "number of backends; -1 for a service that drops"),
+    Column("local_backends", "int", "number of backends on this node"),
     Column("flags", "list", "flags: external-local, internal-local, …"),
-    Column("source", "str", "CIDR that clients must be in; null for any"),
+    Column("source", "str", "client source CIDR; null for any"),
 )
 BACKENDS = _schema(
     "bpf_nat_backends",
     "backends of services",
     ("id", "ordinal"),
-    Column("id", "int", "number of the service"),
-    Column("ordinal", "int", "number of the backend, from 0"),
+    Column("id", "int", "service id"),
+    Column("ordinal", "int", "0-based number of the backend"),
     Column("address", "str", "backend's address; null where it is missing from the map"),
     Column("port", "int", "backend's port"),
 )
@@ -70,7 +70,7 @@ AFFINITY = _schema(
     Column("port", "int", "service's port"),
     Column("backend", "str", "backend's address"),
     Column("backend_port", "int", "backend's port"),
-    Column("age", "float", "time stamp, since the node was started", "s"),
+    Column("age", "float", "timestamp, since boot", "s"),
 )
 CONNTRACK = _schema(
     "bpf_conntrack",
@@ -79,13 +79,13 @@ CONNTRACK = _schema(
     Column("protocol", "str", "tcp, udp, icmp, icmp6, or proto-N"),
     Column("source", "str", "client's address; in raw dumps the entry's first address"),
     Column("sport", "int", "client's port"),
-    Column("destination", "str", "address that the client asked for"),
-    Column("dport", "int", "port that the client asked for"),
-    Column("backend", "str", "address it was translated to; null without translation"),
-    Column("backend_port", "int", "port it was translated to"),
-    Column("tunnel_ip", "str", "node that it is forwarded to or from, for a service's external client"),
-    Column("original_sport", "int", "source port before it was changed"),
-    Column("age", "float", "how long ago a packet was seen", "s"),
+    Column("destination", "str", "original destination address"),
+    Column("dport", "int", "original destination port"),
+    Column("backend", "str", "address after DNAT; null without NAT"),
+    Column("backend_port", "int", "port after DNAT"),
+    Column("tunnel_ip", "str", "node it is forwarded to or from, for external clients of a service"),
+    Column("original_sport", "int", "source port before NAT"),
+    Column("age", "float", "time since the last packet", "s"),
     Column("state", "str", "established, syn-sent, closed or reset; null for other protocols"),
     Column("entry", "str", "value of a raw dump, as printed"),
 )
@@ -121,7 +121,7 @@ COUNTERS = _schema(
     "bpf_counters",
     "packets that the eBPF programs of interfaces counted",
     ("interface", "category", "type"),
-    Column("interface", "str", "interface; null where the text was cut before it says"),
+    Column("interface", "str", "interface; null where the text was cut before it"),
     Column("category", "str", "Total, Accepted, Dropped, Redirect …"),
     Column("type", "str", "what was counted"),
     Column("ingress", "int", "packets at the ingress hook; null without a program", "packets"),
@@ -134,7 +134,7 @@ POLICY = _schema(
     (),
     Column("interface", "str", "interface"),
     Column("hook", "str", "tc ingress, egress, or xdp"),
-    Column("tier", "str", "tier; null for what belongs to none, such as profiles"),
+    Column("tier", "str", "tier; null where none, such as for profiles"),
     Column("policy", "str", "policy or profile, with its kind where the version prints it"),
     Column("rule", "str", "rule as printed"),
     Column("action", "str", "action, in lower case; null in versions that print it inside the rule"),

@@ -26,29 +26,29 @@ from calicokit.schema import Column, Schema
 _SOURCE = "recordings; Prometheus' exposition formats, OpenMetrics 1.0"
 SAMPLES = Schema(
     "prometheus",
-    "samples of metrics, in the order in which they are printed",
+    "metric samples, in the order printed",
     (
         Column("metric", "str", "name as printed, with _sum, _count, _bucket, _total …"),
-        Column("family", "str", "name of the family the sample belongs to"),
-        Column("type", "str", "counter, gauge, summary, histogram, untyped …; null where the text does not say"),
+        Column("family", "str", "metric family"),
+        Column("type", "str", "counter, gauge, summary, histogram, untyped …; null where not stated"),
         Column("labels", "str", "labels as printed between the braces; empty for none"),
         Column("value", "float", "value, in the unit that the metric's name ends with"),
         Column("quantile", "float", "label quantile of a summary's sample"),
         Column("le", "float", "label le: upper bound of a histogram's bucket"),
-        Column("timestamp", "time", "when it was measured; null where the exporter does not say"),
+        Column("timestamp", "time", "timestamp; null where the exporter gives none"),
         Column("exemplar", "str", "exemplar as printed (OpenMetrics)"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("metric", "labels"),
     source=_SOURCE,
 )
 FAMILIES = Schema(
     "prometheus_families",
-    "metrics that the text declares",
+    "metric families declared in the text",
     (
         Column("family", "str", "name"),
         Column("type", "str", "counter, gauge, summary, histogram, untyped …"),
-        Column("help", "str", "what the exporter says it means"),
+        Column("help", "str", "HELP text of the exporter"),
         Column("unit", "str", "unit (OpenMetrics)"),
     ),
     ("family",),

@@ -27,16 +27,16 @@ MOST_PEERS = 50
 
 DNS = Schema(
     "policy.dns",
-    "Whether egress policies let pods ask the cluster's DNS (UDP 53), for workloads that such a policy applies to.",
+    "Whether egress policies allow DNS queries to the cluster DNS (UDP 53), for workloads with such a policy.",
     (
         Column("namespace", "str", "namespace"),
         Column("workload", "str", "NAMESPACE/NAME"),
-        Column("pods", "int", "its pods that are alike to policy", "pods"),
+        Column("pods", "int", "pods of it that policy treats alike", "pods"),
         Column("service", "str", "the DNS service, NAMESPACE/NAME"),
         Column("dns", "str", "allow, deny, mixed or unknown"),
-        Column("why", "str", "what decides, in words"),
+        Column("why", "str", "what decides"),
         Column(
-            "other", "str", "where its egress rules let it go, other than pods that are denied too; null for nowhere"
+            "other", "str", "destinations its egress rules allow, other than pods that are denied too; null for none"
         ),
         Column("example", "str", "one of the pods, NAMESPACE/POD"),
     ),
@@ -45,16 +45,16 @@ DNS = Schema(
 
 HOST_ACCESS = Schema(
     "policy.host_access",
-    "Connections that nodes with host endpoints need: to the API server and Typha, BGP, and from the API server to the "
-    "kubelet; with the verdict of the hosts' policies, failsafes and profiles.",
+    "Connections that nodes with host endpoints need (API server, Typha, BGP, and kubelet), with the verdict of host "
+    "policies, failsafes and profiles.",
     (
-        Column("node", "str", "node whose host endpoint decides, or that has one"),
+        Column("node", "str", "node of the host endpoint"),
         Column("what", "str", "API server, kubelet, BGP or Typha"),
-        Column("src", "str", "address that connects"),
-        Column("dst", "str", "address that is connected to"),
+        Column("src", "str", "source address"),
+        Column("dst", "str", "destination address"),
         Column("port", "int", "TCP port"),
         Column("verdict", "str", "allow, deny or unknown"),
-        Column("why", "str", "what decides, in words"),
+        Column("why", "str", "what decides"),
     ),
     key=("what", "src", "dst", "port"),
 )

@@ -64,11 +64,12 @@ def selects_nothing(
             "policy-selects-nothing",
             severity="" if len(near) else "info",
             subject={"policy": ref},
-            cause=f"{first.kind} {ref} {what}: no pod, host endpoint or network set has {first.selector}{more}.{hint}",
-            remedy="Correct the label in the selector, or on the pods' template, and see what it then means with "
-            "calicokit explain --with."
+            cause=f"{first.kind} {ref} {what}: no pod, host endpoint or network set matches "
+            f"{first.selector}{more}.{hint}",
+            remedy="Correct the label in the selector or in the pod template, and preview the effect with calicokit "
+            "explain --with."
             if hint
-            else "Nothing, if what it is for is yet to come; else correct the selector, or delete it.",
+            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the policy.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
             about=_flows_lost(near, applied, of_pod),
         )
@@ -124,10 +125,10 @@ def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "policy-tier-order",
             subject={"policy": ref},
-            cause=f"{row.kind} {ref} (tier {row.tier}) never decides about the {plural(row.endpoints, 'endpoint')} "
-            f"that it applies to: {row.because}.",
-            remedy="Give it an earlier place (tier, order), make the earlier policy pass on what this one is for, or "
-            "delete it.",
+            cause=f"{row.kind} {ref} (tier {row.tier}) never takes effect on the {plural(row.endpoints, 'endpoint')} "
+            f"that it selects: {row.because}.",
+            remedy="Move it earlier (tier, order), use action Pass in the earlier policy for this traffic, or delete "
+            "it.",
             evidence=[_rows(group, "policy.shadowed")],
         )
 
@@ -140,9 +141,9 @@ def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "staged-policy-would-drop",
             subject={"policy": ref},
-            cause=f"{row.kind} {ref} would, if it were enforced, drop what is let through now between "
-            f"{plural(len(group), 'pair')} of kinds of pods, such as {row.source} to {row.target} ({row.lost}).",
-            remedy="Before enforcing it, allow what is meant to flow: policy.staged_effects lists every pair.",
+            cause=f"{row.kind} {ref} would, if enforced, drop traffic that is allowed now between "
+            f"{plural(len(group), 'pair')} of pod groups, such as {row.source} to {row.target} ({row.lost}).",
+            remedy="Before enforcing it, allow the intended traffic: policy.staged_effects lists every pair.",
             evidence=[_rows(group, "policy.staged_effects", "source", "target")],
         )
 
@@ -164,7 +165,7 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
             f"{row.why}.",
             remedy="Allow egress to the DNS pods on UDP and TCP 53, by their labels or by their service."
             if len(partly)
-            else "Nothing, if these pods are to reach nothing.",
+            else "No action needed if these pods are meant to have no egress.",
             evidence=[Rows.of("kubernetes-networkpolicies", "policy.dns", keys)],
         )
 

@@ -58,7 +58,7 @@ def port(value: object) -> Ports | str:
         return str(value)
     found = Ports(int(first), int(last or first))
     if not 0 <= found.first <= found.last <= 65535:
-        raise ValueError(f"{value} is no port")
+        raise ValueError(f"{value} is not a port")
     return found
 
 
@@ -414,7 +414,7 @@ def _admin_peer(peer: Object) -> Side:
         where = kubernetes_selector(peer["pods"].get("namespaceSelector") or {}, False)
     nets = _nets(peer.get("networks"))
     if not (selector or where or nets):
-        raise ValueError("a peer of a kind that Calico does not know")
+        raise ValueError("a peer of a kind unknown to Calico")
     return Side(selector=side_selector({"selector": selector, "namespaceSelector": where}, ""), nets=nets)
 
 
@@ -477,7 +477,7 @@ def _subject(subject: Object) -> str:
     if subject.get("namespaces") is not None:
         pods = {"namespaceSelector": subject["namespaces"], "podSelector": None}
     if pods is None:
-        raise ValueError("the subject chooses neither namespaces nor pods")
+        raise ValueError("the subject selects neither namespaces nor pods")
     selector = kubernetes_selector(pods.get("podSelector"), True)
     where = kubernetes_selector(pods.get("namespaceSelector") or {}, False)
     return _applied_to({"selector": selector, "namespaceSelector": where}, "")
@@ -507,9 +507,9 @@ def policy_of(id: str, item: Object, group: str, ref: str = "", new: bool = Fals
     try:
         found = convert(item, group, new)
     except SelectorError as error:
-        return _unreadable(kind, item, group, f"its selector cannot be read: {error.reason}", ref)
+        return _unreadable(kind, item, group, f"its selector cannot be parsed: {error.reason}", ref)
     except ODD_SHAPE as error:
-        return _unreadable(kind, item, group, f"it cannot be read ({type(error).__name__}: {error})", ref)
+        return _unreadable(kind, item, group, f"it cannot be parsed ({type(error).__name__}: {error})", ref)
     return replace(found, evidence=ref)
 
 

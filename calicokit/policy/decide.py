@@ -428,7 +428,7 @@ class _Walk:
     def decide(self, stages: list[Stage]) -> Decision:
         unknown = [s.tier.name for s in stages if not s.tier.exists and "tiers" in self.world.parts.missing]
         if unknown:
-            self._doubt(f"tiers are not known: neither is where {', '.join(unknown)} stands, nor how it ends")
+            self._doubt(f"tiers are unknown: so are the order and default action of {', '.join(unknown)}")
         for place, stage in enumerate(stages):
             if found := self._tier(stage, stages[place + 1 :]):
                 return found
@@ -546,7 +546,7 @@ def decide(world: World, endpoint: Endpoint, direction: Direction, packet: Packe
     try:
         return _decide(world, endpoint, direction, packet, chain)
     except SelectorError as error:
-        why = f"a selector cannot be read: {error.reason}"
+        why = f"a selector cannot be parsed: {error.reason}"
         return Outcome(Decision(UNKNOWN, direction), doubts=[why])
 
 

@@ -32,7 +32,7 @@ LABELS = ("pods", "namespaces", "serviceaccounts", "hostendpoints", "globalnetwo
 
 IDLE_SELECTORS = Schema(
     "policy.idle_selectors",
-    "Selectors of policies and rules that match nothing: no pod (running or not), host endpoint or network set.",
+    "Policy and rule selectors that match nothing: no pod (running or not), host endpoint or network set.",
     (
         KIND,
         POLICY_NAMESPACE,
@@ -40,22 +40,22 @@ IDLE_SELECTORS = Schema(
         STAGED,
         Column("where", "str", "the policy's own selector, or direction, rule and side: `ingress rule 0, source`"),
         Column("selector", "str", "the whole selector, as Felix has it"),
-        Column("instead", "str", "one edit away, something would match: WAS → INSTEAD; null if none is near"),
-        Column("would_match", "list", "then these, the first few"),
+        Column("instead", "str", "one-edit correction that would match: WAS → INSTEAD; null if none"),
+        Column("would_match", "list", "what it would match then (first few)"),
     ),
     key=("kind", "policy_namespace", "policy", "where"),
 )
 
 SHADOWED = Schema(
     "policy.shadowed",
-    "Policies that are never asked: for every endpoint they apply to, an earlier policy always decides.",
+    "Shadowed policies: for every endpoint they select, an earlier policy always decides.",
     (
         TIER,
         KIND,
         POLICY_NAMESPACE,
         POLICY,
-        Column("because", "str", "what decides before"),
-        Column("endpoints", "int", "endpoints that it applies to", "endpoints"),
+        Column("because", "str", "what decides earlier"),
+        Column("endpoints", "int", "endpoints that it selects", "endpoints"),
     ),
     key=("kind", "policy_namespace", "policy"),
 )
@@ -205,7 +205,7 @@ def _blocked(parts: Parts, policies: list[Policy], direction: Direction) -> Iter
                     blocker, skipped = (blocker, found) if rule.action == "pass" else (found, skipped)
                     break
         if mine and not blocker and tier.denies and not passes:
-            blocker = f"tier {tier.name} ends before with Deny, and no rule of it passes anything on"
+            blocker = f"tier {tier.name} is evaluated earlier and ends with Deny, and none of its rules passes"
 
 
 def _matches_everything(rule: Rule) -> bool:

@@ -212,7 +212,7 @@ class Explainer:
         if known not in WITH_PORTS:
             return str(src).strip(), str(dst).strip(), None, known
         if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-            raise SenselessError(f"{port!r} is no port" if port is not None else f"{known} needs a port")
+            raise SenselessError(f"{port!r} is not a port" if port is not None else f"{known} needs a port")
         return str(src).strip(), str(dst).strip(), number, known
 
     def _answer(self, src: str, dst: str, port: int | None, proto: str) -> Explanation:
@@ -225,7 +225,7 @@ class Explainer:
             source = self._end(src, target)
             targets = [Target(self._end(dst, source), port)]
             if source.outside and target.outside:
-                raise SenselessError(f"neither {src} nor {dst} is in the cluster, whose policy does not see them")
+                raise SenselessError(f"neither {src} nor {dst} is in the cluster, so its policy does not apply")
         if not targets:
             return Explanation(src, dst, port, proto, "no-endpoints")
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
@@ -254,10 +254,10 @@ class Explainer:
         """The address, if it is known to be outside."""
         for kind in ("pods", "nodes"):
             if kind in self.parts.missing:
-                raise SenselessError(f"who has {address} is not known: {kind} are not known")
+                raise SenselessError(f"the owner of {address} is unknown: {kind} are unknown")
         pool = next((p for p in self.parts.pools if p.net.covers(prefix(address))), None)
         if pool is not None:
-            raise SenselessError(f"{address} lies in IP pool {pool.name}, but no pod and no node has it")
+            raise SenselessError(f"{address} is in IP pool {pool.name}, but no pod or node has it")
         return address
 
     def _pod_named(self, text: str, other: End | None) -> End:
@@ -268,12 +268,12 @@ class Explainer:
             node, addresses = self.parts.host_pods[text]
             own = addresses or (self.nodes[node].addresses if node in self.nodes else ())
             if not own:
-                raise SenselessError(f"the address of {text}, which uses its node's network, is not known")
+                raise SenselessError(f"the address of {text}, which is host-networked, is unknown")
             return End(text, _of_version(own, other, text), node=node)
         if text in self.parts.idle:
-            raise SenselessError(f"{text} is no endpoint: {self.parts.idle[text].why}")
+            raise SenselessError(f"{text} is not an endpoint: {self.parts.idle[text].why}")
         if "pods" in self.parts.missing:
-            raise SenselessError("pods are not known")
+            raise SenselessError("pods are unknown")
         mine = sorted(e.ref for e in self.world.by_ref.values() if e.workload == text)
         raise SenselessError(f"no pod is named {text}" + (f"; its pods are {', '.join(mine[:5])}" if mine else ""))
 
@@ -291,10 +291,10 @@ class Explainer:
         if dst.startswith(SERVICE):
             found = self._services.get(dst.removeprefix(SERVICE))
             if found is None:
-                lacks = "services are not known" if "services" in self.parts.missing else f"no service is named {dst}"
+                lacks = "services are unknown" if "services" in self.parts.missing else f"no service is named {dst}"
                 raise SenselessError(lacks)
             if found.type == "ExternalName":
-                raise SenselessError(f"{dst} is an ExternalName: where it leads is DNS' answer")
+                raise SenselessError(f"{dst} is an ExternalName: its destination depends on DNS")
             return found, ""
         try:
             address = canonical_address(dst)
@@ -313,9 +313,9 @@ class Explainer:
     ) -> list[Target]:
         """The service's usable endpoints at this port, with what kube-proxy does to the source on the way."""
         if "endpointslices" in self.parts.missing:
-            raise SenselessError("endpoint slices are not known, so neither are the backends of services")
+            raise SenselessError("EndpointSlices are unknown, and so are the backends of services")
         if self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane services are Calico's own, which the kit does not follow")
+            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         found = [p for p in service.ports if p.protocol == proto and port == (p.node_port if node else p.port)]
         if not found:
             raise SenselessError(f"service {service.ref} has no port {port}/{proto}")
@@ -341,15 +341,11 @@ class Explainer:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""
         if inside and service.local_inside:
             if not source.on:
-                raise SenselessError(
-                    "the service serves each node's own endpoints, and by which node this comes in is not known"
-                )
+                raise SenselessError("the service uses node-local endpoints, and the ingress node is unknown")
             return [b for b in usable if b.node == source.on]
         if not inside and service.local_outside and (source.outside or (node and node != source.on)):
             if not node:
-                raise SenselessError(
-                    "the service serves each node's own endpoints, and by which node this comes in is not known"
-                )
+                raise SenselessError("the service uses node-local endpoints, and the ingress node is unknown")
             return [b for b in usable if b.node == node]
         return usable
 
@@ -518,8 +514,8 @@ class _Road:
         if len({o.action for o in outcomes}) == 1:
             return outcomes[0]
         if not outcomes:
-            return Outcome(Decision(UNKNOWN, INGRESS), doubts=[f"the source that {end.text} sees is not known"])
-        why = f"the source that {end.text} sees is one of {', '.join(seen)}, and they differ"
+            return Outcome(Decision(UNKNOWN, INGRESS), doubts=[f"the source address seen by {end.text} is unknown"])
+        why = f"the source address seen by {end.text} is one of {', '.join(seen)}, with different verdicts"
         return Outcome(Decision(UNKNOWN, INGRESS), outcomes[0].steps, [why])
 
     def _destination_side(self, src: str) -> Iterator[Outcome]:
@@ -539,7 +535,7 @@ class _Road:
     def _to_own_host(self) -> Outcome:
         action = self.hosts.rules(self.target.end.on).endpoint_to_host
         if action is None:
-            return Outcome(Decision(UNKNOWN, INGRESS), doubts=["defaultEndpointToHostAction is not known"])
+            return Outcome(Decision(UNKNOWN, INGRESS), doubts=["defaultEndpointToHostAction is unknown"])
         verdict = "deny" if action in ("Drop", "Reject") else "allow"
         name = "defaultEndpointToHostAction"
         step = Step(self.target.end.text, INGRESS, None, "FelixConfiguration", name, action=verdict, note=action)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MOST_TARGETS = 60
 """Classes that are looked at for an example."""
 
-SOURCE = Column("source", "str", "class that connects (policy.classes)")
-TARGET = Column("target", "str", "class that is connected to")
+SOURCE = Column("source", "str", "source class (policy.classes)")
+TARGET = Column("target", "str", "destination class")
 
 NEEDED = (
     *("pods", "namespaces", "serviceaccounts", "globalnetworksets", "networksets"),
@@ -35,9 +35,9 @@ NEEDED = (
 
 CLASSES = Schema(
     "policy.classes",
-    "Pods that policy cannot tell apart, as classes: they reach, and are reached by, the same.",
+    "Classes of pods that policy treats identically: same reachability as source and destination.",
     (
-        Column("class", "str", "its name: the first of its workloads, and how many more it has"),
+        Column("class", "str", "name: its first workload and the number of further ones"),
         Column("workloads", "list", "its workloads, NAMESPACE/NAME"),
         Column("pods", "int", "pods in it", "pods"),
         Column("example", "str", "one of its pods, NAMESPACE/POD"),
@@ -47,28 +47,28 @@ CLASSES = Schema(
 
 REACHABILITY = Schema(
     "policy.reachability",
-    "Which classes of pods reach which, by which ports; a pair that is not here reaches nothing.",
+    "Allowed connections between classes of pods; a missing pair has none.",
     (
         SOURCE,
         TARGET,
-        Column("ports", "str", "ports that are let through: all, or by protocol; a ping stands for ICMP"),
-        Column("everything", "bool", "all ports of all protocols are"),
+        Column("ports", "str", "allowed ports: all, or by protocol; ICMP is tested as echo request"),
+        Column("everything", "bool", "all ports of all protocols are allowed"),
     ),
     key=("source", "target"),
 )
 
 STAGED_EFFECTS = Schema(
     "policy.staged_effects",
-    "What each staged policy would change between pods, if it were enforced.",
+    "What each staged policy would change between pods, if enforced.",
     (
         KIND,
         POLICY_NAMESPACE,
         POLICY,
         SOURCE,
         TARGET,
-        Column("lost", "str", "ports that flow now and would be dropped; null for none"),
-        Column("gained", "str", "ports that are dropped now and would flow; null for none"),
-        Column("pods", "int", "pods of the target", "pods"),
+        Column("lost", "str", "ports allowed now that would be dropped; null for none"),
+        Column("gained", "str", "ports dropped now that would be allowed; null for none"),
+        Column("pods", "int", "pods of the destination class", "pods"),
     ),
     key=("kind", "policy_namespace", "policy", "source", "target"),
 )

@@ -242,7 +242,7 @@ def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | Non
         return None if status.get("phase") in FINISHED else _HostPod(ref, node, tuple(pod_addresses(item)))
     endpoint, ended = _pod_endpoint(item, inherited), pod_has_ended(item)
     if ended or not endpoint.node or not endpoint.addresses:
-        why = "it has ended" if ended else "it has no address yet" if endpoint.node else "it is not scheduled"
+        why = "it has completed" if ended else "it has no address yet" if endpoint.node else "it is not scheduled"
         return Idle(replace(endpoint, addresses=()), why)
     return endpoint
 

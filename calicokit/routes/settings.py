@@ -14,16 +14,18 @@ from calicokit.schema import Column, Schema
 
 SETTINGS = Schema(
     "routes.settings",
-    "FelixConfiguration default, as far as it decides about routes and tunnels: one row, defaults filled in.",
+    "FelixConfiguration settings for routes and tunnels: one row, defaults filled in.",
     (
         Column(
-            "device_protocol", "str", "protocol of its routes to pods and tunnels (deviceRouteProtocol); null: boot"
+            "device_protocol",
+            "str",
+            "route protocol of Felix's routes to pods and tunnels (deviceRouteProtocol); null: boot",
         ),
-        Column("ipip_by", "str", "who programs routes of IPIP pools: bird or felix; null where nothing tells"),
-        Column("plain_by", "str", "who programs routes of pools without encapsulation: bird or felix"),
+        Column("ipip_by", "str", "program that installs routes of IPIP pools: bird or felix; null: unknown"),
+        Column("plain_by", "str", "program that installs routes of unencapsulated pools: bird or felix"),
         Column("vxlan_port", "int", "UDP port of VXLAN"),
         Column("wireguard_port", "int", "UDP port of WireGuard"),
-        Column("bpf", "bool", "the eBPF dataplane is switched on"),
+        Column("bpf", "bool", "the eBPF dataplane is enabled"),
     ),
 )
 

@@ -17,24 +17,24 @@ from calicokit.schema import Column, Schema, among, records
 
 WALLS = Schema(
     "routes.walls",
-    "Rules that neither Calico nor kube-proxy wrote and that have dropped or rejected VXLAN, IPIP or WireGuard.",
+    "Firewall rules of neither Calico nor kube-proxy that dropped or rejected VXLAN, IPIP or WireGuard.",
     (
         Column("node", "str", "node"),
         Column("mode", "str", "vxlan, ipip or wireguard"),
         Column("rule", "str", "the rule"),
-        Column("packets", "int", "packets that it dropped; null: not counted"),
+        Column("packets", "int", "packets dropped; null: not counted"),
     ),
     key=("node", "mode", "rule"),
 )
 
 WIREGUARD = Schema(
     "routes.wireguard",
-    "WireGuard on each node, where FelixConfiguration switches it on.",
+    "WireGuard on each node, where FelixConfiguration enables it.",
     (
         Column("node", "str", "node"),
         Column("key", "str", "its public key, which Felix publishes"),
         Column("device", "bool", "wireguard.cali exists; null: not seen"),
-        Column("problem", "str", "why it cannot work; null where nothing says so"),
+        Column("problem", "str", "why it cannot work; null if no problem is known"),
     ),
     key=("node",),
     verified=False,
@@ -209,12 +209,12 @@ def _fits(address: Prefix, side: str) -> bool:
 
 PEERS = Schema(
     "routes.wireguard_peers",
-    "WireGuard's peers, as Felix's metrics show them.",
+    "WireGuard peers, from Felix's metrics.",
     (
         Column("node", "str", "node"),
         Column("peer_key", "str", "public key of the peer"),
-        Column("peer", "str", "node that has this key; null where no Node has it"),
-        Column("handshake", "bool", "there was one since the device was made"),
+        Column("peer", "str", "node with this key; null if no Node has it"),
+        Column("handshake", "bool", "a handshake completed since the device was created"),
         Column("sent", "float", "bytes sent to it", "bytes"),
         Column("received", "float", "bytes received from it", "bytes"),
         Column("evidence", "str", "where this was read"),
@@ -278,7 +278,7 @@ def wireguard(
         elif row["device"] is False:
             row["problem"] = "the device wireguard.cali does not exist"
         elif name in silent:
-            row["problem"] = "packets go into wireguard.cali and none comes out"
+            row["problem"] = "packets are sent into wireguard.cali but none are received"
         rows.append(row)
     return WIREGUARD.frame(rows)
 

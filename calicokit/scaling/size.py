@@ -13,20 +13,20 @@ from calicokit.selectors import SelectorError, parse
 
 SIZE = Schema(
     "scaling.size",
-    "How large the cluster is and how fast it changes, one row for each measure that is known.",
+    "Size of the cluster and its rate of change, one row per known measure.",
     (
-        Column("measure", "str", "what was counted"),
-        Column("value", "float", "the number", "as the column unit says"),
+        Column("measure", "str", "measure"),
+        Column("value", "float", "measured value", "as the column unit says"),
         Column("unit", "str", "its unit"),
         Column(
             "limit",
             "float",
-            "from where on it asks for advice; null where no limit is known",
+            "threshold for advice; null if none",
             "as the column unit says",
         ),
-        Column("share", "float", "the number as a share of that limit; above 1 it asks", "0 and more"),
-        Column("table", "str", "the table that it was counted in"),
-        Column("means", "str", "what it is, in words"),
+        Column("share", "float", "value divided by the threshold; above 1 there is advice", "0 and more"),
+        Column("table", "str", "table it is from"),
+        Column("means", "str", "description"),
     ),
     key=("measure",),
 )
@@ -122,7 +122,9 @@ def _endpoints(endpoints: pd.DataFrame | None) -> Rows:
         of = "kube.workload_endpoints"
         yield _row("endpoints", len(endpoints), "endpoints", of, "workload endpoints")
         if len(each):
-            yield _row("endpoints per node", each.max(), "endpoints", of, "workload endpoints of the fullest node")
+            yield _row(
+                "endpoints per node", each.max(), "endpoints", of, "workload endpoints of the node with the most"
+            )
 
 
 def _churn(pods: pd.DataFrame | None, now: pd.Timestamp | None) -> Rows:
@@ -130,7 +132,7 @@ def _churn(pods: pd.DataFrame | None, now: pd.Timestamp | None) -> Rows:
     if pods is not None and now is not None:
         own = pods[~pods["host_network"] & ~pods["finished"] & pods["created"].notna()]
         new = int((now - own["created"] <= HOUR).sum())
-        yield _row("new pods", new, "pods/h", "kube.pods", "pods that were made in the last hour and are still there")
+        yield _row("new pods", new, "pods/h", "kube.pods", "pods created in the last hour that still exist")
 
 
 def _services(services: pd.DataFrame | None) -> Rows:
@@ -147,9 +149,9 @@ def _policies(policies: pd.DataFrame | None, endpoints: pd.DataFrame | None) -> 
     yield _row("policies", len(own), "policies", of, "policies that are not staged")
     yield _row("rules of policies", own["rules"].fillna(0).sum(), "rules", of, "their rules")
     wide = sum(map(_wide, own["selector"]))
-    yield _row("wide selectors", wide, "selectors", of, "selectors of policies without a label that must have a value")
+    yield _row("wide selectors", wide, "selectors", of, "policy selectors without a required label value")
     if endpoints is not None:
-        means = "wide selectors times endpoints: what is compared when everything changes"
+        means = "wide selectors times endpoints: comparisons for a full recalculation"
         yield _row("selector comparisons", wide * len(endpoints), "comparisons", of, means)
 
 
@@ -172,10 +174,10 @@ def _blocks(blocks: pd.DataFrame | None) -> Rows:
     if blocks is None:
         return
     own = blocks[blocks["node"].notna()]
-    yield _row("blocks", len(own), "blocks", "ipam.blocks", "blocks that belong to nodes, each a route on every node")
+    yield _row("blocks", len(own), "blocks", "ipam.blocks", "blocks with a node affinity, each a route on every node")
     for pool, group in own.groupby("pool"):
         each = group.groupby("node").size()
-        means = f"blocks of pool {pool} on a node, the median of the nodes that have any"
+        means = f"blocks of pool {pool} per node (median of nodes with any)"
         yield _row(f"blocks per node of pool {pool}", each.median(), "blocks", "ipam.blocks", means)
 
 
@@ -194,8 +196,8 @@ def _typha(typha: pd.DataFrame | None, nodes: int) -> Rows:
     known = [n for n in replicas if pd.notna(n)]
     of = "felix.typha"
     if not len(typha):
-        yield _row("typhas", 0, "pods", of, "replicas of Typha: none is used")
-        yield _row("nodes without Typha", nodes, "nodes", of, "nodes that each watch the API server")
+        yield _row("typhas", 0, "pods", of, "replicas of Typha: not used")
+        yield _row("nodes without Typha", nodes, "nodes", of, "nodes that watch the API server directly")
     elif known:
         yield _row("typhas", known[0], "pods", of, "replicas of Typha")
         if known[0]:
@@ -205,11 +207,11 @@ def _typha(typha: pd.DataFrame | None, nodes: int) -> Rows:
 def _activity(activity: pd.DataFrame | None) -> Rows:
     """The most that any node's Felix counts."""
     for measure, unit, means in (
-        ("iptables rules", "rules", "rules in iptables that Felix keeps, on the node with most"),
-        ("nftables rules", "rules", "rules in nftables that Felix keeps, on the node with most"),
-        ("IP sets", "sets", "IP sets that Felix keeps, on the node with most"),
-        ("datastore updates", "updates/s", "changes that Felix gets from the datastore, on the node with most"),
-        ("selector matches", "matches/s", "comparisons of selectors with labels, on the node with most"),
+        ("iptables rules", "rules", "rules in iptables that Felix keeps, on the node with the most"),
+        ("nftables rules", "rules", "rules in nftables that Felix keeps, on the node with the most"),
+        ("IP sets", "sets", "IP sets that Felix keeps, on the node with the most"),
+        ("datastore updates", "updates/s", "changes that Felix gets from the datastore, on the node with the most"),
+        ("selector matches", "matches/s", "comparisons of selectors with labels, on the node with the most"),
     ):
         if activity is not None and len(own := activity[activity["measure"] == measure]["value"].dropna()):
             yield _row(f"{measure} of a Felix", own.max(), unit, "felix.activity", means)
@@ -223,11 +225,11 @@ def _loops(loops: pd.DataFrame | None) -> Rows:
     usual = {str(node): times.median() for node, times in own.groupby("node")["longest"] if len(times) >= OFTEN}
     if usual:
         node = max(usual, key=lambda n: usual[n])
-        means = f"the longest update of the dataplane with a resync in it, by Felix's summaries, on {node}"
+        means = f"longest dataplane update with a resync, from Felix's log summaries, on {node}"
         yield _row("resync time", usual[node], "s", "felix.loops", means)
 
 
 def _applied(times: pd.DataFrame | None) -> Rows:
     if times is not None and len(known := times["average"].dropna()):
-        means = "mean time of an update of the dataplane, on the slowest node"
+        means = "mean duration of a dataplane update, on the slowest node"
         yield _row("apply time", known.max(), "s", "felix.apply_times", means)

@@ -68,7 +68,7 @@ def test_silence_on_every_recording(name: str) -> None:
 def test_a_slow_felix_is_told_by_its_metrics() -> None:
     (finding,) = told(Edited(TYPHA).edit("felix-metrics", "node-2", quantiles(3.1, 3.3, 3.4)))
     assert (finding.id, finding.severity, finding.subject) == ("felix-slow", "warning", {"node": "node-2"})
-    assert "half of its updates of the kernel took 3.1 s" in finding.cause
+    assert "half of its dataplane updates took 3.1 s" in finding.cause
     assert {r.id for r in finding.evidence} == {"felix-metrics"}
 
 
@@ -114,7 +114,7 @@ def test_a_felix_that_became_slow_is_told_by_the_series() -> None:
     )
     (finding,) = told(made)
     assert finding.subject == {"node": "node-3"}
-    assert "while it was watched, the mean update of the kernel took 1.4 s" in finding.cause
+    assert "during sampling, the mean dataplane update took 1.4 s" in finding.cause
 
 
 def series(made: Edited, *pages: dict[str, float]) -> Edited:
@@ -191,7 +191,10 @@ def test_a_typha_whose_clients_come_back_is_told() -> None:
     (finding,) = told(Edited(TYPHA).edit("typha-log", None, log(*((i, closing(16, 4)) for i in range(40)))))
     (pod,) = open_source(TYPHA).health.pods().query("component == 'typha'")["pod"]
     assert (finding.id, finding.subject) == ("typha-overloaded", {"pod": f"kube-system/{pod}"})
-    assert "closed 40 connections in ten minutes as it may have 4, and still has 16: they come back" in finding.cause
+    assert (
+        "closed 40 connections in ten minutes to stay within its limit of 4, and still has 16: they reconnect"
+        in finding.cause
+    )
 
 
 def test_rebalancing_that_ends_is_not_told() -> None:
@@ -228,7 +231,7 @@ def test_metrics_alone_tell_that_clients_come_back() -> None:
         return {"typha_connections_dropped": 900 + 10 * i, "typha_connections_accepted": 950 + 10 * i}
 
     (finding,) = told(typha_series(*(page(i) for i in range(4))))
-    assert "closed 30 connections and has 12: they come back" in finding.cause
+    assert "closed 30 connections and has 12: they reconnect" in finding.cause
     still = [{**page(0), "typha_connections_accepted": 950 + i} for i in range(4)]
     assert told(typha_series(*still)) == []  # 900 closed long ago are none
 
@@ -241,7 +244,7 @@ def test_one_scrape_tells_of_a_typha_that_closes_more_than_it_ever_had() -> None
         return made.edit("typha-metrics", None, values(typha_connections_dropped=dropped))
 
     (finding,) = told(scraped(30))
-    assert "in the 35 s since its start it closed 30 connections and has 12: they come back" in finding.cause
+    assert "in the 35 s since its start it closed 30 connections and has 12: they reconnect" in finding.cause
     assert told(scraped(20)) == []  # given away to a new Typha
 
 

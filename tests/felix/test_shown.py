@@ -133,13 +133,13 @@ def test_lines_of_the_log_are_marked_where_they_were_watched() -> None:
 def test_words_of_what_fails_differs_and_lags() -> None:
     base = {"component": "felix", "node": "n1", "labels": "", "total": 7.0}
     grown = ERRORS.frame([{**base, "metric": "felix_ipset_errors", "grown": 3.0}])
-    assert sentences.errors(grown) == "While it was watched grew: felix_ipset_errors by 3 on n1."
+    assert sentences.errors(grown) == "Grown during sampling: felix_ipset_errors by 3 on n1."
     old = ERRORS.frame([{**base, "metric": "felix_ipset_errors"}])
     assert sentences.errors(old) == "Since their start: felix_ipset_errors 7 on n1."
     knows = [{"node": f"n{i}", "measure": "policies it knows", "value": float(i > 2), "median": 1.0} for i in range(4)]
-    assert "The nodes do not agree on how many policies there are" in sentences.activity(ACTIVITY.frame(knows))
+    assert "The nodes disagree on the number of policies" in sentences.activity(ACTIVITY.frame(knows))
     lagging = SLOW.frame([{"node": "n1", "sign": "tail", "value": 2.0, "says": "it took 2 s", "table": "t"}])
-    assert sentences.apply_times(APPLY_TIMES.frame(), lagging) == "Felix lags on n1: it took 2 s (n1)."
+    assert sentences.apply_times(APPLY_TIMES.frame(), lagging) == "Felix is slow on n1: it took 2 s (n1)."
 
 
 def test_an_idle_cluster_keeps_up() -> None:

@@ -591,7 +591,7 @@ def test_pool_selection_per_node_and_pod() -> None:
     assert usable == {"plain": ["any"], "team": ["any", "east", "team"], "named": ["manual"], "ns": ["tunnels"]}
     whys = choices[choices["pod"] == "named"].set_index("pool")["why"]
     assert whys["off"] == "disabled"
-    assert "pod's annotation asks for other pools" in whys["any"]
+    assert "pod's annotation requests other pools" in whys["any"]
     nodes = cluster.ipam.node_pools()
     assert nodes[nodes["usable"]].groupby("node")["pool"].apply(sorted).to_dict() == {
         "n1": ["any", "team"],
@@ -695,7 +695,7 @@ def test_forecast_from_two_recordings() -> None:
     assert (row["per_day"], row["days_left"]) == (2.0, 17.0)
     shrinking = usage.days_left([seen(1, 30).ipam.history(), seen(11, 10).ipam.history()]).iloc[0]
     assert pd.isna(shrinking["days_left"])
-    assert shrinking["why"] == "use does not grow"
+    assert shrinking["why"] == "usage does not grow"
     alone = seen(1, 10).ipam.forecast().iloc[0]
     assert "one point in time" in alone["why"]
 

@@ -106,8 +106,8 @@ def test_a_selector_that_cannot_be_read_is_a_doubt_where_it_could_apply() -> Non
 
 def test_pods_that_were_not_listed() -> None:
     found = explainer(pods=None)
-    assert "pods are not known" in found.explain("a/web-1", "a/db-1", 80).unknown[0]
-    assert "pods are not known" in found.explain("10.0.1.1", "10.0.2.1", 80).unknown[0]
+    assert "pods are unknown" in found.explain("a/web-1", "a/db-1", 80).unknown[0]
+    assert "pods are unknown" in found.explain("10.0.1.1", "10.0.2.1", 80).unknown[0]
     assert cluster(pods=None).policy.reachability().unknown
     assert cluster(pods=None).policy.endpoints().unknown
 

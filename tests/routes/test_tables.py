@@ -42,7 +42,7 @@ def test_a_path_shows_the_conflict() -> None:
     path = calicokit.open("incident:route-conflict").table("routes.path", **{"from": "node-2", "to": "10.48.84.130"})
     assert path["cidr"].tolist() == ["10.48.84.128/27"]
     assert path["owner"].tolist() == ["other"]
-    assert "outside what is seen" in path["says"].iloc[0]
+    assert "whose routes are not known" in path["says"].iloc[0]
 
 
 def test_a_path_inside_a_node_and_to_a_hole() -> None:
@@ -129,7 +129,7 @@ def test_the_matrix_marks_what_a_foreign_route_overrides() -> None:
 def test_the_picture_of_a_path_names_its_end() -> None:
     cluster = calicokit.open("incident:route-conflict")
     lost = figures.path(cluster.routes.path("node-2", "10.48.84.130"))
-    assert "outside what is seen" in lost.fact
+    assert "whose routes are not known" in lost.fact
     assert "10.48.84.128/27" in lost.layout.annotations[0].text
     pod = cluster.routes.pods().query("node == 'node-3'").iloc[0]
     found = figures.path(cluster.routes.path("node-4", pod["address"]))

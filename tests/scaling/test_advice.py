@@ -205,7 +205,7 @@ def test_what_is_not_known_is_not_advised_on() -> None:
 
 def test_the_picture_says_what_is_over_its_limit() -> None:
     calm = figures.headroom(large(10).scaling.size())
-    assert calm.fact.startswith("Every measure that has a limit is below it")
+    assert calm.fact.startswith("Every measure is below its threshold")
     loud = figures.headroom(large(200, services=[service(i) for i in range(1200)]).scaling.size())
-    assert loud.fact.startswith("nodes without Typha and services ask for advice")
+    assert loud.fact.startswith("nodes without Typha and services exceed the threshold")
     assert len(loud.data[0].x) >= 3

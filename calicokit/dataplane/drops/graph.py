@@ -18,12 +18,12 @@ DROPPED = "dropped"
 
 GRAPH = Schema(
     "dataplane.graph",
-    "Packets from chain to chain in the filter tables, IPv4, since the rules were made; drops lead to dropped.",
+    "Packets from chain to chain in the filter tables (IPv4) since the rules were programmed; drops end in `dropped`.",
     (
         Column("node", "str", "node"),
         Column("backend", "str", "nft, legacy or nftables"),
-        Column("source", "str", "chain: a pod with its direction, a policy, a tier's end, or its name"),
-        Column("target", "str", "where the packets went next"),
+        Column("source", "str", "source chain: pod and direction, policy, end of tier, or chain name"),
+        Column("target", "str", "next chain"),
         Column("packets", "int", "packets", "packets"),
     ),
     key=("node", "backend", "source", "target"),
@@ -31,32 +31,32 @@ GRAPH = Schema(
 
 HISTORY = Schema(
     "dataplane.drop_history",
-    "What dropped packets from sample to sample, and whose.",
+    "Packets dropped per sample, by cause and workload.",
     (
-        Column("time", "time", "sample that showed them"),
+        Column("time", "time", "time of the sample"),
         Column("node", "str", "node"),
         Column("what", "str", "policy, end-of-tier TIER, or the reason"),
         Column("workload", "str", "NS/NAME of the endpoint's workload; null where several share the rule"),
         Column("direction", "str", "ingress or egress, as the endpoint sees it"),
-        Column("packets", "int", "packets since the sample before", "packets"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
     ),
 )
 
 DROPPING = Schema(
     "dataplane.dropping",
-    "The rules that have dropped packets, those first that did so while they were watched.",
+    "Rules that have dropped packets; those that did during sampling come first.",
     DROPS.columns,
 )
 
 BACKENDS = Schema(
     "dataplane.backends",
-    "How many rules of whom stand in which of the kernel's rule systems.",
+    "Number of rules per owner and firewall backend.",
     (
         Column("node", "str", "node"),
-        Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (nft's own tables)"),
+        Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (native nft tables)"),
         Column("calico", "int", "rules of Calico", "rules"),
         Column("kube_proxy", "int", "rules of kube-proxy and the kubelet", "rules"),
-        Column("foreign", "int", "rules of others", "rules"),
+        Column("foreign", "int", "rules of other programs", "rules"),
     ),
     key=("node", "backend"),
 )

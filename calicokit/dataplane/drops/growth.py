@@ -1,7 +1,7 @@
 """Counters over time: which rules saw packets between the samples of a series.
 
 The closing snapshot is no sample of the series. A counter that fell was reset as its chain was written anew; what it
-shows then was counted since. A rule that a later sample shows first was made while it was watched.
+shows then was counted since. A rule that a later sample shows first was made during sampling.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WHERE = (
     Column("backend", "str", "nft, legacy or nftables, as in dataplane.rules"),
     Column("table", "str", "table"),
     Column("chain", "str", "chain, as printed"),
-    Column("key", "str", "what tells the rule apart in its chain at all times: Felix's hash, else the rule's words"),
+    Column("key", "str", "stable key of the rule in its chain: Felix's hash, else the rule's text"),
 )
 
 GROWTH = Schema(
@@ -42,8 +42,8 @@ GROWTH = Schema(
     "Rules whose counters grew between the samples of a series.",
     (
         *_WHERE,
-        Column("packets", "int", "packets that matched while it was watched", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets that matched during sampling", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
         Column("since", "time", "first sample of the node"),
         Column("until", "time", "last sample of the node"),
         Column("samples", "int", "samples of the node", "samples"),
@@ -53,19 +53,19 @@ GROWTH = Schema(
 
 TIMELINE = Schema(
     "dataplane.timeline",
-    "Packets that rules dropped or rejected, from sample to sample.",
+    "Packets dropped or rejected per sample.",
     (
-        Column("time", "time", "sample that showed them"),
+        Column("time", "time", "time of the sample"),
         *_WHERE,
-        Column("packets", "int", "packets since the sample before", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=("time", *PLACE, "key"),
 )
 
 WINDOW = Schema(
     "dataplane.window",
-    "When each node's rules were watched: its samples of a series.",
+    "Sampling window of each node's rule counters.",
     (
         Column("node", "str", "node"),
         Column("since", "time", "first sample"),
@@ -77,13 +77,13 @@ WINDOW = Schema(
 
 SAMPLES = Schema(
     "dataplane.samples",
-    "Every rule's counters in every sample of a series, as the growth since the sample before.",
+    "Counter growth of every rule per sample of a series.",
     (
         Column("time", "time", "sample"),
         *_WHERE,
         Column("verdict", "str", "what the rule does"),
-        Column("packets", "int", "packets since the sample before", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=("time", *PLACE, "key"),
 )

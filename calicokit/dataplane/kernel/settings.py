@@ -25,56 +25,60 @@ NODE = Column("node", "str", "node")
 
 KERNEL = Schema(
     "dataplane.kernel",
-    "What each node's kernel is set to and counts: forwarding, reverse paths, connection tracking.",
+    "Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack.",
     (
         NODE,
         Column("ip_forward", "int", "net.ipv4.ip_forward; 0 forwards nothing"),
         Column("all_forwarding", "int", "net.ipv4.conf.all.forwarding"),
         Column("rp_filter", "int", "net.ipv4.conf.all.rp_filter; 1 is normal with Calico"),
-        Column("reverse_path_drops", "int", "packets dropped for their reverse path (IPReversePathFilter)", "packets"),
-        Column("conntrack", "int", "entries in the table of connections", "entries"),
-        Column("conntrack_max", "int", "entries that it may hold", "entries"),
-        Column("conntrack_used", "float", "share of it that is used", "0 to 1"),
-        Column("conntrack_drop", "int", "packets dropped as no entry could be made, since the boot", "packets"),
-        Column("conntrack_early_drop", "int", "entries dropped to make room, since the boot", "entries"),
-        Column("conntrack_grown", "int", "of both, while it was watched; null where it was not", "packets"),
+        Column(
+            "reverse_path_drops", "int", "packets dropped by reverse-path filtering (IPReversePathFilter)", "packets"
+        ),
+        Column("conntrack", "int", "entries in the conntrack table", "entries"),
+        Column("conntrack_max", "int", "maximum entries (nf_conntrack_max)", "entries"),
+        Column("conntrack_used", "float", "share of the maximum in use", "0 to 1"),
+        Column("conntrack_drop", "int", "packets dropped as no entry could be created, since boot", "packets"),
+        Column("conntrack_early_drop", "int", "entries evicted to make room (early_drop), since boot", "entries"),
+        Column(
+            "conntrack_grown", "int", "growth of both drop counters during sampling; null without samples", "packets"
+        ),
     ),
     key=("node",),
 )
 
 INTERFACES = Schema(
     "dataplane.interfaces",
-    "Each interface of each node: what it carries, its reverse-path filter, its losses and its queue.",
+    "Interfaces of each node: role, reverse-path filter, errors, drops and queueing.",
     (
         NODE,
         Column("interface", "str", "interface"),
-        Column("carries", "str", "pod (one pod's), tunnel, uplink (the node's own addresses), or other"),
-        Column("rp_filter", "int", "effective reverse-path filter: the higher of all and the interface's"),
-        Column("forwarding", "int", "whether packets that come in here are forwarded (IPv4)"),
-        Column("errors", "int", "packets with errors, in and out, since it was made", "packets"),
-        Column("dropped", "int", "packets dropped, in and out, since it was made", "packets"),
-        Column("errors_grown", "int", "errors while it was watched; null where it was not", "packets"),
-        Column("dropped_grown", "int", "drops while it was watched; null where it was not", "packets"),
-        Column("packets_grown", "int", "packets while it was watched; null where it was not", "packets"),
+        Column("carries", "str", "role: pod, tunnel, uplink (has the node's addresses), or other"),
+        Column("rp_filter", "int", "effective rp_filter: the higher of all and the interface's"),
+        Column("forwarding", "int", "IPv4 forwarding is enabled on the interface"),
+        Column("errors", "int", "rx and tx errors since the interface was created", "packets"),
+        Column("dropped", "int", "rx and tx drops since the interface was created", "packets"),
+        Column("errors_grown", "int", "errors during sampling; null without samples", "packets"),
+        Column("dropped_grown", "int", "drops during sampling; null without samples", "packets"),
+        Column("packets_grown", "int", "packets during sampling; null without samples", "packets"),
         Column("queue", "str", "queueing disciplines"),
-        Column("loss_percent", "float", "packets that netem loses or damages on purpose", "%"),
-        Column("rate_bps", "float", "rate that a queue holds it to", "bit/s"),
-        Column("queue_dropped", "int", "packets that its queues dropped", "packets"),
-        Column("queue_grown", "int", "of these while it was watched; null where it was not", "packets"),
+        Column("loss_percent", "float", "share of packets that netem is configured to lose or corrupt", "%"),
+        Column("rate_bps", "float", "rate limit of a qdisc", "bit/s"),
+        Column("queue_dropped", "int", "packets dropped by its qdiscs", "packets"),
+        Column("queue_grown", "int", "qdisc drops during sampling; null without samples", "packets"),
     ),
     key=("node", "interface"),
 )
 
 PATHS = Schema(
     "dataplane.reverse_paths",
-    "Packets of pods and nodes that come in by another interface than the route back to them leaves by.",
+    "Asymmetric paths: packets that arrive on another interface than the route back to their source uses.",
     (
         NODE,
-        Column("interface", "str", "interface that they come in by: the one that the sender's route leads to"),
+        Column("interface", "str", "ingress interface, from the sender's route"),
         Column("back", "str", "interface of the best route back to the source; null if there is no route"),
-        Column("source", "str", "such a source"),
+        Column("source", "str", "example of a source address"),
         Column("sender", "str", "node that sends them"),
-        Column("rp_filter", "int", "effective filter of the interface; 1 (strict) drops them"),
+        Column("rp_filter", "int", "effective rp_filter of the interface; 1 (strict) drops them"),
     ),
     key=("node", "interface", "sender", "source"),
 )

@@ -179,7 +179,7 @@ class Dataplane:
             target = self.pods.get((version, last))
             where = target.node if target else self.node_of.get((version, last), "")
             if where not in self.nodes:
-                return Walk((End("unknown", where, packet, 1.0, why="neither end is on a node that is known"),))
+                return Walk((End("unknown", where, packet, 1.0, why="the nodes of both ends are unknown"),))
             return self.from_interface(where, replace(packet, iif=self.interface_to(where, (version, first))))
         return Walk(tuple(self.sent(node, Way(packet))))
 
@@ -203,7 +203,7 @@ class Dataplane:
         if own:
             return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
         if own is None and packet.destination is None:
-            return [_ended(way, node, "unknown", "where it goes is not known")]
+            return [_ended(way, node, "unknown", "its route is unknown")]
         oif, stop = self.out(ruleset, packet)
         if stop:
             return [_ended(way, node, "no-route", stop)]
@@ -233,10 +233,10 @@ class Dataplane:
             return None, ""
         route = ruleset.node.routes.find(packet.version, packet.destination)
         if route is None:
-            return None, "no route leads there"
+            return None, "there is no route"
         if route.kind == "local":
             return "lo", ""
-        return (route.interface, "") if route.kind == "unicast" else (None, f"a {route.kind} route leads there")
+        return (route.interface, "") if route.kind == "unicast" else (None, f"its route is a {route.kind} route")
 
     def leaves(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After the decision to send: postrouting, and on to where the interface leads."""
@@ -300,9 +300,9 @@ class Dataplane:
             return _ended(way, node, "delivered")
         _, stop = self.out(self.nodes[node], replace(packet, destination=packet.source))
         if stop:
-            return _ended(way, node, "no-route", f"for the answer, {stop}")
+            return _ended(way, node, "no-route", f"for the reply, {stop}")
         lost = self.elsewhere(node, packet.source, packet.version, source.node)
-        return _ended(way, node, "unknown" if lost else "delivered", f"its answer goes {lost}" if lost else "")
+        return _ended(way, node, "unknown" if lost else "delivered", f"its reply goes {lost}" if lost else "")
 
     def entrance(self, node: str, version: int, there: str) -> str | None:
         """The interface by which packets of one node come in on another: the one that leads back."""

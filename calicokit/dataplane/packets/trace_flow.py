@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 WALK = Schema(
     "dataplane.walk",
-    "The rules that a connection's first packet meets on its way, and where it ends. Give --from NS/POD|IP, --to "
-    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    "Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp).",
     (
-        Column("way", "int", "number of the way, from 1: a service has one for each backend"),
+        Column("way", "int", "1-based number of the path: a service has one per backend"),
         Column("node", "str", "node"),
-        Column("hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"),
+        Column("hook", "str", "netfilter hook, such as prerouting or forward; end for the last row"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number of the rule in its chain"),
-        Column("does", "str", "what the rule does; in the last row what becomes of the packet"),
-        Column("says", "str", "the rule's comment; in the last row a sentence"),
-        Column("packets", "int", "packets that met the rule so far", "packets"),
+        Column("rule", "int", "1-based number of the rule in its chain"),
+        Column("does", "str", "action of the rule; in the last row the packet's fate"),
+        Column("says", "str", "comment of the rule; in the last row a summary"),
+        Column("packets", "int", "packets that matched the rule so far", "packets"),
         Column("spec", "str", "the rule, as printed"),
     ),
 )
@@ -71,7 +71,7 @@ class Asked:
 
     def _end(self, end: End) -> str:
         packet = end.packet
-        target = who(packet.version, packet.destination, self.dataplane) or "an address that is not known"
+        target = who(packet.version, packet.destination, self.dataplane) or "an unknown address"
         port = f" port {packet.dport}" if packet.dport is not None else ""
         why = f" ({end.why})" if end.why else ""
         if end.verdict == "delivered":
@@ -81,10 +81,10 @@ class Asked:
         if end.verdict == "left":
             return f"The packet leaves {end.node} for {shown(packet, 'destination')}{port}{why}."
         if end.verdict == "no-route":
-            return f"The packet goes no further on {end.node}{why}."
+            return f"The packet is not forwarded on {end.node}{why}."
         if end.verdict == "unknown":
             doubt = f" {_rule(end.by)}" if isinstance(end.by, Rule) else ""
-            return f"What becomes of it on {end.node} cannot be told{why}{doubt}."
+            return f"Its verdict on {end.node} is unknown{why}{doubt}."
         done = {"drop": "drops", "reject": "rejects"}[end.verdict]
         sure = "" if not end.doubts else f", if it matches {listed(_rule(r) for r in end.doubts)}"
         by = end.by
@@ -163,7 +163,7 @@ def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: 
         source, target = (_address(e, known) for e in (src, dst))
         version = parsed_address(source)[0]
         if parsed_address(target)[0] != version:
-            raise ValueError(f"{src} and {dst} are not of one IP version")
+            raise ValueError(f"{src} and {dst} have different IP versions")
         way = dataplane.walk(source, target, port, proto)
     except ValueError as error:
         return Asked(Walk(()), question, dataplane, problem=f"{error}")
@@ -212,7 +212,7 @@ def walk_table(
 def port_number(text: str) -> int | None:
     """A port as an option says it; None for none. Raises ``ValueError`` for what is none."""
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise ValueError(f"{text!r} is no port")
+        raise ValueError(f"{text!r} is not a port")
     return int(text) if text else None
 
 

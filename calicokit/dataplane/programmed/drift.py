@@ -33,46 +33,46 @@ SETTLED = 30.0
 
 DIFFERENCES = Schema(
     "dataplane.differences",
-    "Where what is programmed on a node is not what policies and pods ask for.",
+    "Differences between what is programmed on a node and the policies and pods.",
     (
         NODE,
-        Column("difference", "str", "no-chain, missing, extra, order, rules: what is not as it should be"),
+        Column("difference", "str", "kind of difference: no-chain, missing, extra, order, rules"),
         Column("kind", "str", "kind of the policy"),
         Column("policy", "str", "policy (NS/NAME or NAME); null for a pod without any chain, or a chain of no policy"),
         Column("direction", "str", "ingress or egress"),
-        Column("namespace", "str", "namespace of the pod; null where it is the policy's own chain"),
+        Column("namespace", "str", "namespace of the pod; null for the policy's own chain"),
         Column("pod", "str", "pod"),
         Column("chain", "str", "chain"),
-        Column("programmed", "str", "what is there"),
-        Column("asked", "str", "what should be"),
+        Column("programmed", "str", "actual content"),
+        Column("asked", "str", "expected content"),
     ),
 )
 
 FAILURES = Schema(
     "dataplane.failures",
-    "What Felix says of programming that failed, by node.",
+    "Dataplane programming failures from Felix's log, per node.",
     (
         NODE,
-        Column("failures", "int", "lines that say so", "lines"),
-        Column("message", "str", "the last of them"),
-        Column("error", "str", "the error that it names"),
+        Column("failures", "int", "log lines that report a failure", "lines"),
+        Column("message", "str", "last such message"),
+        Column("error", "str", "error in that message"),
         Column("first", "time", "first"),
         Column("last", "time", "last"),
         Column("until", "time", "end of the log"),
-        Column("succeeded", "time", "the last success after a retry"),
+        Column("succeeded", "time", "last success after a retry"),
     ),
     key=("node",),
 )
 
 RESYNCED = Schema(
     "dataplane.resynced",
-    "Chains of Calico that Felix found changed by others, and wrote anew.",
+    "Calico chains that Felix found modified by another program and rewrote.",
     (
         NODE,
         Column("chain", "str", "chain"),
-        Column("times", "int", "how often", "times"),
-        Column("last", "time", "when last"),
-        Column("policy", "str", "policy of the chain, where it is one's"),
+        Column("times", "int", "number of times", "times"),
+        Column("last", "time", "last time"),
+        Column("policy", "str", "policy of the chain, for policy chains"),
     ),
     key=("node", "chain"),
 )
@@ -176,7 +176,7 @@ def differences(
     """
     unseen = sorted(model.parts.missing & DECIDING)
     if unseen:
-        raise UnseenError(f"{listed(unseen)} were not seen: what nodes should have is not known")
+        raise UnseenError(f"{listed(unseen)} were not seen: the expected state of the nodes is unknown")
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)

@@ -25,14 +25,14 @@ from calicokit.selectors import parse
 
 MEMBERSHIPS = Schema(
     "dataplane.memberships",
-    "IP sets of policies' selectors that lack addresses of pods and network sets, or have others too (IPv4).",
+    "IP sets of policy selectors with missing or extra members, compared with pods and network sets (IPv4).",
     (
         NODE,
-        Column("set", "str", "the set"),
-        Column("selector", "str", "selector that it stands for"),
+        Column("set", "str", "name of the IP set"),
+        Column("selector", "str", "selector that the set implements"),
         Column("policies", "list", "policies (NS/NAME or NAME) whose rules use it"),
-        Column("lacks", "list", "addresses that it should have and has not"),
-        Column("extra", "list", "addresses that it has and should not have"),
+        Column("lacks", "list", "missing addresses"),
+        Column("extra", "list", "extra addresses"),
     ),
     key=("node", "set"),
 )

@@ -40,34 +40,36 @@ _WHERE = (
 
 CHAINS = Schema(
     "dataplane.chains",
-    "Every chain of every node, with what it is for.",
+    "Every chain of every node, with its purpose.",
     (
         *_WHERE,
         Column("owner", "str", "calico, kube-proxy, foreign, or kernel for built-in chains"),
-        Column("role", "str", "workload, host-endpoint, policy, profile, policy-group, dispatch, …; of Felix's chains"),
+        Column(
+            "role", "str", "role of Felix's chains: workload, host-endpoint, policy, profile, policy-group, dispatch, …"
+        ),
         Column("direction", "str", "ingress or egress, as the endpoint sees it"),
-        Column("tier", "str", "tier of the policy; null where endpoints' chains do not tell"),
+        Column("tier", "str", "tier of the policy; null where endpoint chains do not show it"),
         Column("kind", "str", "kind of the policy"),
-        Column("policy", "str", "policy as the API names it (NS/NAME or NAME); of profiles their name"),
+        Column("policy", "str", "policy (NS/NAME or NAME), or profile name"),
         Column("interface", "str", "interface of the endpoint"),
         Column("namespace", "str", "namespace of the pod"),
         Column("pod", "str", "pod of the interface"),
-        Column("workload", "str", "NS/NAME of what made the pod"),
-        Column("rules", "int", "rules in it", "rules"),
-        Column("references", "int", "rules and map elements that lead to it"),
+        Column("workload", "str", "NS/NAME of the pod's owner"),
+        Column("rules", "int", "number of rules", "rules"),
+        Column("references", "int", "rules and map elements that jump to it"),
     ),
     key=PLACE,
 )
 
 EDGES = Schema(
     "dataplane.edges",
-    "Which chain leads to which, with the packets that went that way.",
+    "Jumps between chains, with their packet counts.",
     (
         *_WHERE,
-        Column("to", "str", "chain that it leads to"),
-        Column("rules", "int", "rules that lead there", "rules"),
-        Column("packets", "int", "packets that went there; null where it is not counted (verdict maps)", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("to", "str", "target chain"),
+        Column("rules", "int", "rules that jump there", "rules"),
+        Column("packets", "int", "packets that took the jump; null where not counted (verdict maps)", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=(*PLACE, "to"),
 )

@@ -15,14 +15,14 @@ DEFAULT_PREFIX = "cali"
 
 ENDPOINTS = Schema(
     "dataplane.endpoints",
-    "Pods that have a network of their own, with their interface on the node: hashed from the pod's name, "
-    "or as a route to the pod's address names it.",
+    "Pods (not host-networked) with their host-side interface: hashed from the pod's name, or from the route to its "
+    "address.",
     (
         Column("node", "str", "node"),
-        Column("interface", "str", "interface on the node"),
+        Column("interface", "str", "host-side interface"),
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "pod"),
-        Column("workload", "str", "NS/NAME of what made the pod: Deployment, StatefulSet, DaemonSet, …, else the pod"),
+        Column("workload", "str", "NS/NAME of the pod's owner: Deployment, StatefulSet, DaemonSet, …, else the pod"),
         Column("addresses", "list", "addresses of the pod"),
         EVIDENCE,
     ),

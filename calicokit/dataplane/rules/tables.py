@@ -21,7 +21,7 @@ from calicokit.schema import Column, Schema, cells
 _WHERE = (
     Column("node", "str", "node"),
     Column("family", "str", "ip, ip6, inet, arp, bridge or netdev"),
-    Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (nft's own tables)"),
+    Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (native nft tables)"),
     Column("table", "str", "table"),
     Column("chain", "str", "chain, as printed"),
 )
@@ -29,15 +29,15 @@ PLACE = ("node", "family", "backend", "table", "chain")
 
 RULES = Schema(
     "dataplane.rules",
-    "Every rule of every node in the order of its chain; a built-in chain ends with a row for its policy.",
+    "Every rule of every node in chain order; a built-in chain ends with a row for its policy.",
     (
         *_WHERE,
-        Column("rule", "int", "position in the chain, from 1; null for the chain's policy"),
-        Column("matches", "str", "what a packet must be, in the tool's words; null for any packet"),
+        Column("rule", "int", "1-based position in the chain; null for the chain's policy"),
+        Column("matches", "str", "match conditions, as printed; null for any packet"),
         Column(
             "verdict", "str", "accept, drop, reject, return, jump, goto, vmap, mark, log, dnat, …; null: counts only"
         ),
-        Column("target", "str", "chain, target or verdict map that it leads to, as printed"),
+        Column("target", "str", "target chain, extension or verdict map, as printed"),
         Column("comment", "str", "comment"),
         Column("packets", "int", "packets that matched; null without counters", "packets"),
         Column("bytes", "int", "bytes that matched; null without counters", "bytes"),
@@ -50,13 +50,15 @@ RULES = Schema(
 
 CHAINS = Schema(
     "dataplane.chain_list",
-    "Every chain that is declared on a node, also those without rules, and where packets enter it.",
+    "Every declared chain of every node, including empty ones, with its hook.",
     (
         *_WHERE,
-        Column("hook", "str", "prerouting, input, forward, output or postrouting; null for chains that rules lead to"),
+        Column(
+            "hook", "str", "prerouting, input, forward, output or postrouting; null for chains reached by jumps only"
+        ),
         Column("priority", "int", "order among the chains of a hook, lowest first"),
-        Column("type", "str", "filter, nat or route; null for chains that rules lead to"),
-        Column("policy", "str", "what happens at its end: accept or drop; null for chains that rules lead to"),
+        Column("type", "str", "filter, nat or route; null for chains reached by jumps only"),
+        Column("policy", "str", "default policy at its end: accept or drop; null for chains reached by jumps only"),
         EVIDENCE,
     ),
     key=PLACE,
@@ -64,7 +66,7 @@ CHAINS = Schema(
 
 SETS = Schema(
     "dataplane.sets",
-    "Members of IP sets and of nftables' sets and maps; a set without members has one row without.",
+    "Members of IP sets and of nftables sets and maps; an empty set has one row with a null element.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip or ip6"),
@@ -72,8 +74,8 @@ SETS = Schema(
         Column("set", "str", "set or map"),
         Column("type", "str", "type, such as hash:net, or ipv4_addr . inet_proto . inet_service"),
         Column("element", "str", "address, prefix, or parts joined as printed; null for an empty set"),
-        Column("value", "str", "what a map leads to, such as goto CHAIN"),
-        Column("nomatch", "bool", "whether what it covers is taken out of the set"),
+        Column("value", "str", "value of a map element, such as goto CHAIN"),
+        Column("nomatch", "bool", "nomatch: the element is excluded from the set"),
         EVIDENCE,
     ),
 )

@@ -23,22 +23,20 @@ from calicokit.schema import Column, Schema, cells, records
 
 CONTACT = Schema(
     "felix.contact",
-    "Failures to reach the API server or Typha that Calico's components logged: the last streak of each.",
+    "Logged failures to reach the API server or Typha, per component: the last streak of each.",
     (
-        Column("node", "str", "node of the component; null for Typha's log where its pod's node is not known"),
-        Column("component", "str", "felix, confd or typha: who logged it"),
+        Column("node", "str", "node of the component; null for Typha's log where its pod's node is unknown"),
+        Column("component", "str", "component that logged it: felix, confd or typha"),
         Column("to", "str", "datastore (the API server) or typha"),
-        Column("address", "str", "host and port that it asked for; null where it does not say"),
+        Column("address", "str", "host and port it tried to reach; null where not logged"),
         Column("failures", "int", "failures in the streak", "lines"),
-        Column("first", "time", "first of the streak"),
-        Column("last", "time", "last of the streak"),
-        Column("reached", "time", "when it last logged that it heard something from there"),
+        Column("first", "time", "first failure of the streak"),
+        Column("last", "time", "last failure of the streak"),
+        Column("reached", "time", "last logged success"),
         Column("until", "time", "end of the log"),
-        Column("error", "str", "what the last failure says, of those that name an address where some do"),
+        Column("error", "str", "error of the last failure, preferring those that name an address"),
         Column(
-            "lost",
-            "bool",
-            "failing for 20 s or more (10 s where its log begins so), and still within the last minute",
+            "lost", "bool", "failing for 20 s or more (10 s where its log begins so), and still within the last minute"
         ),
         Column("evidence", "str", "the log"),
     ),
@@ -47,14 +45,14 @@ CONTACT = Schema(
 
 UNREACHABLE = Schema(
     "felix.unreachable",
-    "Components of Calico that cannot reach the API server now: their logs, and pods that wait for their network.",
+    "Calico components that cannot reach the API server now, from logs and from pods waiting for their network.",
     (
-        Column("node", "str", "node; null where it is not known"),
+        Column("node", "str", "node; null where unknown"),
         Column("component", "str", "felix, confd, typha, or cni for the CNI plugin"),
-        Column("since", "time", "since when at the latest"),
-        Column("last", "time", "when it last said so"),
-        Column("error", "str", "its words"),
-        Column("pods", "list", "of the CNI plugin: pods that wait"),
+        Column("since", "time", "start at the latest"),
+        Column("last", "time", "last failure"),
+        Column("error", "str", "error message"),
+        Column("pods", "list", "CNI plugin: waiting pods"),
     ),
     key=("node", "component"),
 )

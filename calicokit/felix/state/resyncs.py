@@ -16,17 +16,17 @@ from calicokit.schema import Column, Schema, cells
 
 RESYNCS = Schema(
     "felix.resyncs",
-    "Chains that Felix found changed and wrote anew, by table: how often after its first minute.",
+    "Chains that Felix found modified and rewrote, by table.",
     (
         Column("node", "str", "node"),
         Column("table", "str", "iptables or nftables table"),
-        Column("chain", "str", "chain: one of Calico's, or a kernel's chain whose first rules are Felix's"),
-        Column("times", "int", "moments at which it was found changed after Felix's first minute", "times"),
+        Column("chain", "str", "chain: a Calico chain, or a built-in chain that starts with Felix's rules"),
+        Column("times", "int", "times it was found modified after Felix's first minute", "times"),
         Column("at_start", "int", "times in the first minute, which is normal", "times"),
-        Column("first", "time", "first of those moments; null without one"),
+        Column("first", "time", "first of those times; null without one"),
         Column("last", "time", "last of them"),
         Column("until", "time", "end of the log"),
-        Column("again", "bool", "three moments or more, over more than one refresh, the last one not long ago"),
+        Column("again", "bool", "recurring: three times or more, over more than one refresh, the last one recent"),
     ),
     key=("node", "table", "chain"),
 )

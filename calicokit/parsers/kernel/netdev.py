@@ -15,7 +15,7 @@ from calicokit.parsers.iproute.common import is_noise, number, objects
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
 
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 _RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 _SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
 _FULL = {"errs": "errors", "drop": "dropped", "colls": "collisions", "frame": "frame_errors", "fifo": "fifo_errors"}
@@ -28,7 +28,7 @@ def _name(side: str, word: str) -> str:
 _WORDS = [("rx", w) for w in _RECEIVED] + [("tx", w) for w in _SENT]
 DEVICES = Schema(
     "proc_net_dev",
-    "counters of interfaces, since each was made",
+    "interface counters since creation",
     (
         Column("interface", "str", "interface"),
         *(
@@ -50,7 +50,7 @@ COUNTERS = Schema(
     "the kernel's counters of IP, ICMP, TCP and UDP",
     (
         Column("counter", "str", "name, such as TcpRetransSegs"),
-        Column("value", "int", "value; since the boot with -a, else since nstat's last run"),
+        Column("value", "int", "value since boot with -a, else since nstat's last run"),
         Column("rate", "float", "rate of nstat's daemon; 0 without", "per second"),
         _LINE,
     ),

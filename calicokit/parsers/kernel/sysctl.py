@@ -17,16 +17,16 @@ from calicokit.schema import Column, Schema
 
 SYSCTL = Schema(
     "sysctl",
-    "settings of the kernel",
+    "kernel settings (sysctl)",
     (
         Column("key", "str", "setting, as printed"),
         Column("value", "str", "value; null where it could not be read (see error)"),
-        Column("number", "int", "the value, where it is a whole number"),
-        Column("interface", "str", "interface, all or default, for settings of interfaces"),
+        Column("number", "int", "value as integer, where it is one"),
+        Column("interface", "str", "interface, all or default, for per-interface settings"),
         Column("name", "str", "last part of the key, such as rp_filter"),
         Column("version", "int", "4 or 6, for settings of IPv4 or IPv6"),
         Column("error", "str", "why it could not be read"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("key", "line"),
     source="recordings; procps' src/sysctl.c",

@@ -33,16 +33,16 @@ from calicokit.parsers.bird.routes import Numbers, append, frame, slices
 from calicokit.schema import Column, Schema
 
 COLUMNS = (
-    Column("time", "time", "when it was logged; null where a line carries no time (a cut first line, BIRD)"),
-    Column("level", "str", "TRACE, DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where a line carries none"),
+    Column("time", "time", "timestamp; null where a line has none (a cut first line, BIRD)"),
+    Column("level", "str", "TRACE, DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where a line has none"),
     Column("pid", "int", "process that logged it"),
-    Column("component", "str", "part of Calico that logged it; null before v3.22 and in klog lines"),
+    Column("component", "str", "subsystem that logged it; null before v3.22 and in klog lines"),
     Column("file", "str", "Go source file"),
     Column("line_number", "int", "line in the source file"),
-    Column("message", "str", "text without the fields that follow it; further lines after newlines"),
+    Column("message", "str", "message without the trailing fields; further lines after newlines"),
     Column("fields", "str", "the trailing key=value fields, as printed"),
     Column("error", "str", "value of the field error"),
-    Column("line", "int", "number of the record's first line in the text, from 1"),
+    Column("line", "int", "1-based number of the record's first line in the text"),
 )
 CNI_COLUMNS = (
     *COLUMNS[:-1],
@@ -54,14 +54,12 @@ CNI_COLUMNS = (
 )
 _SOURCE = "recordings; lib/logrusr/formatter.go"
 
-CNI = Schema("cni_log", "what the CNI plugin and its IPAM logged", CNI_COLUMNS, ("line",), source=_SOURCE)
-FELIX = Schema("felix_log", "what Felix logged", COLUMNS, ("line",), source=_SOURCE)
-CONFD = Schema("confd_log", "what confd logged", COLUMNS, ("line",), source=_SOURCE)
-TYPHA = Schema("typha_log", "what Typha logged", COLUMNS, ("line",), source=_SOURCE)
-CONTROLLERS = Schema(
-    "kube_controllers_log", "what kube-controllers logged", COLUMNS, ("line",), source=_SOURCE + "; klog"
-)
-STARTUP = Schema("startup_log", "what calico-node's startup logged", COLUMNS, ("line",), source=_SOURCE)
+CNI = Schema("cni_log", "log of the CNI plugin and its IPAM", CNI_COLUMNS, ("line",), source=_SOURCE)
+FELIX = Schema("felix_log", "Felix's log", COLUMNS, ("line",), source=_SOURCE)
+CONFD = Schema("confd_log", "confd's log", COLUMNS, ("line",), source=_SOURCE)
+TYPHA = Schema("typha_log", "Typha's log", COLUMNS, ("line",), source=_SOURCE)
+CONTROLLERS = Schema("kube_controllers_log", "kube-controllers' log", COLUMNS, ("line",), source=_SOURCE + "; klog")
+STARTUP = Schema("startup_log", "calico-node's startup log", COLUMNS, ("line",), source=_SOURCE)
 
 _PIECE = 1 << 22  # characters; bounds the memory for what is known of each line
 # The time, and what tells level, process and source line, of which a log has few; \s is spelt out as RE2's has no \v.

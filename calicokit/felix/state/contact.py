@@ -35,9 +35,7 @@ CONTACT = Schema(
         Column("reached", "time", "last logged success"),
         Column("until", "time", "end of the log"),
         Column("error", "str", "error of the last failure, preferring those that name an address"),
-        Column(
-            "lost", "bool", "failing for 20 s or more (10 s where its log begins so), and still within the last minute"
-        ),
+        Column("lost", "bool", "failing for 20 s (10 s where its log begins so), and still within the last minute"),
         Column("evidence", "str", "the log"),
     ),
     key=("node", "component", "to"),

@@ -137,6 +137,15 @@ class Cluster:
         ]
         return {spared for spec in known for spared in spec.make(self._built.__getitem__)}
 
+    def node_holes(self) -> dict[str, dict[str, Missing]]:
+        """Evidence of nodes that was asked for and is missing, and missed: its id → node → why."""
+        spared = self._spared()
+        found: dict[str, dict[str, Missing]] = {}
+        for want, (missing, *_) in self._missing.items():
+            if want.node and not want.series and (want.id, want.node) not in spared:
+                found.setdefault(want.id, {})[want.node] = missing
+        return found
+
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
 

@@ -89,6 +89,8 @@ class Schema:
     key: tuple[str, ...] = ()
     verified: bool = True
     source: str = ""
+    undecided: tuple[str, str] | None = None
+    """A column and its value in rows of nodes about which the table says that it does not know."""
 
     @property
     def names(self) -> list[str]:

@@ -77,6 +77,7 @@ STATE = Schema(
         Column("told", "str", "explanation of the state"),
     ),
     key=("node",),
+    undecided=("state", "unknown"),
 )
 
 SOON = pd.Timedelta(seconds=30)

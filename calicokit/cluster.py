@@ -199,7 +199,9 @@ class Cluster:
 
     def _given(self, name: str) -> Any:
         value = self._input(name)
-        return None if _is_unknown(value) else value
+        if isinstance(value, Table):  # builders compute with plain DataFrames, which are faster, and know None
+            return None if value.unknown else pd.DataFrame(value)
+        return value
 
     def fetch(self, names: Iterable[str]) -> None:
         """Ask the source, in bulk, for the evidence that these tables rest on and that has not been asked for yet."""

@@ -61,7 +61,8 @@ def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
             remedy="Correct the label in the selector or in the pod template, and preview the effect with calicokit "
             "explain --with."
             if hint
-            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the policy.",
+            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the "
+            "policy.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
         )
 

@@ -31,7 +31,7 @@ class Findings(list[Finding]):
         super().__init__(findings)
         self.coverage = coverage
         self.blocked = sorted(blocked)
-        """Ids whose critical check could not run for want of evidence."""
+        """Ids whose critical check could not run because evidence is missing."""
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def watched(source: str | Path, url: str, hours: float = 1.0, headers: Mapping[s
 
 
 class Cluster:
-    """What one source shows of a cluster, fetched when asked for and kept."""
+    """Evidence of a cluster from one source, fetched on demand and cached."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -84,7 +84,7 @@ class Cluster:
         self._problems: dict[Missing, None] = {}  # in order, each once
         self._checked: list[str] = []
         self.progress: Progress | None = None
-        """Called with a few words while evidence comes in, which takes time on a live cluster."""
+        """Called with progress messages while evidence is collected, which takes time on a live cluster."""
 
     def __repr__(self) -> str:
         return f"<Cluster {self._source.name}, {len(self._evidence)} pieces of evidence seen so far>"
@@ -164,7 +164,7 @@ class Cluster:
     def explain(
         self, src: str, dst: str, port: int | None = None, proto: str = "tcp", *, what_if: str | Path | None = None
     ) -> Explanation:
-        """Whether policy lets a flow through, and which rule decides.
+        """Whether policy allows a flow, and which rule decides.
 
         ``src`` and ``dst`` are NS/POD or an IP, ``dst`` also svc/NS/SERVICE. What makes no sense is answered
         ``unknown`` with the reason. ``what_if`` names a YAML file whose objects are taken as added or changed.

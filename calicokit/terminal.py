@@ -72,7 +72,7 @@ VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
 
 
 def show_explanation(answer: Explanation) -> None:
-    """The verdict in words, then every policy that was looked at, in order."""
+    """The verdict as a sentence, then every policy evaluated, in order."""
     from rich.text import Text
 
     out = console()

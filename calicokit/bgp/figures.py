@@ -1,4 +1,4 @@
-"""Pictures of BGP: who is linked with whom and how it goes, and when sessions changed."""
+"""Figures of BGP: sessions and their states, and when they changed."""
 
 from __future__ import annotations
 

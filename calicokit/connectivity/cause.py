@@ -1,4 +1,4 @@
-"""From two ends that cannot talk to a cause: the first step that is wrong, and the findings that touch these ends."""
+"""From two ends that cannot connect to a cause: the first step that fails, and the findings related to these ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from calicokit.policy.explain import Explainer
 
 TRIED = 4
-"""The step that tells of attempts: an effect, never a cause."""
+"""The step about connection attempts: an effect, never a cause."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Cause:
 
 
 def cause(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Cause:
-    """Why one end does not reach another, or that nothing is in the way.
+    """Why one end cannot reach another, or that no problem was found.
 
     ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. Raises ``ValueError`` for ends that are none.
 
@@ -113,7 +113,7 @@ def _path(cluster: Cluster, node: object, address: str) -> pd.DataFrame:
 
 
 def example(cluster: Cluster) -> tuple[str, str, int | None]:
-    """Two ends worth asking about: a flow that was seen being dropped, a pod without an address, or pods that serve."""
+    """Two example ends: a dropped flow, a pod without an address, or pods behind a service."""
     flows, pods = cluster.table("dataplane.dropped_flows"), cluster.table("kube.pods")
     own = pods[~pods["host_network"] & ~pods["finished"]]
     where = {f"{n}/{p}": (node, next(iter(its), "")) for n, p, node, its in cells(own, *PLACED)}

@@ -117,7 +117,7 @@ class _Seen:
 
 
 class _Question:
-    """Who wants to reach whom, with policy's answer."""
+    """Source and destination of the question, with policy's verdict."""
 
     def __init__(
         self, src: str, dst: str, port: int | None, proto: str, pods: pd.DataFrame, model: Explainer | None

@@ -13,7 +13,7 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 MOST = 50
-"""So many findings of one kind are told one by one."""
+"""Maximum findings of one kind reported individually."""
 
 # ---- rules of others
 

@@ -1,4 +1,4 @@
-"""Pictures of rules: where packets went from chain to chain, and what dropped them over time."""
+"""Figures of firewall rules: packets between chains, and drops over time."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def dropped_flows(flows: pd.DataFrame) -> str:
 
 
 def walked(asked: Asked) -> str:
-    """Where a packet's walk ends, and by which rule."""
+    """The verdict on a packet, and the rule that decides."""
     return asked.sentence
 
 

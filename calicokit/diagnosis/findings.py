@@ -40,7 +40,7 @@ class Findings(list[Finding]):
         super().__init__(findings)
         self.coverage = coverage
         self.blocked = sorted(blocked)
-        """Ids whose critical check could not run for want of evidence."""
+        """Ids whose critical check could not run because evidence is missing."""
         self.failed = sorted(failed)
         """Ids whose check could not be finished through a fault of the kit."""
 

@@ -193,7 +193,7 @@ def _why(cluster: Cluster, id_: str) -> str:
 
 
 def _spared(done: set[str]) -> set[str]:
-    """Evidence that is missed by nobody, as another table that says the same was compared."""
+    """Evidence that is not needed, as another table with the same content was compared."""
     pairs = [(c.table, c.instead_of) for c in COMPARED if c.instead_of]
     spared = {p for mine, other in pairs for p in (other if mine in done else "",) if p}
     return {next(iter(registry.evidence_of((t,)))) for t in spared - done}

@@ -18,7 +18,7 @@ from calicokit.schema import records
 from calicokit.sentences import listed, plural
 
 MOST = 20
-"""So many kinds are told one by one."""
+"""Maximum kinds reported individually."""
 
 SETTLING = pd.Timedelta(seconds=60)
 """An API whose server has just been replaced may be away for so long."""

@@ -1,4 +1,4 @@
-"""What Calico's containers use of processor and memory, beside what they asked for and may use.
+"""CPU and memory usage of Calico's containers, compared with their requests and limits.
 
 Use comes from metrics-server, where the cluster has it; else from the process's own metric
 (process_resident_memory_bytes of Felix, Typha, kube-controllers), which is less than what the kernel counts for the

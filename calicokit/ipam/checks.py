@@ -354,7 +354,8 @@ def borrowed(
             "ipam-borrowed",
             subject={"node": node, "block": block},
             cause=f"{node} uses {count} of block {block}, owned by {owner if isinstance(owner, str) else 'no node'}.",
-            remedy="No action needed: nodes borrow when no free block is left. A larger pool or smaller blocks help.",
+            remedy="No action needed: nodes borrow when no free block is left for them. A larger pool or smaller "
+            "blocks avoid it.",
             evidence=[Rows.of("ipamblocks", "ipam.borrowed", [{"address": a} for a in group["address"]])],
         )
 

@@ -1,4 +1,4 @@
-"""Pictures of IPAM: how full pools and nodes are, the map of the blocks, and when a pool will be full."""
+"""Figures of IPAM: usage of pools and nodes, the block map, and the forecast of exhaustion."""
 
 from __future__ import annotations
 

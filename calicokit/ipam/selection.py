@@ -1,4 +1,4 @@
-"""Which pool may serve which node and pod, which pods wait for an address, and what keeps them from it.
+"""Which pools are usable for which node and pod, which pods wait for an address, and why.
 
 The rules are Calico's, in its order (reference/ipam.md, section 2; libcalico-go/lib/ipam/ipam.go, determinePools):
 pools asked for by annotation count alone, their selectors ignored; else enabled pools with automatic assignment whose

@@ -38,7 +38,7 @@ LATE = pd.Timedelta(seconds=180)
 """So long may pass until a log that is read is the cluster's time: a capture takes a while."""
 
 MISSED = 3
-"""So many of its usual pauses an error may be silent for and still go on."""
+"""Median intervals without a new line after which an error counts as ended."""
 
 
 @table(BURSTS, needs={"problems": "logs.problems"}, wants={"now": "@now"})

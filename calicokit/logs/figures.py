@@ -1,4 +1,4 @@
-"""Pictures of logs: who logged how loud when, and what the telling lines tell."""
+"""Figures of logs: lines per component and level over time, and lines with a known meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pattern's lines with what stands around the last of them, for whoever reads on."""
+"""A pattern's lines, with the context of the last one."""
 
 from __future__ import annotations
 

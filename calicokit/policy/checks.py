@@ -69,7 +69,8 @@ def selects_nothing(
             remedy="Correct the label in the selector or in the pod template, and preview the effect with calicokit "
             "explain --with."
             if hint
-            else "No action needed if its endpoints are not created yet; else correct the selector or delete it.",
+            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the "
+            "policy.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
             about=_flows_lost(near, applied, of_pod),
         )

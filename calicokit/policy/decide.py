@@ -61,7 +61,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who decided: a rule (its index), the end of a tier, a profile; or that no policy is asked."""
+    """What decided: a rule (its index), the end of a tier, a profile; or that no policy is evaluated."""
 
     action: str
     direction: Direction

@@ -1,4 +1,4 @@
-"""Policies without an effect: whose selectors match nothing, or that an earlier policy never lets decide."""
+"""Policies without effect: their selectors match nothing, or an earlier policy always decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pictures of policy: who reaches whom, and the policies that a flow meets, with the one that decides lit."""
+"""Figures of policy: reachability between pods, and the policies evaluated for a flow, with the deciding one
+highlighted."""
 
 from __future__ import annotations
 

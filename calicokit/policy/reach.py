@@ -1,4 +1,4 @@
-"""Who reaches whom, by which ports: between classes of pods, by whole vectors of classes and ports at once."""
+"""Reachability and ports between classes of pods, computed with whole vectors of classes and ports at once."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class Reach:
         return [f"{n} #{i}" if counts[n] > 1 else n for i, n in enumerate(found)]
 
     def text(self, packed: Packed) -> str:
-        """Ports in words: ``all``, ``none``, or ``TCP 80, 8000-8010; UDP 53``."""
+        """Ports as text: ``all``, ``none``, or ``TCP 80, 8000-8010; UDP 53``."""
         key = packed.tobytes()
         if key not in self._texts:
             self._texts[key] = self._text(np.unpackbits(packed, count=len(self.classes.ports)).astype(bool))

@@ -1,4 +1,4 @@
-"""Who reaches whom, and what a staged policy would change."""
+"""Reachability between classes of pods, and what a staged policy would change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDED = (
     *("globalnetworkpolicies", "networkpolicies", "kubernetes-networkpolicies", "tiers", "endpointslices"),
     *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
 )
-"""Without one of these, who reaches whom is not known."""
+"""Without one of these, reachability is unknown."""
 
 CLASSES = Schema(
     "policy.classes",

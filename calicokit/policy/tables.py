@@ -257,7 +257,7 @@ def _protocol(rule: Rule) -> str | None:
 
 
 def side_text(side: Side) -> str | None:
-    """What a rule asks of one end, in one line; None for nothing."""
+    """What a rule matches at one end, in one line; None for any."""
     parts = [
         side.selector,
         f"not ({side.not_selector})" if side.not_selector else "",

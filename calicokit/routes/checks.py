@@ -12,10 +12,10 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 MOST = 50
-"""So many nodes or pods at fault are named one by one."""
+"""Maximum nodes or pods at fault reported individually."""
 
 BAD_CHECKSUMS = 100
-"""So many datagrams with a bad checksum do not come from the internet's noise."""
+"""Minimum datagrams with a bad checksum to report; fewer can be noise from the internet."""
 
 YOUNG = 10
 """Seconds in which a pod's route may still be missing."""

@@ -1,4 +1,4 @@
-"""Pictures of routes: the matrix of nodes and blocks, and the way of one packet."""
+"""Figures of routes: the matrix of nodes and blocks, and the path of one packet."""
 
 from __future__ import annotations
 

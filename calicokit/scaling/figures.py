@@ -1,4 +1,4 @@
-"""The picture of scaling: how near each measure of the cluster is to where it asks for advice."""
+"""The figure of scaling: how close each measure of the cluster is to its threshold for advice."""
 
 from __future__ import annotations
 

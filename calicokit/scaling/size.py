@@ -48,7 +48,7 @@ LIMITS = {
 HOUR = pd.Timedelta(hours=1)
 ALL = ("", "all()")
 OFTEN = 3
-"""So many summaries in Felix's log tell what is usual."""
+"""Minimum summaries in Felix's log for a usual value."""
 
 
 @table(

@@ -1,4 +1,4 @@
-"""A flow through the cluster: out of its source's node, into its destination's, as the rules of both have it.
+"""A flow through the cluster: out of its source's node, into its destination's, by the rules of both.
 
 The first packet of a connection is walked, as the answer follows conntrack. What is known of the way between two nodes
 is the route and the tunnel's own packets; the network between them is not seen.

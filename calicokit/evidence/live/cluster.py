@@ -36,7 +36,7 @@ GRACE = 5
 """Seconds after which the kit ends a command that ``timeout`` should have ended."""
 
 GIVE_UP = 2
-"""So many commands in a row without an end, and the node is not asked for more."""
+"""Consecutive commands without an end after which a node is no longer queried."""
 
 KILLED = 137
 NOT_FOUND, FORBIDDEN, REFUSED = 404, 403, (401, 403, 404)

@@ -1,4 +1,4 @@
-"""Typha's work: who is connected to which Typha, how far clients are behind, what snapshots cost, whom it closes.
+"""Typha's load: its connections, how far clients are behind, what snapshots cost, which clients it closes.
 
 Facts: typha/pkg/syncserver/sync_server.go (a Typha with more than its share closes a connection a second, chosen at
 random; a client that is ServerMaxFallBehindSecs behind is cut off), typha/pkg/k8s/rebalance.go (the share).

@@ -1,4 +1,4 @@
-"""Pictures of metrics: nodes over time, how long updates take, and what Typha serves."""
+"""Figures of metrics: nodes over time, update durations, and Typha's clients."""
 
 from __future__ import annotations
 

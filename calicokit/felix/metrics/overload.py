@@ -1,4 +1,4 @@
-"""Who is too slow: Felixes whose programming lags, and Typhas that close or keep waiting their clients.
+"""What is too slow: Felix instances that program late, and Typhas that close or delay their clients.
 
 The thresholds are this kit's: healthy recordings have medians of 0.01 s and tails of 0.3 s; see docs/felix-metrics.md.
 """

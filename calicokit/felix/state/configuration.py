@@ -1,4 +1,4 @@
-"""Felix's configuration as it is in force on each node: field by field, with its value and where that comes from.
+"""Felix's effective configuration on each node: field by field, with its value and origin.
 
 Felix takes each field from the first of: its environment (``FELIX_…``), its configuration file, FelixConfiguration
 ``node.NODE``, the oldest FelixConfiguration whose nodeSelector selects the node (since v3.33), FelixConfiguration

@@ -1,4 +1,4 @@
-"""Whether Felix runs on each node and is in sync: what it answers, what its log tells, what its metrics show.
+"""Whether Felix runs on each node and is in sync: its health port, its log, its metrics.
 
 Felix answers for itself: its health port, its metrics, its log. The pod's condition Ready is the kubelet's word and is
 not asked here. Where port and log disagree the log is believed, as a port can be filtered.
@@ -83,11 +83,11 @@ STATE = Schema(
 SOON = pd.Timedelta(seconds=30)
 """A Felix that ended came back within this, or does not run."""
 STARTS = pd.Timedelta(seconds=90)
-"""So long Felix may take to come in sync; a larger cluster is slower, but then its log goes on."""
+"""Time Felix may take to get in sync; a larger cluster is slower, but then its log continues."""
 QUIET = pd.Timedelta(seconds=200)
 """A running Felix that logs at Info says something at least at its slowest refresh (180 s)."""
 LOOP = 3
-"""So many runs in a row that came to nothing are a loop."""
+"""Consecutive failed runs that count as a restart loop."""
 RESYNC_DONE = 3.0
 """felix_resync_state of a Felix that is in sync."""
 SILENT = "silent"

@@ -1,4 +1,4 @@
-"""Chains that Felix finds changed, and writes anew, again and again: somebody else writes there too.
+"""Chains that Felix finds modified and rewrites repeatedly: another program writes there too.
 
 Felix looks at its chains, and at its jumps in the kernel's chains, at every refresh and shortly after it wrote. The
 words are those of felix/iptables/table.go and felix/nftables/table.go, the same @ v3.26.5, v3.30.7 and HEAD.

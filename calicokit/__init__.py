@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from calicokit.evidence.recordings.incidents import incidents
     from calicokit.parsers.base import parse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Cluster", "connect", "incidents", "open", "parse", "watched"]
 
 _HOME = {

@@ -1,7 +1,6 @@
 """What BIRD's words mean, and what BGP's tables mean in sentences.
 
-Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs);
-reference/bgp.md, section 5.
+Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs).
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ TYPE_CHECKING = False  # what type checkers take for true; importing typing woul
 if TYPE_CHECKING:
     from typing import Any
 
-    from calicokit.cluster import Cluster, connect, open, watched  # noqa: A004 (the design's word)
+    from calicokit.cluster import Cluster, connect, open, watched  # noqa: A004 (the word that fits)
     from calicokit.evidence.recordings.incidents import incidents
     from calicokit.parsers.base import parse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Cluster", "connect", "incidents", "open", "parse", "watched"]
 
 _HOME = {

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from calicokit.policy.explain import Explainer, Explanation
 
 
-def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
+def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
     """The cluster of a source: a recording's or bundle's path, a bundled incident's name, or ``context:NAME``.
 
     Raises :class:`~calicokit.evidence.model.SourceError` with one clear sentence if there is no such source.

@@ -1,7 +1,7 @@
 """What BIRD and confd show on each node: the daemon, its sessions, its configuration, its log, its sockets.
 
 BIRD 1.6 (Calico's) keeps a session's last error until the session is established again, and logs every NOTIFICATION; a
-session that nobody answers leaves neither (sources: BIRD's proto/bgp/bgp.c; reference/bgp.md, section 5).
+session that nobody answers leaves neither (source: BIRD's proto/bgp/bgp.c).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Meanings of BIRD's states and errors, and summaries of BGP's tables.
 
-Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs);
-reference/bgp.md, section 5.
+Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs).
 """
 
 from __future__ import annotations

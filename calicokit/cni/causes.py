@@ -1,6 +1,6 @@
 """What the CNI plugin's errors mean: its words, the cause, and the finding that names it.
 
-Source of the words: reference/ipam.md, section 3 (cni-plugin/, libcalico-go/lib/ipam); the first that fits counts.
+Source of the words: cni-plugin/ and libcalico-go/lib/ipam at HEAD, and recordings; the first that fits counts.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Findings(list[Finding]):
         return 3 if self.blocked or self.failed else 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract."""
+        """The JSON that scripts rely on (docs/contracts.md)."""
         return {"findings": [f.as_dict() for f in self], "coverage": self.coverage.as_dict()}
 
     def verdict(self) -> str:

@@ -94,7 +94,7 @@ class Finding:
         return ", ".join(f"{k} {_words(v)}" for k, v in self.subject.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract."""
+        """The JSON that scripts rely on (docs/contracts.md)."""
         return {
             "id": self.id,
             "severity": self.severity,

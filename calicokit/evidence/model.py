@@ -141,7 +141,7 @@ class Coverage:
         self.missing = list(dict.fromkeys([*self.missing, *items]))
 
     def as_dict(self) -> dict[str, object]:
-        """The design's coverage contract; ``checked`` names the finding ids whose checks ran."""
+        """As JSON (docs/contracts.md); ``checked`` names the finding ids whose checks ran."""
         seen = [{"id": w.id, **({"node": w.node} if w.node else {})} for w in self.seen]
         return {
             "seen": sorted(seen, key=lambda s: (s["id"], s.get("node", ""))),

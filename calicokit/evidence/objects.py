@@ -1,8 +1,7 @@
 """API lists as they come from the API server, and the rules for reading one object's metadata.
 
 Calico's clients keep an object's true labels and annotations in the annotation ``projectcalico.org/metadata`` when the
-object is a ``crd.projectcalico.org/v1`` custom resource (source: libcalico-go/lib/backend/k8s/resources/resources.go;
-reference/versions.md, section 3).
+object is a ``crd.projectcalico.org/v1`` custom resource (source: libcalico-go/lib/backend/k8s/resources/resources.go).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calico's kinds: which the API server serves, which components were refused, and whether Calico's own API answers.
 
-Which kinds there are since when: libcalico-go/config/crd per tag (reference/versions.md, section 3). A component that
+Which kinds there are since when: libcalico-go/config/crd and api/config/crd per tag. A component that
 asks for a kind that is not there says so in its log, and so does one that may not read it: the API server's words.
 """
 

@@ -4,7 +4,7 @@ Signs (no recording shows them): firewalld and ufw by the names of their tables 
 fw/nftables.py and fw/ipXtables.py, ufw's ufw-init and before.rules); NetworkManager and systemd-networkd by what they
 leave on Calico's interfaces: leases (flag dynamic), addresses without their prefix's route (noprefixroute), and routes
 of the protocols dhcp, ra and static. Calico's interfaces have no such addresses and routes: Felix's routes are of the
-protocols 80, boot and kernel, BIRD's of bird (reference/dataplane.md).
+protocols 80, boot and kernel, BIRD's of bird (felix/dataplane/linux/route_mgr.go, HEAD; recordings).
 """
 
 from __future__ import annotations

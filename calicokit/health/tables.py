@@ -1,6 +1,7 @@
 """Calico's own components: where they run, whether they are well, how they were installed, which version they are.
 
-Facts: reference/versions.md, section 2 (namespaces and labels of manifest and operator installs).
+Facts: charts/calico/templates and manifests/apiserver.yaml, HEAD (manifest installs); tigera/operator (#3989: its API
+server's namespace).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether IPAM's objects agree with each other: blocks, affinities, handles; and calicoctl's own figures of it.
 
-Facts: reference/ipam.md, sections 1 and 4; calicoctl/commands/ipam/check.go.
+Facts: libcalico-go/lib/ipam and calicoctl/calicoctl/commands/ipam/check.go at HEAD.
 """
 
 from __future__ import annotations

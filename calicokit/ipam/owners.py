@@ -1,7 +1,8 @@
 """Who uses which address, against what the blocks record: in use, leaked, shared by two, used without allocation.
 
 A pod that is being deleted, has ended, or has not reported its address yet is no evidence against its allocation.
-Facts: reference/ipam.md, sections 4 to 6 (calicoctl ipam check; kube-controllers' garbage collection).
+Facts: calicoctl/calicoctl/commands/ipam/check.go; kube-controllers/pkg/controllers/node/ipam.go and ipam_allocation.go
+(garbage collection), HEAD.
 """
 
 from __future__ import annotations

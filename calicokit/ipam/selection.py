@@ -1,6 +1,6 @@
 """Which pools are usable for which node and pod, which pods wait for an address, and why.
 
-The rules are Calico's, in its order (reference/ipam.md, section 2; libcalico-go/lib/ipam/ipam.go, determinePools):
+The rules are Calico's, in its order (libcalico-go/lib/ipam/ipam.go, determinePools; cni-plugin/pkg/k8s/k8s.go; HEAD):
 pools asked for by annotation count alone, their selectors ignored; else enabled pools with automatic assignment whose
 nodeSelector and namespaceSelector match; then those that allow workloads. Pools named in a node's CNI configuration
 come between annotations and selectors; they are not read here.

@@ -1,6 +1,6 @@
 """What Calico's IPAM objects say: pools, blocks, addresses, affinities, handles, configuration, reservations.
 
-Facts of the fields: reference/ipam.md, section 1 (libcalico-go/lib/ipam and lib/backend/model).
+Facts of the fields: libcalico-go/lib/ipam, libcalico-go/lib/backend/model, api/pkg/apis/projectcalico/v3 (HEAD).
 """
 
 from __future__ import annotations

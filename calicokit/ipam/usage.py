@@ -1,6 +1,6 @@
 """How full: pools, nodes, fragmentation, borrowing, the map of a block's addresses, and when a pool will be full.
 
-All functions are pure: tables in, tables out. Facts: reference/ipam.md, sections 1, 2 and 6.
+All functions are pure: tables in, tables out. Facts: libcalico-go/lib/ipam/ipam.go and ipam_block.go, HEAD.
 """
 
 from __future__ import annotations

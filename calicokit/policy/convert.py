@@ -2,7 +2,8 @@
 
 Facts: libcalico-go/lib/backend/syncersv1/updateprocessors/{rules,selectors,networkpolicyprocessor,
 globalnetworkpolicyprocessor}.go and libcalico-go/lib/backend/k8s/conversion/{conversion,clusternetworkpolicy}.go at
-HEAD; conversion.go at v3.30.7 for Admin and Baseline policies; names: reference/policy.md and versions.md.
+HEAD; conversion.go at v3.30.7 for Admin and Baseline policies; names: libcalico-go/lib/names/policy.go at v3.30.7,
+felix/types/policy_id.go and libcalico-go/lib/backend/k8s/resources/resources.go at HEAD.
 """
 
 from __future__ import annotations

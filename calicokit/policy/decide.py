@@ -72,7 +72,7 @@ class Decision:
     rule: int | str = NO_POLICY
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's ``D``."""
+        """Who decided, as JSON (docs/contracts.md)."""
         found = {
             "action": self.action,
             "direction": self.direction,

@@ -1,8 +1,8 @@
-"""Whether a flow is let through, and by which rule: from two names and a port to the design's answer.
+"""Whether a flow is let through, and by which rule: from two names and a port to the verdict.
 
 What policy sees of a flow (after DNAT, before or after masquerade) follows the order of the kernel's hooks: DNAT comes
 before the filter chains, masquerade after them, so that on the node where traffic is masqueraded policy still sees the
-true source, and on the next node it does not. Facts: reference/policy.md, section 7; felix/rules/static.go at HEAD.
+true source, and on the next node it does not. Facts: felix/rules/static.go, felix/config/config_params.go at HEAD.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Explanation:
         return pd.DataFrame(rows, columns=pd.Index(STEP_COLUMNS), dtype="str")
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract, with the sentence."""
+        """The JSON that scripts rely on (docs/contracts.md)."""
         decided = self.decided_by
         return {
             "verdict": self.verdict,

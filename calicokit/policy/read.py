@@ -54,7 +54,7 @@ BUILT_IN_TIERS = {
     "adminnetworkpolicy": (1_000.0, False),
     "baselineadminnetworkpolicy": (10_000_000.0, False),
 }
-"""Calico's own tiers: order, and whether their end denies (reference/policy.md, "Tiers")."""
+"""Calico's own tiers: order, and whether their end denies (api/pkg/apis/projectcalico/v3/tier.go, v3.29 to HEAD)."""
 
 FAILSAFE_IN = (*(("tcp", p) for p in (22, 179, 2379, 2380, 5473, 6443, 6666, 6667)), ("udp", 68))
 FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667)), ("udp", 53), ("udp", 67))

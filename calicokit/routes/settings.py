@@ -1,7 +1,7 @@
 """Felix's configuration, as far as it decides about routes and tunnels.
 
 Facts: felix/config/config_params.go; felix/dataplane/linux/int_dataplane.go (who programs which routes);
-reference/bgp.md, section 4.
+confd/pkg/backends/calico/bgp_processor.go; HEAD.
 """
 
 from __future__ import annotations

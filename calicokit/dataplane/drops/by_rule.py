@@ -1,6 +1,6 @@
 """Which rules drop packets, whose they are, and how many packets they took: policy, tier, endpoint, in the API's names.
 
-Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 … HEAD; reference/dataplane.md, section 2.
+Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 … HEAD.
 """
 
 from __future__ import annotations

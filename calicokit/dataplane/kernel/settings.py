@@ -1,6 +1,6 @@
 """The kernel under the rules: forwarding, connection tracking, reverse paths, interfaces and their queues.
 
-Sources: reference/dataplane.md, section 6; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher
+Sources: felix/dataplane/linux/endpoint_mgr.go at HEAD; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher
 of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as parsers/tc.py reads them.
 """
 

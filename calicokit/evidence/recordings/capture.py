@@ -1,4 +1,4 @@
-"""Write what a source shows as a recording: the design's layout, redacted, resumable, the same for the same answers.
+"""Write what a source shows as a recording (docs/contracts.md): redacted, resumable, the same for the same answers.
 
 While it runs, files stand in ``OUT.partial/`` beside a journal with a line for each answer. A capture that broke off
 goes on where it was: what the journal has is not asked again. At the end the folder is packed, in order and without

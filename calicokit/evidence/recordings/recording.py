@@ -1,4 +1,4 @@
-"""A recording as a source: the directory, .zip or .tar.xz layout that the design fixes, version 1.
+"""A recording as a source: the directory, .zip or .tar.xz layout of docs/contracts.md, version 1.
 
 Diagnosis sees only the files that the catalog names: never ``cause.json``, ``probes.json``, the description or name.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -17,12 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from calicokit.bgp.codes import category
-from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.net import canonical_address
 from calicokit.registry import UnseenError, table
-from calicokit.schema import Column, Schema, cells, records
+from calicokit.schema import Column, Schema, cells
 
 NODE = Column("node", "category", "node on which it was seen")
 READ = Column("evidence", "category", "where this was read: a file of the recording, or id and node")
@@ -175,20 +174,6 @@ SIGNATURES = Schema(
         Column("evidence", "str", "where this was read"),
     ),
     key=("node",),
-)
-
-RULES = Schema(
-    "bgp.firewall",
-    "iptables rules that drop or reject TCP port 179 (or the port that BIRD listens on).",
-    (
-        Column("node", "str", "node"),
-        Column("table", "str", "table"),
-        Column("chain", "str", "chain"),
-        Column("rule", "str", "the rule"),
-        Column("packets", "int", "packets it has matched", "packets"),
-        Column("line", "int", "line in the output"),
-        Column("evidence", "str", "where this was read"),
-    ),
 )
 
 CONFD = Schema(
@@ -554,37 +539,3 @@ def md5(answers: Texts) -> pd.DataFrame:
         if counts:
             rows.append({**counts, "node": frame["node"].iloc[0], "evidence": frame["evidence"].iloc[0]})
     return SIGNATURES.frame(rows)
-
-
-_DROPS = ("DROP", "REJECT")
-
-
-@table(RULES, any_of=("iptables-save", "iptables-legacy-save"), wants=("bgp.nodes",))
-def firewall(saved: Texts | None, legacy: Texts | None, nodes: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row for each rule that keeps BGP out; see :data:`RULES`."""
-    ports = {"179", *(() if nodes is None else map(str, nodes["listen_port"].dropna().astype(int)))}
-    rows = [row for texts in (saved, legacy) for e in texts or () for row in _rules(e, ports)]
-    return RULES.frame(list({(r["node"], r["table"], r["chain"], r["rule"]): r for r in rows}.values()))
-
-
-def _rules(evidence: Evidence, ports: set[str]) -> Iterator[dict[str, Any]]:
-    """The rules on these ports; only their lines and the tables' heads are read of what may be megabytes."""
-    every = evidence.decode().split("\n")
-    wanted = [line if _may_be(line, ports) else "" for line in every]
-    for frame in Texts(evidence.id, [replace(evidence, text="\n".join(wanted).encode())]).frames("iptables-save"):
-        for row in records(frame[frame["target"].isin(_DROPS) & frame["protocol"].isin(["tcp", "6"])]):
-            named = {p for p in (row.dports, row.sports) if isinstance(p, str)}
-            if any(ports & set(re.split(r"[,:]", p)) for p in named):
-                yield {
-                    "node": row.node,
-                    "table": row.table,
-                    "chain": row.chain,
-                    "rule": f"-A {row.chain} {row.spec}",
-                    "packets": row.packets,
-                    "line": row.line,
-                    "evidence": row.evidence,
-                }
-
-
-def _may_be(line: str, ports: Iterable[str]) -> bool:
-    return line[:1] == "*" or (any(d in line for d in _DROPS) and any(p in line for p in ports))

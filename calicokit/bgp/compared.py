@@ -133,7 +133,7 @@ class _Seen:
         rules = self.firewall
         if rules is None:
             return set()
-        return set(rules[rules["rule"].str.contains("REJECT") if reject else rules["rule"].notna()]["node"])
+        return set(rules[rules["verdict"].eq("reject") if reject else rules["rule"].notna()]["node"])
 
     def unanswered(self) -> set[tuple[str, str]]:
         """(node, address) of connections that were asked for and are not answered."""

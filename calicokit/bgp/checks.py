@@ -13,6 +13,7 @@ import pandas as pd
 
 from calicokit.bgp.common_node import stars
 from calicokit.bgp.sentences import meaning
+from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
@@ -379,7 +380,9 @@ def _more(
     ends = [node, *others]
     if cause == "tcp-179-blocked" and firewall is not None:
         rules = firewall[firewall["node"].isin(ends)]
-        yield Rows.of("iptables-save", "bgp.firewall", [{"node": r.node, "rule": r.rule} for r in records(rules)])
+        for backend, mine in rules.groupby("backend"):
+            keys = [{"node": r.node, "rule": r.rule} for r in records(mine)]
+            yield Rows.of(source_of(str(backend)), "bgp.firewall", keys)
     if cause in ("tcp-179-blocked", "no-answer", "port-in-use") and sockets is not None:
         half = sockets[sockets["node"].isin(ends) & ((sockets["state"] == "SYN-SENT") | (cause == "port-in-use"))]
         yield Rows.of("ss-bgp", "bgp.sockets", [{"node": r.node, "line": int(r.line)} for r in records(half)])

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from calicokit.bgp.bird import SESSION_LOG
 from calicokit.bgp.codes import Codes, Mask, Words, category, lookup, picked, taken, times
+from calicokit.bgp.session_log import SESSION_LOG
 from calicokit.parsers.bird.protocols import peer_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -141,7 +141,7 @@ class _Seen:
         rules = self.firewall
         if rules is None:
             return set()
-        return set(rules[rules["rule"].str.contains("REJECT") if reject else rules["rule"].notna()]["node"])
+        return set(rules[rules["verdict"].eq("reject") if reject else rules["rule"].notna()]["node"])
 
     def unanswered(self) -> set[tuple[str, str]]:
         """(node, address) of connections that were asked for and are not answered."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
@@ -29,11 +30,14 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
         counted = group["packets"].dropna()
         packets = f" ({plural(int(counted.sum()), 'packet')} so far)" if len(counted) else ""
         more = f", and {plural(len(group) - 1, 'more rule')}" if len(group) > 1 else ""
+        behind = bool(group["behind"].all())
         yield finding(
             "foreign-drop-rule",
+            severity="warning" if behind else "",
             subject={"node": node, "table": name, "chain": chain},
             cause=f"On {node} a rule in {name} {chain} that neither Calico nor kube-proxy wrote {first['verdict']}s "
-            f"{listed(what)}: {first['spec']}{more}{packets}; for example {first['example']}.",
+            f"{listed(what)}: {first['spec']}{more}{packets}; "
+            + (_still_grew(group) if behind else f"for example {first['example']}."),
             remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and remove "
             "it at its source, so that it does not return.",
             evidence=[
@@ -44,9 +48,12 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def source_of(backend: str) -> str:
-    """The evidence that a backend's rules are read from."""
-    return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
+def _still_grew(rules: pd.DataFrame) -> str:
+    return (
+        "what is known of such packets another rule accepts before it, and yet it took "
+        f"{plural(int(rules['grown'].sum()), 'packet')} while it was watched: of ends that nobody knows, or before its "
+        "place in the chain changed."
+    )
 
 
 def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import msgspec
 from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
 from calicokit.kube.tables import CALICO, FINISHED, TUNNELS, interface_name, pod_addresses, pod_has_ended
-from calicokit.net import Prefix, canonical_address, prefix
+from calicokit.net import VXLAN_PORT, Prefix, canonical_address, prefix
 from calicokit.policy.convert import POLICY_KINDS, names_of, policy_of, protocol
 from calicokit.policy.model import (
     ACCOUNT_PREFIX,
@@ -62,7 +62,6 @@ FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667))
 
 HOST_ACTION = "FELIX_DEFAULTENDPOINTTOHOSTACTION"
 IN_PORTS, OUT_PORTS = "FELIX_FAILSAFEINBOUNDHOSTPORTS", "FELIX_FAILSAFEOUTBOUNDHOSTPORTS"
-VXLAN_PORT = 4789
 Lists = Mapping[str, Objects | None]
 New = Mapping[str, list[Object]]
 """Id of a list → objects that do not exist yet, or not so."""

@@ -399,7 +399,8 @@ def _silent(tunnels: pd.DataFrame, mode: str) -> dict[str, str]:
 
 
 def _walled(walls: pd.DataFrame | None, mode: str) -> dict[str, str]:
-    return {} if walls is None else dict(cells(walls[walls["mode"] == mode], "node", "rule"))
+    """Nodes with a rule that keeps this encapsulation out, and the rule."""
+    return {} if walls is None else dict(cells(walls[(walls["mode"] == mode) & ~walls["behind"]], "node", "rule"))
 
 
 def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, name_of, spec
+from calicokit.net import VXLAN_PORT, WIREGUARD_PORT
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -29,7 +30,6 @@ SETTINGS = Schema(
     ),
 )
 
-VXLAN_PORT, WIREGUARD_PORT = 4789, 51820
 IPIP_BY_FELIX = 33
 """Minor version of v3 from which on Felix programs the routes of IPIP pools unless it is told otherwise."""
 

@@ -12,6 +12,7 @@ import pytest
 import calicokit
 from calicokit import sentences as shared
 from calicokit.cluster import Cluster
+from calicokit.diagnosis import next_steps
 from calicokit.evidence.model import Missing
 from calicokit.health import sentences as health
 from calicokit.ipam import sentences, tables, usage
@@ -126,6 +127,6 @@ def test_a_sentence_escapes_what_a_cluster_put_into_it() -> None:
 
 
 def test_findings_lead_on(exhausted: Cluster) -> None:
-    said = health.what_next(exhausted.check())
+    said = next_steps.what_next(exhausted.check())
     assert said.startswith("First: Pool default-ipv4-ippool")
     assert said.endswith("It is shown in 01-ipam.")

@@ -180,9 +180,12 @@ def test_ebpf_has_no_entries_and_lacks_none() -> None:
 
 
 def rule(text: str, table: str = "filter") -> Callable[[str], str]:
+    """Puts a rule before all others of a table of iptables-save: behind Calico's accept it would meet nothing."""
+
     def walled(saved: str) -> str:
         head, _, rest = saved.partition(f"*{table}\n")
-        return f"{head}*{table}\n" + rest.replace("COMMIT", f"{text}\nCOMMIT", 1)
+        at = rest.index("\n[") + 1
+        return f"{head}*{table}\n{rest[:at]}{text}\n{rest[at:]}"
 
     return walled
 

@@ -16,8 +16,7 @@ import pandas as pd
 from calicokit.dataplane.packets.packet import PROTOCOLS, AddressSet, Packet, Route
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
-from calicokit.net import address_text
-from calicokit.routes.settings import VXLAN_PORT
+from calicokit.net import VXLAN_PORT, address_text
 from calicokit.schema import cells
 
 if TYPE_CHECKING:

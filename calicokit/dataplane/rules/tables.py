@@ -43,6 +43,7 @@ RULES = Schema(
         Column("bytes", "int", "bytes that matched; null without counters", "bytes"),
         Column("owner", "str", "calico, kube-proxy (also the kubelet), foreign, or kernel-policy: a chain's policy"),
         Column("spec", "str", "the whole rule, as printed"),
+        Column("line", "int", "line in the output; null for a chain's policy, and in JSON"),
         EVIDENCE,
     ),
     key=("node", "family", "backend", "table", "chain", "rule"),
@@ -163,6 +164,7 @@ def iptables_rules(node: str | None, family: str, backend: str, parsed: Parsed, 
                 [_iptables_owner(*row) for row in cells(rules, "chain", "comment", "target")], dtype="str"
             ),
             "spec": spec,
+            "line": rules["line"],
             "evidence": pd.Series([ref] * len(rules), dtype="str"),
         }
     )
@@ -246,6 +248,7 @@ def nft_rules(node: str | None, parsed: Parsed, ref: str) -> pd.DataFrame:
             "bytes": rules["bytes"],
             "owner": pd.Series(owner, dtype="str"),
             "spec": rules["expression"],
+            "line": rules["line"],
             "evidence": pd.Series([ref] * len(rules), dtype="str"),
         }
     )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from calicokit import registry
+from calicokit import discover, registry
 from calicokit.diagnosis.model import vocabulary
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.live import rbac
@@ -74,6 +74,7 @@ MADE = {
     "docs/tables.md": page(tables),
     "docs/parsers.md": page(parsers),
     "docs/evidence.md": page(evidence),
+    "calicokit/topics.pyi": discover.stub,
     "deploy/rbac.yaml": rbac.manifest,
 }
 

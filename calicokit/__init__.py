@@ -6,7 +6,10 @@ The whole public surface::
     cluster = calicokit.connect()                # a live cluster: the kubeconfig's current context, or context="NAME"
     cluster.check()                              # findings, most likely root cause first
     cluster.table("ipam.blocks")                 # any table, as a DataFrame
-    cluster.ipam.utilisation()                   # the same road, by topic
+    cluster.ipam.utilisation()                   # the same road, by topic; help(cluster.ipam.blocks) tells its columns
+    cluster.explain("shop/web", "shop/db", 5432) # what policy says of a flow, and which rule decides
+    cluster.walk("shop/web", "shop/db", 5432)    # what the programmed rules do with its first packet
+    cluster.connectivity("shop/web", "shop/db")  # why one end does not reach another
     cluster.coverage                             # what was seen, and what was not
     calicokit.parse("cni-log", text).frame       # any text that a tool printed
     calicokit.incidents()                        # the recordings that come with the kit

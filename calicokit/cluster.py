@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from calicokit import registry
+from calicokit.discover import method_of
 from calicokit.evidence.catalog import CATALOG, Api, Discovery
 from calicokit.evidence.model import Answer, Coverage, Evidence, Failed, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
@@ -27,8 +28,14 @@ from calicokit.progress import Progress, shown
 from calicokit.schema import Table
 
 if TYPE_CHECKING:
+    from calicokit.connectivity.cause import Cause
+    from calicokit.dataplane.packets.trace_flow import Asked
     from calicokit.diagnosis.findings import Findings
-    from calicokit.policy.explain import Explainer, Explanation
+    from calicokit.policy.explain import Explainer
+    from calicokit.policy.explanation import Explanation
+    from calicokit.topics import Topics
+else:
+    Topics = object
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
@@ -72,8 +79,8 @@ def watched(source: str | Path, url: str, hours: float = 1.0, headers: Mapping[s
     return Cluster(Watched(source_of(str(source)), server, datetime.now(UTC) - timedelta(hours=hours)))
 
 
-class Cluster:
-    """Evidence of a cluster from one source, fetched on demand and cached."""
+class Cluster(Topics):
+    """What one source shows of a cluster, fetched when asked for and kept."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -89,10 +96,12 @@ class Cluster:
     def __repr__(self) -> str:
         return f"<Cluster {self._source.name}, {len(self._evidence)} pieces of evidence seen so far>"
 
-    def __getattr__(self, topic: str) -> Topic:
-        if topic.startswith("_") or topic not in registry.TOPICS:
-            raise AttributeError(f"a Cluster has no topic {topic!r}; it has {', '.join(registry.TOPICS)}")
-        return Topic(self, topic)
+    if not TYPE_CHECKING:  # type checkers know the topics and their tables from topics.pyi
+
+        def __getattr__(self, topic: str) -> Topic:
+            if topic.startswith("_") or topic not in registry.TOPICS:
+                raise AttributeError(f"a Cluster has no topic {topic!r}; it has {', '.join(registry.TOPICS)}")
+            return Connectivity(self, topic) if topic == "connectivity" else Topic(self, topic)
 
     def __dir__(self) -> list[str]:
         return sorted([*object.__dir__(self), *registry.TOPICS])
@@ -117,7 +126,7 @@ class Cluster:
         coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
-        coverage.add_missing(getattr(self._source, "unused", ()))  # files of a bundle that are no evidence
+        coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
         coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
         return coverage
@@ -186,6 +195,18 @@ class Cluster:
 
         return found.changed(objects_in(what_if))
 
+    def walk(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
+        """Where the first packet of a connection ends, and by which rule, as the rules of the nodes on its way are.
+
+        ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. What is not known is answered ``unknown``.
+
+        >>> open("policy-drop").walk("10.48.84.130", "10.48.139.67", 5432).verdict
+        'drop'
+        """
+        from calicokit.dataplane.packets.trace_flow import walk
+
+        return walk(self, src, dst, port, proto)
+
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
         from calicokit.diagnosis.findings import run_checks
@@ -248,7 +269,7 @@ class Cluster:
             self.note(Missing(want.id, answer.partial, want.node))
 
     def _telling(self) -> AbstractContextManager[Progress]:
-        if self.progress is None and getattr(self._source, "live", False):
+        if self.progress is None and self._source.live:
             return shown(f"asking {self.name}")
         return nullcontext(self.progress or (lambda _: None))
 
@@ -360,17 +381,24 @@ class Topic:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        known = registry.TABLES[name].options
-
-        def ask(*given: str) -> Table:
-            if len(given) > len(known):
-                raise ValueError(f"{name} takes {', '.join(known) or 'no options'}")
-            return self._cluster.table(name, **dict(zip(known, given, strict=False)))
-
-        return ask
+        return method_of(name, self._cluster.table)
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"
+
+
+class Connectivity(Topic):
+    """The tables of connectivity; called, it tells why one end does not reach another."""
+
+    def __call__(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Cause:
+        """Why one end does not reach another, or that nothing is in the way: ``cluster.connectivity(src, dst, port)``.
+
+        ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. Raises ``ValueError`` for ends that are
+        none.
+        """
+        from calicokit.connectivity.cause import cause
+
+        return cause(self._cluster, src, dst, port, proto)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calicokit.diff.between import Difference
     from calicokit.evidence.model import Coverage
     from calicokit.evidence.recordings.capture import Captured
-    from calicokit.policy.explain import Explanation
+    from calicokit.policy.explanation import Explanation
 
 
 def did_you_mean(word: str, known: list[str], where: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from calicokit import discover
 from calicokit.evidence.live import rbac
 
 TOP = Path(__file__).parents[1]
-MADE = {"deploy/rbac.yaml": rbac.manifest}
+MADE = {"deploy/rbac.yaml": rbac.manifest, "calicokit/topics.pyi": discover.stub}
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 from calicokit.dataplane.packets.trace_flow import INPUTS as OF_WALK
 from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, walked
 from calicokit.net import prefix
-from calicokit.policy.explain import Explainer, Explanation
+from calicokit.policy.explain import Explainer
+from calicokit.policy.explanation import Explanation
 from calicokit.registry import Given, table
 from calicokit.routes.path import path
 from calicokit.schema import Column, Schema, records

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -16,9 +16,7 @@ from calicokit.diagnosis.ranking import rank
 from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
 from calicokit.faults import attempt
 from calicokit.progress import Progress
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 MOST_SHOWN = 200
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
@@ -81,7 +79,34 @@ class Findings(list[Finding]):
         return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
 
 
-def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
+class Checkable(Tables, Protocol):
+    """A cluster, for the checks."""
+
+    @property
+    def name(self) -> str:
+        """What its source was called."""
+        ...
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was seen at all."""
+        ...
+
+    @property
+    def coverage(self) -> Coverage:
+        """What was seen, and what was not."""
+        ...
+
+    def note(self, *missing: Missing) -> None:
+        """Add holes to the coverage."""
+        ...
+
+    def checked(self, *ids: str) -> None:
+        """Note that the checks of these findings have run."""
+        ...
+
+
+def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings:
     """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
     registry.load()
     say = progress or (lambda _: None)
@@ -116,11 +141,11 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     return Findings(rank(found), coverage, blocked, failed)
 
 
-def _run(cluster: Cluster, check: Check) -> list[Finding]:
+def _run(cluster: Checkable, check: Check) -> list[Finding]:
     return list(check.make(cluster.given))
 
 
-def _nothing(cluster: Cluster) -> str:
+def _nothing(cluster: Checkable) -> str:
     why = next((m.why for m in cluster.coverage.missing if m.id in ("nodes", "pods")), "")
     said = f" ({why})" if why else "; is it a recording of Calico?"
     return f"{cluster.name} holds no evidence that any check can use{said}"
@@ -130,5 +155,5 @@ def _with_checks(hole: Missing, ids: set[str]) -> Missing:
     return replace(hole, why=f"{hole.why}; without it not checked: {', '.join(sorted(ids))}") if ids else hole
 
 
-def _holes(cluster: Cluster, check: Check) -> list[Missing]:
+def _holes(cluster: Checkable, check: Check) -> list[Missing]:
     return list(dict.fromkeys(m for name in check.needed for m in cluster.table(name).unknown))

@@ -97,11 +97,22 @@ class Source(Protocol):
     The kit asks for everything a question needs in one :meth:`fetch`, so that a source can list in bulk and ask
     hundreds of nodes at once. Answers come in any order, as they arrive. A source answers every want with evidence or
     with a reason and raises only :class:`SourceError`; a want that it leaves unanswered counts as missing. A series
-    may be answered by several pieces of evidence, each with its ``time``.
+    may be answered by several pieces of evidence, each with its ``time``. A class that inherits from this is a source
+    that is not live and uses all that it has, unless it says otherwise.
     """
 
     name: str
     """What the user called it; shown, never used to diagnose."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a cluster that runs: asking it takes time, and what only an admin sees is not asked."""
+        return False
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        """What lies in it and is no evidence, with the reason: files of a bundle that nothing could read."""
+        return ()
 
     def nodes(self) -> Sequence[str]:
         """Names of nodes that the source knows of without being asked for anything else; the API may know more."""

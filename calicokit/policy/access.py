@@ -10,7 +10,8 @@ import pandas as pd
 
 from calicokit.net import address_text
 from calicokit.policy.decide import Packet, decide
-from calicokit.policy.explain import Explainer, Explanation
+from calicokit.policy.explain import Explainer
+from calicokit.policy.explanation import Explanation, said
 from calicokit.policy.model import EGRESS, Endpoint, Node, Ports, Rule, Service
 from calicokit.policy.reach import Reach
 from calicokit.policy.reachability import NEEDED
@@ -123,8 +124,6 @@ def _dns_rows(explainer: Explainer, reach: Reach, service: Service, place: int) 
 
 def _egress(answer: Explanation) -> tuple[str, str]:
     """The verdict of the source's side alone, and why."""
-    from calicokit.policy.sentences import said
-
     actions = {f.egress.action for f in answer.flows}
     if not actions or "unknown" in actions:
         return "unknown", str(answer)

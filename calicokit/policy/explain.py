@@ -1,131 +1,28 @@
-"""Whether a flow is let through, and by which rule: from two names and a port to the verdict.
+"""Whether a flow is let through, and by which rule: from two names and a port to the design's answer.
 
 What policy sees of a flow (after DNAT, before or after masquerade) follows the order of the kernel's hooks: DNAT comes
 before the filter chains, masquerade after them, so that on the node where traffic is masqueraded policy still sees the
-true source, and on the next node it does not. Facts: felix/rules/static.go, felix/config/config_params.go at HEAD.
+true source, and on the next node it does not. Facts: reference/policy.md, section 7; felix/rules/static.go at HEAD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html import escape
-from typing import Any
-
-import pandas as pd
 
 from calicokit.net import canonical_address, prefix
 from calicokit.policy.convert import WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
+from calicokit.policy.explanation import Explanation, Flow
 from calicokit.policy.hosts import Hosts, Link, in_order
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Parts, Pool, Service, ServicePort
 from calicokit.policy.read import Inputs, New
 
 SERVICE = "svc/"
-STEP_COLUMNS = ["flow", "endpoint", "direction", "tier", "kind", "policy", "rule", "action", "note"]
 
 
 class SenselessError(ValueError):
     """A question that makes no sense, or whose ends are not known; its text is the reason."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One flow as policy sees it: from an address to a backend's address and port."""
-
-    src: str
-    dst: str
-    port: int | None
-    egress: Outcome
-    ingress: Outcome
-
-    @property
-    def action(self) -> str:
-        if "deny" in (self.egress.action, self.ingress.action):
-            return "deny"
-        return UNKNOWN if UNKNOWN in (self.egress.action, self.ingress.action) else "allow"
-
-    @property
-    def decided_by(self) -> Decision:
-        return self.egress.decision if self.egress.action == "deny" else self.ingress.decision
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "src": self.src,
-            "dst": self.dst,
-            "port": self.port,
-            "egress": self.egress.decision.as_dict(),
-            "ingress": self.ingress.decision.as_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words."""
-
-    src: str
-    dst: str
-    port: int | None
-    protocol: str
-    verdict: str
-    flows: tuple[Flow, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def decided_by(self) -> Decision | None:
-        """The first deny; else what the destination's side decided about the first flow."""
-        if self.verdict in (UNKNOWN, "no-endpoints"):
-            return None
-        denied = [f for f in self.flows if f.action == "deny"]
-        return (denied or list(self.flows))[0].decided_by
-
-    @property
-    def steps(self) -> list[tuple[int, Step]]:
-        """Everything that was looked at, in order, with the flow that it was looked at for."""
-        return [(n, s) for n, f in enumerate(self.flows) for s in (*f.egress.steps, *f.ingress.steps)]
-
-    @property
-    def sentence(self) -> str:
-        from calicokit.policy.sentences import explained
-
-        return explained(self)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The steps as a table: flow, endpoint, direction, tier, kind, policy, rule, action (all text)."""
-        rows = [
-            {
-                "flow": f"{self.flows[n].src} → {self.flows[n].dst}",
-                "endpoint": s.endpoint,
-                "direction": s.direction,
-                "tier": s.tier or "",
-                "kind": s.kind,
-                "policy": f"{s.namespace}/{s.name}" if s.namespace else s.name,
-                "rule": "" if s.matched is None else str(s.matched),
-                "action": s.action,
-                "note": s.note,
-            }
-            for n, s in self.steps
-        ]
-        return pd.DataFrame(rows, columns=pd.Index(STEP_COLUMNS), dtype="str")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON that scripts rely on (docs/contracts.md)."""
-        decided = self.decided_by
-        return {
-            "verdict": self.verdict,
-            "decided_by": decided.as_dict() if decided else None,
-            "flows": [f.as_dict() for f in self.flows],
-            "steps": [{"flow": n, **s.as_dict()} for n, s in self.steps],
-            "unknown": list(self.unknown),
-            "sentence": self.sentence,
-        }
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p>"
 
 
 @dataclass(frozen=True)

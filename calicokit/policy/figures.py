@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from calicokit.figures import BLUE, GREY, INK, PALE, SKY, VERMILLION, Figure, figure, message, of_tables, safe
 from calicokit.policy.decide import Decision, Step
-from calicokit.policy.explain import Explanation, Flow
+from calicokit.policy.explanation import Explanation, Flow
 from calicokit.schema import records
 from calicokit.sentences import natural, plural
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,7 @@ from calicokit.policy.reach import Reach
 from calicokit.policy.tables import KIND, POLICY, POLICY_NAMESPACE, of_policy
 from calicokit.registry import model, table
 from calicokit.schema import Column, Schema
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 MOST_TARGETS = 60
 """Classes that are looked at for an example."""
@@ -148,7 +146,7 @@ def _effects(explainer: Explainer, policy: Policy) -> Iterator[dict[str, Any]]:
 # ---- for notebooks: one pod, one question
 
 
-def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
+def who_reaches(cluster: Tables, pod: str) -> pd.DataFrame:
     """The rows of ``policy.reachability`` whose target is the class of this pod (NS/POD); none for what is no pod."""
     pairs, known = cluster.table("policy.reachability"), cluster.table("policy.classes")
     if pairs.unknown or known.unknown:
@@ -160,7 +158,7 @@ def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
     return pd.DataFrame(pairs[pairs["target"].isin(mine)])
 
 
-def question(cluster: Cluster, src: str = "", dst: str = "", port: int = 0) -> tuple[str, str, int]:
+def question(cluster: Tables, src: str = "", dst: str = "", port: int = 0) -> tuple[str, str, int]:
     """The flow to ask about: the one that is given, else one that shows policy at work.
 
     That is a connection between two workloads, if possible of one namespace, to a port that the target declares, which

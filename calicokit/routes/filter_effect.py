@@ -9,7 +9,7 @@ that was learnt by iBGP only from or to a client of a route reflector.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -19,9 +19,7 @@ from calicokit.net import canonical_cidr, prefix
 from calicokit.registry import table
 from calicokit.routes.bird_filters import ACCEPT, REJECT, UNDEFINED, UNKNOWN, Decision, Functions
 from calicokit.schema import Column, Schema, records
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 EFFECT = Schema(
     "routes.filter_effect",
@@ -194,7 +192,7 @@ def _route(best: Any, learnt: bool, known: bool) -> dict[str, Any]:
     }
 
 
-def some_effect(cluster: Cluster) -> pd.DataFrame:
+def some_effect(cluster: Tables) -> pd.DataFrame:
     """An effect to look at first: of a block on the node that owns it; the empty table where BGP is not in use."""
     use = cluster.table("bgp.use")
     if not use.unknown and use["in_use"].eq(False).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,9 +11,7 @@ from calicokit.net import prefix
 from calicokit.registry import table
 from calicokit.routes.kernel import TUNNELS, is_workload
 from calicokit.schema import Column, Schema, cells, records
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 MOST_HOPS = 16
 
@@ -167,7 +165,7 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
     return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, whose routes are not known"
 
 
-def some_path(cluster: Cluster) -> pd.DataFrame:
+def some_path(cluster: Tables) -> pd.DataFrame:
     """A way to look at first: from one node to a pod of another; the empty table where neither was seen."""
     pods, kernel = cluster.table("routes.pods"), cluster.table("routes.kernel")
     if pods.unknown or not len(pods) or not len(kernel):

@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.drops.growth import rule_key
-from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import NAMES, PROTOCOLS, Packet
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.rules.naming import role
 from calicokit.evidence.texts import Texts
-from calicokit.net import address_text
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -192,15 +191,6 @@ def flow_row(end: End, by: Rule, dataplane: Dataplane) -> dict[str, Any]:
         "key": rule_key(by.comment, by.spec),
         "interface": endpoint_interface(end),
     }
-
-
-def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:
-    """The workload, node or address that an address is."""
-
-    if address is None:
-        return None
-    place = dataplane.pods.get((version, address))
-    return place.workload if place else dataplane.node_of.get((version, address)) or address_text(version, address)
 
 
 def endpoint_interface(end: End) -> str | None:

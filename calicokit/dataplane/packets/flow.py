@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,9 +18,7 @@ from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
 from calicokit.net import VXLAN_PORT, address_text
 from calicokit.schema import cells
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 TABLES = {
     "rules": "dataplane.rules",
@@ -104,7 +102,7 @@ class Dataplane:
     node_of: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cluster: Cluster) -> Dataplane:
+    def of(cls, cluster: Tables) -> Dataplane:
         """From a cluster's tables; what is unknown of them is unknown to the walk."""
         cluster.fetch(TABLES.values())
         return cls.build(**{parameter: cluster.given(name) for parameter, name in TABLES.items()})
@@ -362,3 +360,11 @@ def shown(packet: Packet, side: str) -> str | None:
 def stopping_rules(walk: Walk) -> Iterable[Any]:
     """What ended the parts of a flow that do not arrive."""
     return [e.by for e in walk.stopped]
+
+
+def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:
+    """The workload, node or address that an address is."""
+    if address is None:
+        return None
+    place = dataplane.pods.get((version, address))
+    return place.workload if place else dataplane.node_of.get((version, address)) or address_text(version, address)

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.drops.flows import who
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 from calicokit.sentences import listed
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 WALK = Schema(
     "dataplane.walk",
@@ -140,7 +137,7 @@ OPTIONS = {"from": None, "to": None, "port": "", "proto": "tcp"}
 INPUTS = {**TABLES, "pods": "kube.pods", "services": "kube.services", "drops": "dataplane.drops"}
 
 
-def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
+def walk(cluster: Tables, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
     """The walk of a first packet through the rules of the nodes on its way.
 
     ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. What is not known is answered ``unknown`` with
@@ -216,7 +213,7 @@ def port_number(text: str) -> int | None:
     return int(text) if text else None
 
 
-def example(cluster: Cluster) -> Asked:
+def example(cluster: Tables) -> Asked:
     """A walk worth showing: a flow that was seen being dropped, else between two pods of different nodes."""
     flows, endpoints = cluster.table("dataplane.dropped_flows"), cluster.table("dataplane.endpoints")
     if len(flows):

@@ -14,7 +14,7 @@ import msgspec
 
 from calicokit.evidence.bundles.kubectl_output import SINGLE, Documents, Printed, ended, not_served, refusal, unmixed
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from calicokit.evidence.recordings.recording import EMPTY_LIST
 
 UNKNOWN_NODE = "unknown"
@@ -68,7 +68,7 @@ class Contents:
         return sorted(self.known | {w.node for w in self.texts if w.node})
 
 
-class Bundle:
+class Bundle(Source):
     """A support bundle or a folder of outputs as a source."""
 
     def __init__(self, name: str, contents: Contents) -> None:

@@ -21,7 +21,7 @@ from calicokit.evidence.live import parallel
 from calicokit.evidence.live.api import ApiError, Server
 from calicokit.evidence.live.discovery import api_resources
 from calicokit.evidence.live.execute import Ran, execute
-from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 from calicokit.evidence.node_log import split
 from calicokit.evidence.recordings.recording import EMPTY_LIST, NO_OBJECTS, PODS
 
@@ -79,7 +79,7 @@ class _Node:
     log: dict[str, bytes] | None = None  # the lines of each service
 
 
-class LiveCluster:
+class LiveCluster(Source):
     """The cluster of a kubeconfig's context, or the one that this pod runs in.
 
     ``since`` seconds and ``tail`` lines bound the logs that the API server is asked for. Raises :class:`SourceError`

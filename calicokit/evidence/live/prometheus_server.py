@@ -226,7 +226,7 @@ class Targets:
 
 
 @dataclass
-class Watched:
+class Watched(Source):
     """A source whose series of scrapes come from a Prometheus server, and all else from another source.
 
     ``since`` to ``until`` (now if none is given) is what is read of it. Pods of Typha and kube-controllers are told by

@@ -86,7 +86,7 @@ def capture(
     if out.exists():
         raise SourceError(f"{out} exists already; name another file, or remove it.")
     work = _Work(out, source, redact)
-    live = getattr(source, "live", False)
+    live = source.live
     chosen = [i for i in (map(CATALOG.__getitem__, ids) if ids else ITEMS) if not (live and isinstance(i.how, Admin))]
     watched = [i for i in chosen if i.watched]
     all_nodes = list(nodes) or node_names(source)

@@ -15,7 +15,7 @@ import msgspec
 
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log, Metrics
 from calicokit.evidence.files import Files, open_files
-from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 
 FOLDERS = ("api", "cluster", "nodes")
 PODS = "cluster/pods/"
@@ -33,7 +33,7 @@ ALWAYS = (("pods", "v1"), ("volumeattachments", "storage.k8s.io/v1"))
 """Kinds of the first and the last group that every API server lists: between them its list is whole."""
 
 
-class Recording:
+class Recording(Source):
     """What ``calicokit capture`` and the lab write; opened lazily, each file read when something needs it.
 
     Raises :class:`SourceError` if there is nothing in it that the kit knows.

@@ -18,7 +18,7 @@ KEPT = 240
 
 
 @dataclass
-class Watch:
+class Watch(Source):
     """A source whose series of scrapes are those that :meth:`scrape` has taken; all else is the source's.
 
     ``failed`` says why a node's Felix, or what had answered before, did not answer the last time; its series goes on

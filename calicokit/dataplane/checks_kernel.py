@@ -14,7 +14,7 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 FULL = 0.95
-"""From this share of its entries on, the table of connections is at its limit."""
+"""Share of its entries from which the conntrack table counts as full."""
 HALF = 0.5
 FEW = 10
 """So few drops can have other causes than a full table, or an overload."""
@@ -110,7 +110,7 @@ def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]
 
 @check("conntrack-full", needs={"kernel": "dataplane.kernel"}, wants={"log": "output.kernel_log"})
 def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """A node whose table of connections is, or was, too small."""
+    """A node whose conntrack table is, or was, full."""
     said = log is not None and bool((log["kind"] == "conntrack").any())
     for row in records(kernel):
         at_limit = pd.notna(row.conntrack_used) and row.conntrack_used >= FULL

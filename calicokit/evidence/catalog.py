@@ -285,7 +285,7 @@ ITEMS = (
     ),
     Item(
         "pod-metrics",
-        "What pods use of processor and memory, as metrics-server has it (`kubectl top pods`)",
+        "CPU and memory usage of pods from metrics-server (`kubectl top pods`)",
         Api(("metrics.k8s.io/v1beta1",), ("pods",), optional=True),
         guide=_USE,
     ),
@@ -295,7 +295,7 @@ ITEMS = (
     _calico("clusterinformations", "Calico's cluster information: version, datastore readiness", guide=_HEALTH),
     _calico("kubecontrollersconfigurations", "Configuration of kube-controllers: leak grace period", guide=_ISSUES),
     _calico("ippools", "IP pools", guide=_POOLS),
-    _calico("ipamblocks", "IPAM blocks: who has which address", guide=_ASSIGN),
+    _calico("ipamblocks", "IPAM blocks: which address is allocated to whom", guide=_ASSIGN),
     _calico("blockaffinities", "Block affinities: which node owns which block", guide=_ASSIGN),
     _calico("ipamhandles", "IPAM handles: the owners of addresses", guide=_ISSUES),
     _calico("ipamconfigs", "IPAM configuration", "ipamconfigurations", guide=_ASSIGN),
@@ -303,20 +303,20 @@ ITEMS = (
     _calico("bgpconfigurations", "BGP configuration", guide=_PEERS),
     _calico("bgppeers", "BGP peers", guide=_PEERS),
     _calico("bgpfilters", "BGP filters", guide=_PEERS),
-    _calico("caliconodestatuses", "What nodes report of BGP, where they are asked to", guide=_BGP),
+    _calico("caliconodestatuses", "CalicoNodeStatus: BGP status reported by nodes", guide=_BGP),
     _calico("felixconfigurations", "Felix's configuration", guide=_FELIX),
-    _calico("tiers", "Tiers of policy", guide=_POLICY, newer=True),
-    _calico("globalnetworkpolicies", "Calico's policies for all namespaces", guide=_POLICY),
-    _calico("networkpolicies", "Calico's policies of namespaces", guide=_POLICY),
-    _calico("stagedglobalnetworkpolicies", "Staged policies for all namespaces", guide=_POLICY, newer=True),
-    _calico("stagednetworkpolicies", "Staged policies of namespaces", guide=_POLICY, newer=True),
-    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes policies", guide=_POLICY, newer=True),
-    _calico("globalnetworksets", "Sets of networks for all namespaces", guide=_POLICY),
-    _calico("networksets", "Sets of networks of namespaces", guide=_POLICY),
+    _calico("tiers", "Policy tiers", guide=_POLICY, newer=True),
+    _calico("globalnetworkpolicies", "Calico GlobalNetworkPolicies", guide=_POLICY),
+    _calico("networkpolicies", "Calico NetworkPolicies", guide=_POLICY),
+    _calico("stagedglobalnetworkpolicies", "Staged GlobalNetworkPolicies", guide=_POLICY, newer=True),
+    _calico("stagednetworkpolicies", "Staged NetworkPolicies", guide=_POLICY, newer=True),
+    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes NetworkPolicies", guide=_POLICY, newer=True),
+    _calico("globalnetworksets", "GlobalNetworkSets", guide=_POLICY),
+    _calico("networksets", "NetworkSets", guide=_POLICY),
     _calico("hostendpoints", "Host endpoints", guide=_POLICY),
     Item(
         "kubernetes-networkpolicies",
-        "Kubernetes' policies",
+        "Kubernetes NetworkPolicies",
         Api(("networking.k8s.io/v1",), ("networkpolicies",)),
         guide=_POLICY,
     ),
@@ -336,18 +336,18 @@ ITEMS = (
     ),
     Item(
         "apiservices",
-        "Who serves which group of the API, and whether it answers",
+        "API services: who serves each API group, and availability",
         Api(("apiregistration.k8s.io/v1",), ("apiservices",), optional=True),
         guide=_HEALTH,
     ),
     Item(
         "api-resources",
-        "The kinds that the API server serves",
+        "API resources: the kinds that the API server serves",
         Discovery(),
         file="kubectl-api-resources.txt",
         guide=_HEALTH,
     ),
-    _admin("calicoctl-ipam-show", "Use of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
+    _admin("calicoctl-ipam-show", "Usage of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
     *(
         _admin(
             f"calicoctl-ipam-show-{what}",
@@ -360,13 +360,13 @@ ITEMS = (
         for what, title, tells in (
             ("borrowed", "Borrowed addresses", "BORROWING-NODE"),
             ("configuration", "IPAM configuration as calicoctl prints it", "PROPERTY"),
-            ("blocks", "Use of blocks", r"\| Block "),
+            ("blocks", "Usage of blocks", r"\| Block "),
         )
     ),
-    _admin("calicoctl-ipam-check", "IPAM's consistency", "calicoctl ipam check", "calicoctl-ipam-check", _ISSUES),
+    _admin("calicoctl-ipam-check", "IPAM consistency check", "calicoctl ipam check", "calicoctl-ipam-check", _ISSUES),
     _admin(
         "calicoctl-ipam-check-all",
-        "IPAM's consistency, every address",
+        "IPAM consistency check, every address",
         "calicoctl ipam check --show-all-ips --show-problem-ips",
         "calicoctl-ipam-check",
         _ISSUES,
@@ -405,17 +405,22 @@ ITEMS = (
     ),
     _admin("kubectl-get-events", "Events", "kubectl get events -A", "kubectl-events", _ISSUES),
     _admin(
-        "kubectl-describe-nodes", "Nodes in words", "kubectl describe nodes", "kubectl-describe", _HEALTH, "^Roles:"
+        "kubectl-describe-nodes",
+        "Description of nodes",
+        "kubectl describe nodes",
+        "kubectl-describe",
+        _HEALTH,
+        "^Roles:",
     ),
     _admin(
         "kubectl-describe-pods",
-        "Calico's pods in words",
+        "Description of Calico's pods",
         "kubectl describe pods -n kube-system",
         "kubectl-describe",
         _HEALTH,
         secret="environment values",
     ),
-    _admin("kernel-log", "The kernel's log", "dmesg", "dmesg", _DROPS),
+    _admin("kernel-log", "Kernel log", "dmesg", "dmesg", _DROPS),
     *_component(
         "calico-typha",
         "Typha's",
@@ -447,7 +452,7 @@ ITEMS = (
     *(
         _node(
             f"{component}-ready",
-            f"Whether {component.capitalize()} says that it is ready",
+            f"{component.capitalize()}'s readiness",
             f"calico-node -{component}-ready",
             f"calico component node health --{component}-ready",
             parser="health-ready",
@@ -456,7 +461,7 @@ ITEMS = (
         )
         for component, tells in (("felix", _without("BIRD|BGP", "elix")), ("bird", "BIRD|BGP"))
     ),
-    _node("nodename", "What Calico on the node calls itself", "cat /var/lib/calico/nodename", guide=_READY),
+    _node("nodename", "calico-node's name on the node", "cat /var/lib/calico/nodename", guide=_READY),
     _node("calicoctl-node-status", "BGP sessions as calicoctl shows them", "calicoctl node status", guide=_BGP),
     _birdcl("status", "bird-status", _BGP),
     _birdcl("protocols", "bird-protocols", _BGP),
@@ -495,10 +500,10 @@ ITEMS = (
         guide=_LINKS,
         tells=_JSON,
     ),
-    _node("ip-link-stats", "Counters of interfaces", "ip -s -s link", parser="ip-link", guide=_LINKS),
+    _node("ip-link-stats", "Interface counters", "ip -s -s link", parser="ip-link", guide=_LINKS),
     _node(
         "ip-link-stats-json",
-        "Counters of interfaces",
+        "Interface counters",
         "ip -j -s -s link",
         file="ip-link-stats-json.json",
         parser="ip-link",
@@ -525,7 +530,7 @@ ITEMS = (
     ),
     _node("ip-rule", "Routing rules", "ip rule", guide=_ROUTES),
     _node("ip-neigh", "Neighbours", "ip neigh", guide=_ROUTES),
-    _node("bridge-fdb", "Forwarding entries, of VXLAN among others", "bridge fdb show", guide=_ROUTES),
+    _node("bridge-fdb", "Forwarding database (FDB), including VXLAN", "bridge fdb show", guide=_ROUTES),
     _node("iptables-save", "iptables rules with counters", "iptables-save -c", guide=_RULES, heavy=True),
     *(
         _node(
@@ -548,7 +553,7 @@ ITEMS = (
         )
     ),
     _node("ipset-list", "IP sets with their members", "ipset list", guide=_RULES, heavy=True),
-    _node("ipset-save", "IP sets as they are restored", "ipset save", guide=_RULES, heavy=True),
+    _node("ipset-save", "IP sets in restore format", "ipset save", guide=_RULES, heavy=True),
     _node("nft-ruleset", "nftables rules", "nft list ruleset", guide=_RULES, heavy=True),
     _node(
         "nft-ruleset-json",
@@ -562,16 +567,16 @@ ITEMS = (
     ),
     _node(
         "conntrack-stats",
-        "Counters of connection tracking",
+        "conntrack counters",
         "conntrack -S",
         parser="conntrack:conntrack_stats",
         guide=_DROPS,
         tells=r"^cpu=\d",
     ),
-    _node("conntrack", "Tracked connections", "conntrack -L", guide=_DROPS, heavy=True),
+    _node("conntrack", "conntrack entries", "conntrack -L", guide=_DROPS, heavy=True),
     _node(
         "sysctl-net",
-        "Network settings of the kernel",
+        "Kernel network settings (sysctl)",
         "sysctl -a",
         "grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/netfilter",
         parser="sysctl",
@@ -581,9 +586,9 @@ ITEMS = (
     _node(
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
-    _node("tc-qdisc", "Queues and their drops", "tc -s qdisc", guide=_LINKS),
-    _node("proc-net-dev", "Counters of interfaces", "cat /proc/net/dev", guide=_LINKS),
-    _node("nstat", "Counters of the network stack", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
+    _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
+    _node("proc-net-dev", "Interface counters", "cat /proc/net/dev", guide=_LINKS),
+    _node("nstat", "Network stack counters", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
     _node(
         "cni-net.d",
         "CNI configuration",
@@ -613,7 +618,7 @@ ITEMS = (
     _log("felix-log", "Felix's log", "/var/log/calico/felix/current", "felix.log"),
     _log("bird-log", "BIRD's log", "/var/log/calico/bird/current", "bird.log", _BGP_DOWN),
     _log("confd-log", "confd's log", "/var/log/calico/confd/current", "confd.log"),
-    _log("startup-log", "calico-node's start", "/var/log/calico/startup/current", "startup.log"),
+    _log("startup-log", "calico-node's startup log", "/var/log/calico/startup/current", "startup.log"),
     _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
 )
 

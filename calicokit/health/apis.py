@@ -80,7 +80,7 @@ REFUSALS = Schema(
     "health.refusals",
     "API requests of Calico's components that the API server denied, from their logs.",
     (
-        Column("component", "str", "whose log"),
+        Column("component", "str", "component that logged it"),
         Column("node", "str", "node; null for a component of the cluster"),
         Column("why", "str", "forbidden, or missing: the API server has no such kind"),
         Column("kind", "str", "kind; the plural where it is none of Calico's"),

@@ -33,7 +33,7 @@ EFFECT = Schema(
         Column("action", "str", "Accept, Reject, or unknown: a condition depends on missing evidence"),
         Column("decided_by", "str", "BIRD function, filter or session that decides, or BIRD itself"),
         Column("rule", "str", "the statement that decides, with its conditions"),
-        Column("says", "str", "what that means, in words"),
+        Column("says", "str", "explanation"),
         Column("line", "int", "line of the statement in its file, from 1"),
         EVIDENCE,
     ),

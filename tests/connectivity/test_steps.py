@@ -55,7 +55,7 @@ def test_a_route_that_leads_astray_is_the_step_and_the_finding() -> None:
     found = asked("route-conflict", "drop")
     assert found.steps["verdict"].iloc[2] != "fine"
     assert [f.id for f in found.findings if not f.explained_by] == ["route-conflict"]
-    assert "which Calico did not make" in found.sentence
+    assert "which Calico did not program" in found.sentence
     assert len(found.there) > 0 < len(found.back)
 
 

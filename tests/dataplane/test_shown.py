@@ -76,9 +76,7 @@ def test_nothing_to_draw_says_so() -> None:
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_sentence_is_true_of_every_recording(name: str) -> None:
     d = calicokit.open(f"incident:{name}").dataplane
-    assert sentences.differences(d.differences(), d.memberships()).startswith(
-        "What is programmed on every node is what"
-    )
+    assert sentences.differences(d.differences(), d.memberships()).startswith("The programmed dataplane matches")
     assert "forwards" in sentences.kernel(d.kernel())
     assert sentences.programming(d.failures()).startswith("No Felix")
     watched = name.startswith("policy-drop")

@@ -325,7 +325,7 @@ def test_no_pod_of_a_typha_that_is_configured() -> None:
 
     sick.edit("pods", None, gone).objects("deployments", lambda d: d["spec"].update(replicas=0))
     found = sick.one("typha-down")
-    assert "there is no pod of it" in found.cause
+    assert "but has no pod" in found.cause
     assert "FELIX_TYPHAK8SSERVICENAME=calico-typha" in found.cause
 
 

@@ -74,7 +74,7 @@ def test_a_slow_felix_is_told_by_its_metrics() -> None:
 
 def test_a_slow_tail_is_told() -> None:
     (finding,) = told(Edited(TYPHA).edit("felix-metrics", "node-2", quantiles(0.02, 1.8, 2.5)))
-    assert "one in ten" in finding.cause
+    assert "10 % of its dataplane updates" in finding.cause
 
 
 def test_one_node_far_slower_than_the_others_is_told_earlier() -> None:

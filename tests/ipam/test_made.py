@@ -165,7 +165,7 @@ def test_windows_keeps_its_addresses_and_nobody_complains() -> None:
         ([], "leaked", "does not exist"),
         ([pod("a/x", "n1", "10.0.0.9")], "leaked", "another address"),
         ([pod("a/x", "n1", "10.0.0.0", phase="Succeeded")], "unknown", "ended"),
-        ([pod("a/x", "n1", "10.0.0.0", hostNetwork=True)], "leaked", "node's network"),
+        ([pod("a/x", "n1", "10.0.0.0", hostNetwork=True)], "leaked", "host-networked"),
         ([pod("a/other", "n2", "10.0.0.0")], "in-use", "used by another"),
         ([pod("a/x", "n1", "10.0.0.0", metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"})], "in-use", "uses it"),
     ],
@@ -697,7 +697,7 @@ def test_forecast_from_two_recordings() -> None:
     assert pd.isna(shrinking["days_left"])
     assert shrinking["why"] == "usage does not grow"
     alone = seen(1, 10).ipam.forecast().iloc[0]
-    assert "one point in time" in alone["why"]
+    assert "one sample gives no trend" in alone["why"]
 
 
 # ---- the plan

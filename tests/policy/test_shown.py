@@ -222,7 +222,7 @@ spec:
     ("text", "said"),
     [
         ("a: [", "not YAML"),
-        ("- 1", "no object"),
+        ("- 1", "not an object"),
         ("kind: Tier", "without a name"),
         ("kind: ConfigMap\nmetadata: {name: x}", "ConfigMap, which is not a policy object"),
         ("", "contains no object"),

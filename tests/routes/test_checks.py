@@ -89,7 +89,7 @@ def test_a_missing_route_with_sessions_up_is_bgp_route_missing() -> None:
     lab.routes("node-1", without(block)).edit("birdcl-route", "node-1", without(block))
     first = only(lab)
     assert (first.id, first.subject) == ("bgp-route-missing", {"node": "node-1", "cidr": block})
-    assert "did not get it, or filtered it" in first.cause
+    assert "did not receive it, or filtered it" in first.cause
 
 
 def test_a_missing_route_of_a_session_that_is_down_is_not_told_again() -> None:

@@ -58,7 +58,7 @@ def lost(lab: Edited, node: str = "node-3", cidr: str = BLOCK) -> Edited:
 def test_a_route_that_bird_has_and_the_kernel_has_not() -> None:
     lab = Edited(MESH).routes("node-3", without(f"{BLOCK} "))
     assert heads(lab) == [("bgp-route-missing", {"node": "node-3", "cidr": BLOCK})]
-    assert "did not put it into the kernel" in lab.heads()[0].cause
+    assert "did not export it to the kernel" in lab.heads()[0].cause
 
 
 def test_a_block_that_its_owner_does_not_announce() -> None:

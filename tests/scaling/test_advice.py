@@ -200,7 +200,7 @@ def test_slow_resyncs_ask_for_longer_intervals() -> None:
 def test_what_is_not_known_is_not_advised_on() -> None:
     cluster = large(200, deployments=None, pods=None, felixconfigurations=None, bgpconfigurations=None)
     assert set(advised(cluster)) <= {"block-size"}
-    assert "Not known" in sentences.size(cluster.scaling.size())
+    assert "Unknown, and not used" in sentences.size(cluster.scaling.size())
 
 
 def test_the_picture_says_what_is_over_its_limit() -> None:

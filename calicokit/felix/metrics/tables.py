@@ -186,7 +186,7 @@ GLOSSARY = Schema(
     key=("component", "metric"),
 )
 
-NO_SERIES = "not sampled: use `calicokit capture --samples N`, or a Prometheus server"
+NO_SERIES = "not sampled over time: use `calicokit capture --samples N`, or a Prometheus server"
 
 _PROXIED = re.compile(r"/pods/(?:https?:)?([a-z0-9.-]{1,253}?)(?::\w{1,15})?/proxy/")
 OBSERVATIONS = "observations"

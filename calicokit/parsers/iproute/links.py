@@ -102,7 +102,7 @@ _NAMES = [(side, name) for side, names in _COUNTERS.items() for name in dict.fro
 def _counter(side: str, name: str) -> Column:
     column = f"{side}_{'overruns' if name == 'over_errors' else name}"
     if name == "carrier_changes":
-        return Column(name, "int", "how often the carrier came or went")
+        return Column(name, "int", "carrier changes")
     unit = {"bytes": "bytes", "carrier_errors": "", "collisions": ""}.get(name, "packets")
     return Column(column, "int", f"{'received' if side == 'rx' else 'sent'}: {name.replace('_', ' ')}", unit)
 

@@ -1,14 +1,19 @@
-"""A fault of the kit raises in the tests, in this process and in those that it starts."""
+"""What holds for all tests: a fault of the kit raises, here and in processes that tests start; texts are parsed once."""
 
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 import pytest
 
+from calicokit.evidence import texts
 from calicokit.faults import RAISES
 
 os.environ[RAISES] = "1"
+
+texts.parse = lru_cache(maxsize=2000)(texts.parse)
+"""Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""
 
 
 @pytest.fixture

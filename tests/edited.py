@@ -11,8 +11,7 @@ from typing import Any
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
-from calicokit.evidence.recordings.incidents import index
-from calicokit.evidence.recordings.recording import Recording
+from tests import clusters
 
 Edit = Callable[[str], str]
 
@@ -31,7 +30,7 @@ class Edited(Source):
     samples: dict[tuple[str, str | None], list[tuple[datetime, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.recording = Recording(index()[self.incident].path)
+        self.recording = clusters.recording(self.incident)
 
     def nodes(self) -> Sequence[str]:
         return self.recording.nodes()
@@ -85,7 +84,7 @@ class Edited(Source):
         return self.edit("ip-route-all", node, how).edit("ip-route", node, how)
 
     def cluster(self) -> Cluster:
-        return Cluster(self)
+        return clusters.Sharing(self)
 
     def loud(self) -> list[Finding]:
         return [f for f in self.cluster().check() if f.severity != "info"]

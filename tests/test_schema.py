@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import calicokit
 from calicokit import registry
 from calicokit.diagnosis.model import CHECKS, finding, vocabulary
 from calicokit.evidence.catalog import CATALOG
 from calicokit.parsers.base import kinds
 from calicokit.schema import DTYPES, Column, Schema, SchemaError, Table
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import cluster_of
 
 TABLES = registry.load()
@@ -27,7 +26,7 @@ THING = Schema(
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_table_of_every_recording_fits_its_schema(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     for table, spec in TABLES.items():
         if spec.options:
             continue

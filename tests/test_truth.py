@@ -12,15 +12,10 @@ from calicokit.cluster import Cluster
 from calicokit.diagnosis.findings import Findings
 from calicokit.evidence.recordings.recording import Recording
 from tests import recordings
+from tests.clusters import checked, opened
 from tests.evidence.test_sources import unpacked
 
 WORTH_TELLING = ("warning", "critical")
-
-
-def check(name: str) -> Findings:
-    import calicokit
-
-    return calicokit.open(f"incident:{name}").check()
 
 
 def loud(findings: Findings) -> list[str]:
@@ -34,7 +29,7 @@ def faults(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [n for n in recordings.names() if not faults(n)])
 def test_silence_where_nothing_is_wrong(name: str) -> None:
-    findings = check(name)
+    findings = checked(name)
     assert loud(findings) == []
     assert findings.status == 0
     assert findings.coverage.missing == []
@@ -43,7 +38,7 @@ def test_silence_where_nothing_is_wrong(name: str) -> None:
 @pytest.mark.parametrize("name", recordings.names())
 def test_what_is_found_is_what_was_done(name: str) -> None:
     """The heads (unexplained findings) are exactly the faults."""
-    heads = {f.id for f in check(name) if f.severity in WORTH_TELLING and not f.explained_by}
+    heads = {f.id for f in checked(name) if f.severity in WORTH_TELLING and not f.explained_by}
     cause = json.loads(recordings.read(name, "cause.json"))
     done = [{f["kind"], *f.get("or", ())} for f in cause["faults"]]
     assert all(heads & kinds for kinds in done)
@@ -51,7 +46,7 @@ def test_what_is_found_is_what_was_done(name: str) -> None:
 
 
 def test_ipam_exhausted_names_the_pool_and_the_pods_that_wait() -> None:
-    first = check("ipam-exhausted")[0]
+    first = checked("ipam-exhausted")[0]
     pods = json.loads(recordings.read("ipam-exhausted", "api/v1_pods.json"))["items"]
     wait = sorted(p["metadata"]["name"] for p in pods if p["status"]["phase"] == "Pending")
     assert (first.id, first.severity, first.subject) == ("ipam-exhausted", "critical", {"pool": "default-ipv4-ippool"})
@@ -62,7 +57,7 @@ def test_ipam_exhausted_names_the_pool_and_the_pods_that_wait() -> None:
 
 
 def test_ipam_leaked_names_exactly_the_leaked_addresses_and_both_pods() -> None:
-    findings = check("ipam-leaked")
+    findings = checked("ipam-leaked")
     text = recordings.read("ipam-leaked", "cluster/calicoctl-ipam-check-all.txt").decode()
     leaked = {line.split()[0] for line in text.splitlines() if " leaked; attrs" in line}
     leaks = [f for f in findings if f.id == "ipam-leak"]
@@ -79,7 +74,7 @@ def test_ipam_leaked_names_exactly_the_leaked_addresses_and_both_pods() -> None:
 @pytest.mark.parametrize("name", ["ipam-exhausted", "ipam-leaked", "policy-drop", "healthy-datacenter"])
 def test_answers_rest_on_evidence_alone(name: str, tmp_path: Path) -> None:
     """Without the answer, the probes, the name, the description and calicoctl's opinion, the findings are the same."""
-    before = [f.as_dict() for f in check(name)]
+    before = [f.as_dict() for f in checked(name)]
     recording = unpacked(tmp_path, name).rename(tmp_path / "a-recording")
     for told in ("cause.json", "probes.json"):
         (recording / told).unlink(missing_ok=True)
@@ -93,7 +88,7 @@ def test_answers_rest_on_evidence_alone(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ipam-leaked", "healthy-bgp-mesh"])
 def test_a_false_answer_beside_the_evidence_changes_nothing(name: str, tmp_path: Path) -> None:
-    before = [f.as_dict() for f in check(name)]
+    before = [f.as_dict() for f in checked(name)]
     recording = unpacked(tmp_path, name)
     lie = {"faults": [{"kind": "ipam-exhausted", "pool": "none"}]}
     (recording / "cause.json").write_text(json.dumps(lie))
@@ -117,13 +112,11 @@ def test_an_operator_install_is_seen_and_judged_the_same(tmp_path: Path) -> None
     assert (install["install"], install["namespace"]) == ("operator", "calico-system")
     assert len(cluster.table("health.pods")) == 5
     assert loud(cluster.check()) == ["ipam-exhausted"]
-    assert check("ipam-exhausted")[0].cause == cluster.check()[0].cause
+    assert checked("ipam-exhausted")[0].cause == cluster.check()[0].cause
 
 
 def test_a_manifest_install_is_seen() -> None:
-    import calicokit
-
-    install = calicokit.open("healthy-vxlan-typha").health.install().iloc[0]
+    install = opened("healthy-vxlan-typha").health.install().iloc[0]
     assert (install["install"], install["namespace"], install["typha"]) == ("manifest", "kube-system", True)
 
 

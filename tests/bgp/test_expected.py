@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.bgp.expected import EXPECTED, expected
 from calicokit.bgp.tables import NODES
-from tests import recordings
+from tests import clusters, recordings
 from tests.bgp.made import Lab, bgp_peer
 from tests.fakes import pod
 
@@ -45,7 +44,7 @@ def edited(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_equals_what_confd_wrote(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     mine = cluster.table("bgp.expected")
     theirs = cluster.table("output.bird_cfg")
     assert theirs.unknown == () or not len(mine)  # no confd: nothing is asked of BIRD
@@ -62,7 +61,7 @@ def test_equals_what_confd_wrote(name: str) -> None:
 
 
 def test_the_edited_file_differs_in_the_line_that_was_edited() -> None:
-    cluster = calicokit.open("incident:bgp-config-edited")
+    cluster = clusters.opened("bgp-config-edited")
     (row,) = cluster.table("bgp.config_differences").itertuples()
     text = recordings.read("bgp-config-edited", "nodes/node-4/bird.cfg").decode().splitlines()
     assert (row.node, row.field, row.expected, row.found) == ("node-4", "local_as", "64512", "64999")

@@ -7,19 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.bgp import figures, sentences
 from calicokit.bgp.sentences import meaning
 from calicokit.bgp.sessions import since
-from calicokit.cluster import Cluster
 from tests import recordings
 from tests.bgp.made import Lab, bgp_peer
+from tests.clusters import opened
 
 NOW = pd.Timestamp("2026-01-02T00:10:00Z")
-
-
-def opened(name: str) -> Cluster:
-    return calicokit.open(f"incident:{name}")
 
 
 @pytest.mark.parametrize("name", recordings.names())

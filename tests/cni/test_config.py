@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Want
-from tests import recordings
+from tests import clusters, recordings
 from tests.edited import Edited, adding
 from tests.fakes import MemorySource, api_list, node
 from tests.only import only
@@ -89,7 +88,7 @@ def test_where_calico_does_policy_only_another_network_is_meant() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_recordings(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     assert only(cluster, "cni-conflict", "host-network-manager-interferes") == []
     configs = cluster.cni.configs()
     assert configs["used"].all()

@@ -8,6 +8,7 @@ import pytest
 
 import calicokit
 from calicokit.connectivity.cause import TRIED, Cause, cause, example
+from tests import clusters
 from tests.edited import Edited
 from tests.recordings import probed, probes
 
@@ -24,7 +25,7 @@ def verdict(cluster: calicokit.Cluster, src: str, dst: str, port: int | None, pr
 
 @pytest.mark.parametrize("name", probed())
 def test_what_arrived_has_nothing_in_its_way_and_what_was_lost_has(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     asked = probes(name)[::EVERY]
     assert asked
     for probe in asked:
@@ -41,7 +42,7 @@ def ends(name: str, observed: str) -> tuple[str, str, int, str]:
 
 
 def asked(name: str, observed: str, lab: Edited | None = None) -> Cause:
-    return cause(lab.cluster() if lab else calicokit.open(f"incident:{name}"), *ends(name, observed))
+    return cause(lab.cluster() if lab else clusters.opened(name), *ends(name, observed))
 
 
 def test_a_denied_flow_names_the_policy_and_its_finding() -> None:
@@ -60,7 +61,7 @@ def test_a_route_that_leads_astray_is_the_step_and_the_finding() -> None:
 
 
 def test_a_pod_without_an_address() -> None:
-    cluster = calicokit.open("incident:ipam-exhausted")
+    cluster = clusters.opened("ipam-exhausted")
     found = cause(cluster, *example(cluster))
     assert found.steps["verdict"].iloc[0] == "wrong"
     assert "has no address" in found.sentence
@@ -92,15 +93,13 @@ def test_what_was_not_seen_is_unknown_and_not_fine() -> None:
 )
 def test_ends_that_are_none(src: str, dst: str, port: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        calicokit.open("incident:healthy-bgp-mesh").table(
-            "connectivity.steps", **{"from": src, "to": dst, "port": port}
-        )
+        clusters.opened("healthy-bgp-mesh").table("connectivity.steps", **{"from": src, "to": dst, "port": port})
 
 
 def test_a_service_that_is_none_is_unknown_and_one_without_endpoints_is_wrong() -> None:
     name = "healthy-bgp-mesh"
     src = next(p["src"] for p in probes(name))
-    first = calicokit.open(name).connectivity.steps(src, "svc/shop/none", "80").iloc[0]
+    first = clusters.opened(name).connectivity.steps(src, "svc/shop/none", "80").iloc[0]
     assert (first["verdict"], "no service is named" in first["answer"]) == ("unknown", True)
     lab = Edited(name).objects("endpointslices", lambda o: o.update(endpoints=[]))
     service = next(p["dst"] for p in probes(name) if p["dst"].startswith("svc/"))
@@ -110,13 +109,13 @@ def test_a_service_that_is_none_is_unknown_and_one_without_endpoints_is_wrong() 
 def test_a_walk_says_which_name_is_none() -> None:
     for end, says in (("shop/nobody", "no pod with an address is named shop/nobody"), ("svc/a/b", "no service")):
         with pytest.raises(ValueError, match=says):
-            calicokit.open("healthy-bgp-mesh").table("dataplane.walk", **{"from": "10.48.0.1", "to": end})
+            clusters.opened("healthy-bgp-mesh").table("dataplane.walk", **{"from": "10.48.0.1", "to": end})
 
 
 def test_a_service_is_followed_to_its_backends() -> None:
     name = "healthy-bgp-mesh"
     first = next(p for p in probes(name) if p["dst"].startswith("svc/") and p["observed"] == "allow")
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     assert verdict(cluster, first["src"], first["dst"], first["port"], first["proto"]) == "fine"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import calicokit
+from tests import clusters
 from tests.edited import Edited, adding
 
 MESH, VXLAN, NFT = "healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables"
@@ -39,7 +39,7 @@ def foreign(lab: Edited) -> list[Any]:
 
 @pytest.mark.parametrize("name", ["policy-drop", "policy-drop-v3.28"])
 def test_recorded_drops_name_policy_and_ends(name: str) -> None:
-    findings = [f for f in calicokit.open(f"incident:{name}").check() if f.severity != "info"]
+    findings = [f for f in clusters.checked(name) if f.severity != "info"]
     assert {f.id for f in findings} == {"policy-drop"}
     told = {(f.subject["src"], f.subject["dst"], str(f.subject["port"])) for f in findings}
     assert ("shop/frontend", "unknown", "unknown") in told, "dropped at its source: no entry tells the other end"
@@ -49,7 +49,7 @@ def test_recorded_drops_name_policy_and_ends(name: str) -> None:
 
 
 def test_drops_of_a_recording_without_a_series_are_no_findings() -> None:
-    cluster = calicokit.open(f"incident:{MESH}")
+    cluster = clusters.opened(MESH)
     drops = cluster.table("dataplane.drops")
     assert (drops["packets"].fillna(0) > 0).any()
     assert drops["grown"].isna().all()
@@ -57,7 +57,7 @@ def test_drops_of_a_recording_without_a_series_are_no_findings() -> None:
 
 
 def test_the_recorded_wall_heads_the_sessions_that_it_keeps_down() -> None:
-    findings = [f for f in calicokit.open("incident:bgp-tcp179-blocked").check() if f.severity != "info"]
+    findings = [f for f in clusters.checked("bgp-tcp179-blocked") if f.severity != "info"]
     heads = [f for f in findings if not f.explained_by]
     assert {(f.id, f.subject["node"], f.subject["chain"]) for f in heads} == {
         ("foreign-drop-rule", "node-3", "INPUT"),
@@ -67,7 +67,7 @@ def test_the_recorded_wall_heads_the_sessions_that_it_keeps_down() -> None:
 
 
 def test_recorded_backends_are_mixed_on_all_nodes() -> None:
-    (found,) = (f for f in calicokit.open("incident:iptables-backends-mixed").check() if f.severity != "info")
+    (found,) = (f for f in clusters.checked("iptables-backends-mixed") if f.severity != "info")
     assert (found.id, found.subject) == (
         "iptables-backend-mixed",
         {"nodes": ["node-1", "node-2", "node-3", "node-4"]},
@@ -197,6 +197,6 @@ def test_rules_that_are_no_matter_of_calicos(rules: list[str]) -> None:
 
 
 def test_felixs_nftables_mode_is_no_mix() -> None:
-    rules = calicokit.open(f"incident:{NFT}").table("dataplane.rules")
+    rules = clusters.opened(NFT).table("dataplane.rules")
     assert set(rules[rules["owner"] == "calico"]["backend"]) >= {"nftables"}
-    assert [f.id for f in calicokit.open(f"incident:{NFT}").check() if f.severity != "info"] == []
+    assert [f.id for f in clusters.checked(NFT) if f.severity != "info"] == []

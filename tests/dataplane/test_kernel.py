@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-import calicokit
 from calicokit.dataplane.kernel.settings import effective
-from tests import recordings
+from tests import clusters, recordings
 from tests.edited import Edit, Edited, adding, without
 
 MESH, VXLAN, NFT, OLD = "healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables", "healthy-v3.28"
@@ -69,7 +68,7 @@ def test_strict_filtering_tells_only_where_the_way_back_is_another() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_no_recording_has_another_way_back(name: str) -> None:
-    assert len(calicokit.open(f"incident:{name}").table("dataplane.reverse_paths")) == 0
+    assert len(clusters.opened(name).table("dataplane.reverse_paths")) == 0
 
 
 def test_loose_filtering_counts_only_where_felix_refuses() -> None:
@@ -282,8 +281,8 @@ def test_a_policy_that_is_not_asked_and_one_that_is_gone() -> None:
 
 
 def test_a_pod_without_chains_and_one_that_just_came() -> None:
-    node, interface = "node-1", calicokit.open(f"incident:{MESH}").table("dataplane.endpoints").iloc[0]["interface"]
-    endpoints = calicokit.open(f"incident:{MESH}").table("dataplane.endpoints")
+    node, interface = "node-1", clusters.opened(MESH).table("dataplane.endpoints").iloc[0]["interface"]
+    endpoints = clusters.opened(MESH).table("dataplane.endpoints")
     row = endpoints[endpoints["node"] == node].iloc[0]
     interface = row["interface"]
     without = lambda t: "".join(ln for ln in t.splitlines(keepends=True) if interface not in ln)  # noqa: E731

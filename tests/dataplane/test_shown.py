@@ -9,7 +9,7 @@ import calicokit
 from calicokit.dataplane import figures, sentences
 from calicokit.dataplane.packets.trace_flow import example, walk
 from calicokit.dataplane.rules.naming import limited, policy_chain_suffixes, policy_in_comment
-from tests import recordings
+from tests import clusters, recordings
 
 DROP = "policy-drop"
 
@@ -22,7 +22,7 @@ def pod(cluster: calicokit.Cluster, start: str) -> str:
 
 @pytest.mark.parametrize("name", [DROP, "policy-drop-v3.28", "healthy-nftables"])
 def test_a_walk_says_which_rule_and_whose(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     denied = walk(cluster, pod(cluster, "frontend"), pod(cluster, "db"), 5432)
     assert denied.verdict == "drop"
     assert "(end-of-tier default)" in denied.sentence
@@ -34,7 +34,7 @@ def test_a_walk_says_which_rule_and_whose(name: str) -> None:
 
 
 def test_a_question_that_makes_no_sense_is_unknown() -> None:
-    cluster = calicokit.open(f"incident:{DROP}")
+    cluster = clusters.opened(DROP)
     assert walk(cluster, "shop/nobody", "10.48.0.1", 80).verdict == "unknown"
     assert walk(cluster, "10.48.0.1", "fd00::1", 80).verdict == "unknown"
     assert walk(cluster, pod(cluster, "frontend"), "10.48.0.1", 80, "carrier-pigeon").verdict == "unknown"
@@ -42,12 +42,12 @@ def test_a_question_that_makes_no_sense_is_unknown() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_an_example_is_found_everywhere(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     assert example(cluster).verdict in ("accept", "drop", "unknown")
 
 
 def test_the_drops_are_drawn_with_what_they_are() -> None:
-    cluster = calicokit.open(f"incident:{DROP}")
+    cluster = clusters.opened(DROP)
     d = cluster.dataplane
     drawn = figures.drop_timeline(d.drop_history())
     assert drawn.fact.startswith("end-of-tier default of shop/frontend (egress): 102 packets")
@@ -67,7 +67,7 @@ def test_the_drops_are_drawn_with_what_they_are() -> None:
 
 
 def test_nothing_to_draw_says_so() -> None:
-    d = calicokit.open("incident:healthy-bgp-mesh").dataplane
+    d = clusters.opened("healthy-bgp-mesh").dataplane
     assert "not sampled over time" in figures.drop_timeline(d.drop_history()).fact
     assert "No packet" in figures.chain_graph(d.graph().head(0)).fact
     assert "No rule dropped" in figures.drop_timeline(pd.DataFrame(columns=["time", "what"])).fact
@@ -75,7 +75,7 @@ def test_nothing_to_draw_says_so() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_sentence_is_true_of_every_recording(name: str) -> None:
-    d = calicokit.open(f"incident:{name}").dataplane
+    d = clusters.opened(name).dataplane
     assert sentences.differences(d.differences(), d.memberships()).startswith("The programmed dataplane matches")
     assert "forwards" in sentences.kernel(d.kernel())
     assert sentences.programming(d.failures()).startswith("No Felix")

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.dataplane.packets.flow import TABLES, Dataplane
-from tests import recordings
+from tests import clusters, recordings
 
 AGREE = {"allow": "accept", "refused": "accept", "mixed": "accept", "drop": "drop"}
 """What was observed → where the walk ends. A refusal arrived: nobody listened."""
@@ -30,7 +29,7 @@ def addresses(cluster: Cluster, name: str) -> dict[str, str]:
 
 
 def walked(name: str) -> tuple[Cluster, list[tuple[dict[str, Any], str]]]:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     cluster.fetch(TABLES)
     dataplane = Dataplane.build(*(cluster.given(t) for t in TABLES))
     known = addresses(cluster, name)

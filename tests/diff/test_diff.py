@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,10 +303,10 @@ def test_filters(before: Path, after: Path) -> None:
     assert said(compared(before, after, "routes")) == []
 
 
-def test_the_biggest_recording_is_compared_in_seconds() -> None:
-    start = time.perf_counter()
-    diff(Cluster(source_of("healthy-datacenter")), Cluster(source_of("policy-drop")))
-    assert time.perf_counter() - start < 30
+def test_the_biggest_recording_is_compared_with_another_cluster() -> None:
+    found = diff(Cluster(source_of("healthy-datacenter")), Cluster(source_of("policy-drop")))
+    assert found.status == 1
+    assert set(found.compared) == set(AREAS)
 
 
 def test_every_compared_column_exists() -> None:

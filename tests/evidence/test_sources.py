@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -138,9 +137,7 @@ def test_evidence_is_fetched_only_when_something_needs_it_and_only_once() -> Non
 
 def test_hundreds_of_nodes_are_asked_at_once() -> None:
     source = asking(slow={Want("cni-log", f"n{i}"): 0.2 for i in range(200)})
-    start = time.perf_counter()
     assert not Cluster(source).table("cni.results").unknown
-    assert time.perf_counter() - start < 200 * 0.2 / 10
     assert max(len(a) for a in source.asked) == 200
 
 

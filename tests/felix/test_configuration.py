@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.felix.state.configuration import defaults_of, in_force, same, spelled
-from tests import recordings
+from tests import clusters, recordings
 from tests.edited import Edited, without
 from tests.fakes import cluster_of, node
 
@@ -19,7 +18,7 @@ PARSED = re.compile(r"Parsed value for (\S+): (.*) \(from environment variable\)
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_what_felix_took_from_its_environment_is_in_force(name: str) -> None:
-    table = calicokit.open(f"incident:{name}").felix.configuration()
+    table = clusters.opened(name).felix.configuration()
     assert not table.duplicated(["node", "field"]).any()
     for where in ("node-1", "node-2", "node-3", "node-4"):
         log = recordings.read(name, f"nodes/{where}/felix.log").decode(errors="replace")

@@ -14,7 +14,7 @@ import pytest
 from calicokit import registry
 from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding
 from calicokit.diagnosis.ranking import rank
-from tests import recordings
+from tests import clusters, recordings
 from tests.felix.sick import (
     BAD,
     CONFIG,
@@ -50,9 +50,8 @@ def state(sick: Sick, node: str = NODE) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_felix_of_the_recordings_runs_and_is_in_sync(name: str) -> None:
-    import calicokit
 
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     table = cluster.felix.state()
     assert set(table["state"]) == {"ready"}
     assert len(table) == 4

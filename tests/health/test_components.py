@@ -15,7 +15,7 @@ from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Evidence, Want
 from calicokit.health.versions import of_image, release
-from tests import recordings
+from tests import clusters, recordings
 from tests.edited import Edited, without
 from tests.fakes import MemorySource, api_list
 from tests.health.test_health import calico_pod
@@ -30,10 +30,9 @@ def subjects(found: list[Finding]) -> list[Any]:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_silence_on_every_recording(name: str) -> None:
-    import calicokit
 
     ids = ("crd-or-rbac-missing", "calico-apiserver-down", "calico-version-skew")
-    assert only(calicokit.open(f"incident:{name}"), *ids) == []
+    assert only(clusters.opened(name), *ids) == []
 
 
 # ---- kinds

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-import calicokit
 from calicokit.health.tables import version_of
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import cluster_of, ids
 
 
@@ -106,8 +105,8 @@ def test_a_locked_datastore() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_readiness_of_felix_in_every_recording(name: str) -> None:
-    rows = calicokit.open(f"incident:{name}").health.readiness()
+    rows = clusters.opened(name).health.readiness()
     assert rows["ready"].tolist() == [True] * 4
-    conditions = calicokit.open(f"incident:{name}").health.node_conditions()
+    conditions = clusters.opened(name).health.node_conditions()
     assert conditions["good"].all()
     assert len(conditions) == 8

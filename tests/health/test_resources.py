@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Want
 from calicokit.health.resources import quantity
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import MemorySource, api_list
 from tests.health.test_health import calico_pod, ended
 
@@ -70,7 +69,7 @@ def test_without_metrics_server_the_process_says_what_it_uses() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_recordings(name: str) -> None:
-    rows = calicokit.open(f"incident:{name}").health.resources()
+    rows = clusters.opened(name).health.resources()
     nodes = rows[rows["component"] == "calico-node"]
     assert (nodes["cpu_request"] == 0.25).all()
     assert nodes["memory_used"].between(2e7, 1e9).all()

@@ -7,7 +7,7 @@ import pytest
 
 import calicokit
 from calicokit.cluster import Cluster
-from tests import recordings
+from tests import clusters, recordings
 
 
 @pytest.fixture(scope="module", params=recordings.names())
@@ -17,7 +17,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def cluster(name: str) -> Cluster:
-    return calicokit.open(f"incident:{name}")
+    return clusters.opened(name)
 
 
 def printed(name: str, what: str) -> dict[str, pd.DataFrame]:
@@ -114,7 +114,7 @@ def test_ipam_check_every_address(name: str, cluster: Cluster) -> None:
 
 def test_the_comparison_is_not_of_nothing() -> None:
     """The recordings hold exhausted, leaked, borrowed and tunnel addresses, so the figures differ from zero."""
-    frames = [calicokit.open(f"incident:{n}").table("ipam.check_report") for n in recordings.names()]
+    frames = [clusters.opened(n).table("ipam.check_report") for n in recordings.names()]
     most = pd.concat(frames).groupby("figure")["value"].max()
     assert most["allocated_not_in_use"] == 5
     assert most["node_tunnel_ips"] == 4

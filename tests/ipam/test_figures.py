@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Missing
 from calicokit.figures import plain, safe
 from calicokit.ipam import figures, usage
 from calicokit.schema import Table
+from tests import clusters
 
 EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def exhausted() -> Cluster:
-    return calicokit.open("incident:ipam-exhausted")
+    return clusters.opened("ipam-exhausted")
 
 
 def nodes(count: int) -> pd.DataFrame:

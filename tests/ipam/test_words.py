@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit import sentences as shared
 from calicokit.cluster import Cluster
 from calicokit.diagnosis import next_steps
@@ -17,7 +16,7 @@ from calicokit.evidence.model import Missing
 from calicokit.health import sentences as health
 from calicokit.ipam import sentences, tables, usage
 from calicokit.schema import Table
-from tests import recordings
+from tests import clusters, recordings
 
 SENTENCES: dict[Any, tuple[str, ...]] = {
     sentences.pools: ("ipam.pools",),
@@ -49,12 +48,12 @@ def told(cluster: Cluster, tell: Any) -> str:
 
 @pytest.fixture(scope="module")
 def exhausted() -> Cluster:
-    return calicokit.open("incident:ipam-exhausted")
+    return clusters.opened("ipam-exhausted")
 
 
 @pytest.fixture(scope="module")
 def leaked() -> Cluster:
-    return calicokit.open("incident:ipam-leaked")
+    return clusters.opened("ipam-leaked")
 
 
 def test_helpers() -> None:
@@ -63,7 +62,7 @@ def test_helpers() -> None:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_incident_gets_every_sentence(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     for tell in SENTENCES:
         text = told(cluster, tell)
         assert text.endswith("."), tell

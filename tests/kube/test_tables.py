@@ -6,9 +6,8 @@ import re
 
 import pytest
 
-import calicokit
 from calicokit.kube.tables import interface_name
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import cluster_of, node, pod
 
 
@@ -23,7 +22,7 @@ def columns(text: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", recordings.names())
 def test_workload_endpoints_are_those_of_calicoctl(name: str) -> None:
     shown = columns(recordings.read(name, "cluster/calicoctl-get-workloadendpoints-wide.txt").decode())
-    ours = calicokit.open(f"incident:{name}").kube.workload_endpoints()
+    ours = clusters.opened(name).kube.workload_endpoints()
     assert len(shown) == len(ours) > 10
     mine = {r.workload_endpoint: r for r in ours.itertuples()}
     for row in shown:

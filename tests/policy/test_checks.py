@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-import calicokit
 from calicokit.diagnosis.model import Finding
 from calicokit.selectors import is_one_edit
-from tests import recordings
+from tests import clusters, recordings
 from tests.policy.made import DEFAULT, app, cluster, endpoints, felix, gnp, hep, knp, np, service, tier
 
 IDS = {
@@ -36,7 +35,7 @@ def found(**lists: Any) -> list[Finding]:
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_no_incident_has_a_loud_one(name: str) -> None:
-    findings = [f for f in calicokit.open(f"incident:{name}").check() if f.id in IDS]
+    findings = [f for f in clusters.checked(name) if f.id in IDS]
     assert not [f for f in findings if f.severity != "info"]
 
 

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-import calicokit
-from tests import recordings
+from tests import clusters, recordings
 
 HOME = Path(os.environ.get("CALICOKIT_NCA", "/tmp/nca"))
 POLICIES = (
@@ -81,7 +80,7 @@ def allows(connections: str, proto: str, port: int) -> bool:
 @pytest.mark.parametrize("name", ["healthy-v3.28", "policy-drop-v3.28"])
 def test_the_same_pairs_by_the_same_ports(name: str, tmp_path: Path) -> None:
     found = theirs(name, tmp_path)
-    explainer = calicokit.open(f"incident:{name}").explainer()
+    explainer = clusters.opened(name).explainer()
     pods = [e.ref for e in explainer.parts.endpoints if not e.host]
     differ = [
         (source, target, proto, port)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-import calicokit
-from tests import recordings
+from tests import clusters, recordings
 
 AGREE = {"allow": {"allow"}, "refused": {"allow"}, "drop": {"deny"}, "mixed": {"mixed"}}
 """What was observed → the verdicts that agree. A refusal arrived, or a REJECT rule answered."""
@@ -41,7 +40,7 @@ def test_all_probes_of_all_recordings_are_tried() -> None:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_every_verdict_agrees_with_what_was_observed(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     against = [
         (p, answer)
         for p in recordings.probes(name)
@@ -55,7 +54,7 @@ def test_every_verdict_agrees_with_what_was_observed(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(PROBED) - set(SOUND)))
 def test_no_deny_stands_against_a_connection(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     for probe in recordings.probes(name):
         answer = cluster.explain(probe["src"], probe["dst"], probe["port"], probe["proto"])
         assert answer.verdict != "unknown", answer
@@ -67,7 +66,7 @@ def test_no_deny_stands_against_a_connection(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROBED)
 def test_by_address_as_by_name(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     for probe in recordings.probes(name)[::7]:
         by_name = cluster.explain(probe["src"], probe["dst"], probe["port"], probe["proto"])
         by_address = cluster.explain(probe["src_ip"], probe["dst_ip"], probe["port"], probe["proto"])

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import calicokit
 from calicokit.policy.explain import Explainer
 from calicokit.policy.reach import Reach
 from calicokit.policy.reachability import question, who_reaches
+from tests import clusters
 from tests.fakes import namespace
 from tests.policy.made import app, cluster, endpoints, explainer, gnp, knp, tier
 from tests.policy.made import np as policy_of
@@ -39,7 +39,7 @@ def assert_agrees(found: Explainer, most: int = 12) -> int:
 
 @pytest.mark.parametrize("name", ["healthy-bgp-mesh", "healthy-v3.28", "healthy-datacenter", "policy-drop"])
 def test_on_recordings(name: str) -> None:
-    assert assert_agrees(calicokit.open(f"incident:{name}").explainer()) > 3000
+    assert assert_agrees(clusters.opened(name).explainer()) > 3000
 
 
 APPS, ENVS, SPACES = ("web", "api", "db", "mq"), ("prod", "test"), ("a", "b", "c")
@@ -136,7 +136,7 @@ def test_pods_that_policy_treats_alike_are_one_class() -> None:
 
 
 def test_who_reaches_a_pod_and_the_question() -> None:
-    found = calicokit.open("incident:policy-drop")
+    found = clusters.opened("policy-drop")
     target = next(e.ref for e in found.explainer().parts.endpoints if e.workload == "shop/payments")
     rows = who_reaches(found, target)
     assert rows[["source", "ports"]].values.tolist() == [["shop/frontend", "TCP 8443"]]

@@ -17,7 +17,7 @@ from calicokit.policy import figures, sentences
 from calicokit.policy.reachability import question
 from calicokit.policy.what_if import objects_in
 from calicokit.schema import Table
-from tests import recordings
+from tests import clusters, recordings
 from tests.policy.made import app, cluster, explainer, gnp, knp
 
 SENTENCES: dict[Any, tuple[str, ...]] = {
@@ -34,7 +34,7 @@ DENY = {"action": "Deny"}
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_incident_gets_every_sentence(name: str) -> None:
-    opened = calicokit.open(f"incident:{name}")
+    opened = clusters.opened(name)
     for tell, tables in SENTENCES.items():
         text = str(tell(*map(opened.table, tables)))
         assert text.endswith("."), tell
@@ -48,7 +48,7 @@ def test_of_an_unknown_table_the_sentence_says_why(tell: Any) -> None:
 
 
 def test_sentences_say_the_fact() -> None:
-    opened = calicokit.open("incident:policy-drop")
+    opened = clusters.opened("policy-drop")
     said = sentences.reachability(opened.policy.classes(), opened.policy.reachability())
     assert said == "Of 100 pairs of pod classes, 25 are fully allowed, 18 for some ports and 57 not at all."
     assert str(sentences.staged(opened.policy.staged_effects())).startswith(
@@ -92,7 +92,7 @@ def test_the_answer_in_words(src: str, dst: str, said: str) -> None:
 
 
 def test_the_ladder_lights_the_rung_that_decides() -> None:
-    opened = calicokit.open("incident:policy-drop")
+    opened = clusters.opened("policy-drop")
     answer = opened.explain(*question(opened))
     drawn = figures.ladder(answer)
     lit = [a.text for a in drawn.layout.annotations if a.text.startswith("<b>")]
@@ -108,7 +108,7 @@ def test_the_ladder_of_what_has_no_steps_is_a_sentence() -> None:
 
 
 def test_the_heat_map_holds_every_pair() -> None:
-    opened = calicokit.open("incident:policy-drop")
+    opened = clusters.opened("policy-drop")
     drawn = figures.reachability(opened.policy.classes(), opened.policy.reachability())
     heat = drawn.data[0]
     values = [v for line in heat.z for v in line]
@@ -143,7 +143,7 @@ def asked(*words_: str) -> Any:
 
 
 def test_explain_as_the_contract_says() -> None:
-    opened = calicokit.open("incident:policy-drop")
+    opened = clusters.opened("policy-drop")
     src, dst, port = question(opened)
     done = asked("--from", src, "--to", dst, "--port", str(port), "--format", "json")
     assert done.exit_code == 0
@@ -189,7 +189,7 @@ def test_questions_without_an_answer(words_: list[str]) -> None:
 
 
 def test_what_if(tmp_path: Path) -> None:
-    opened = calicokit.open("incident:policy-drop")
+    opened = clusters.opened("policy-drop")
     src = next(e.ref for e in opened.explainer().parts.endpoints if e.workload == "shop/frontend")
     words_ = ["--from", src, "--to", "svc/shop/db", "--port", "80", "--format", "json"]
     file = tmp_path / "p.yaml"

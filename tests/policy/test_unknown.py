@@ -19,6 +19,7 @@ from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.selectors import parse
+from tests import clusters
 from tests.evidence.test_sources import unpacked
 from tests.policy.made import cluster, explainer, gnp, knp, tier, verdict
 from tests.test_selectors import OBJECTS, TREES, written
@@ -121,9 +122,8 @@ def test_unlisted_host_endpoints() -> None:
 
 
 def test_a_kind_that_a_version_does_not_have_is_empty() -> None:
-    import calicokit
 
-    old = calicokit.open("incident:healthy-v3.28")
+    old = clusters.opened("healthy-v3.28")
     assert old.policy.tiers()["tier"].tolist() == ["default"]
     assert old.coverage.missing == []
     assert not {"tiers", "stagednetworkpolicies"} & old.explainer().parts.missing

@@ -5,20 +5,19 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.evidence.model import Missing
 from calicokit.routes import figures, sentences
 from calicokit.routes.filter_effect import some_effect
 from calicokit.routes.filters import decide
 from calicokit.routes.kernel import is_workload, owner
 from calicokit.schema import Table
-from tests import recordings
+from tests import clusters, recordings
 
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_blocks_are_routed_as_the_kernel_says(name: str) -> None:
     """Every route to another node's block is BIRD's or Felix's; own blocks are blackholes of theirs."""
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     blocks = cluster.routes.blocks()
     there = blocks[blocks["status"] == "present"]
     assert len(there)
@@ -28,7 +27,7 @@ def test_blocks_are_routed_as_the_kernel_says(name: str) -> None:
 
 
 def test_a_path_leads_to_the_pod_through_its_node() -> None:
-    cluster = calicokit.open("incident:healthy-vxlan-typha")
+    cluster = clusters.opened("healthy-vxlan-typha")
     pods = cluster.routes.pods()
     pod = pods[pods["node"] == "node-1"].iloc[0]
     path = cluster.routes.path("node-3", pod["address"])
@@ -39,14 +38,14 @@ def test_a_path_leads_to_the_pod_through_its_node() -> None:
 
 
 def test_a_path_shows_the_conflict() -> None:
-    path = calicokit.open("incident:route-conflict").table("routes.path", **{"from": "node-2", "to": "10.48.84.130"})
+    path = clusters.opened("route-conflict").table("routes.path", **{"from": "node-2", "to": "10.48.84.130"})
     assert path["cidr"].tolist() == ["10.48.84.128/27"]
     assert path["owner"].tolist() == ["other"]
     assert "whose routes are not known" in path["says"].iloc[0]
 
 
 def test_a_path_inside_a_node_and_to_a_hole() -> None:
-    cluster = calicokit.open("incident:healthy-bgp-mesh")
+    cluster = clusters.opened("healthy-bgp-mesh")
     assert cluster.routes.path("node-1", "172.30.0.11")["type"].tolist() == ["local"]
     block = cluster.ipam.blocks()
     own = block[block["node"] == "node-1"]["block"].iloc[0]
@@ -57,7 +56,7 @@ def test_a_path_inside_a_node_and_to_a_hole() -> None:
 @pytest.mark.parametrize(("start", "to"), [("node-9", "10.48.0.1"), ("node-1", "not-an-ip"), ("node-1", "10.0.0.0/8")])
 def test_what_a_path_cannot_begin_with_is_a_sentence(start: str, to: str) -> None:
     with pytest.raises(ValueError, match=r"not seen|no IPv4 address|does not appear"):
-        calicokit.open("incident:healthy-bgp-mesh").routes.path(start, to)
+        clusters.opened("healthy-bgp-mesh").routes.path(start, to)
 
 
 @pytest.mark.parametrize(
@@ -113,21 +112,21 @@ def test_words_and_figures_say_unknown_where_it_is() -> None:
 
 
 def test_the_matrix_marks_what_is_missing_and_not_by_colour_alone() -> None:
-    routes = calicokit.open("incident:bgp-tcp179-blocked").routes
+    routes = clusters.opened("bgp-tcp179-blocked").routes
     drawn = figures.matrix(routes.blocks(), routes.conflicts())
     assert drawn.fact.startswith("4 of 16 routes to blocks are missing ")
     assert sum(cell == "×" for row in drawn.data[0].text for cell in row) == 4
 
 
 def test_the_matrix_marks_what_a_foreign_route_overrides() -> None:
-    routes = calicokit.open("incident:route-conflict").routes
+    routes = clusters.opened("route-conflict").routes
     drawn = figures.matrix(routes.blocks(), routes.conflicts())
     assert drawn.fact.startswith("1 of 16 routes to blocks is overridden ")
     assert [cell for row in drawn.data[0].text for cell in row].count("!") == 1
 
 
 def test_the_picture_of_a_path_names_its_end() -> None:
-    cluster = calicokit.open("incident:route-conflict")
+    cluster = clusters.opened("route-conflict")
     lost = figures.path(cluster.routes.path("node-2", "10.48.84.130"))
     assert "whose routes are not known" in lost.fact
     assert "10.48.84.128/27" in lost.layout.annotations[0].text
@@ -137,11 +136,11 @@ def test_the_picture_of_a_path_names_its_end() -> None:
 
 
 def test_the_picture_of_a_path_that_ends_at_once() -> None:
-    cluster = calicokit.open("incident:route-conflict")
+    cluster = clusters.opened("route-conflict")
     assert "own address" in figures.path(cluster.routes.path("node-2", "172.30.0.12")).fact
     assert "No way" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
 
 
 def test_there_is_no_effect_of_filters_where_bgp_is_not_in_use() -> None:
-    assert not len(some_effect(calicokit.open("incident:healthy-vxlan-typha")))
-    assert set(some_effect(calicokit.open("incident:healthy-bgp-mesh"))["action"]) == {"Accept"}
+    assert not len(some_effect(clusters.opened("healthy-vxlan-typha")))
+    assert set(some_effect(clusters.opened("healthy-bgp-mesh"))["action"]) == {"Accept"}

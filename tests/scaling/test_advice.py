@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import calicokit
 from calicokit.cluster import Cluster
 from calicokit.scaling import figures, sentences
-from tests import recordings
+from tests import clusters, recordings
 from tests.fakes import block, cluster_of, node, pool
 
 
 @pytest.mark.parametrize("name", recordings.names())
 def test_no_recording_asks_for_anything(name: str) -> None:
-    cluster = calicokit.open(f"incident:{name}")
+    cluster = clusters.opened(name)
     assert cluster.scaling.advice().empty
     size = cluster.scaling.size()
     assert not size["measure"].duplicated().any()

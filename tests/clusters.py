@@ -1,0 +1,107 @@
+"""Clusters that share what they build: most tests look at one of a few incidents, whole or with one answer edited.
+
+A table is a pure function of its inputs, so one that was built from the same evidence is the same table. A
+:class:`Sharing` cluster remembers every table by the content of all the evidence that it rests on, across clusters:
+where a test edits one answer of an incident, only what rests on that answer is built anew, and every check still runs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+from calicokit import registry
+from calicokit.cluster import Cluster
+from calicokit.diagnosis.findings import Findings
+from calicokit.evidence.model import Evidence, Missing
+from calicokit.evidence.recordings.incidents import index
+from calicokit.evidence.recordings.recording import Recording
+from calicokit.schema import Table
+
+MOST = 6000
+"""How many tables and models a process remembers: those of all incidents, and of what was edited last."""
+
+_FIELDS = [f.name for f in fields(Evidence) if f.name != "text"]
+_BUILT: OrderedDict[bytes, tuple[Any, dict[str, list[Missing]]]] = OrderedDict()
+
+
+class Sharing(Cluster):
+    """A cluster that takes from others what they built from the same evidence."""
+
+    def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
+        found: Table = self._shared(name, options, lambda: super(Sharing, self)._build(name, options))
+        return Table(found, unknown=found.unknown)  # one of its own: what a test writes to it, no other sees
+
+    def _model(self, name: str) -> Any:
+        return self._shared(name, None, lambda: super(Sharing, self)._model(name))
+
+    def _shared(self, name: str, options: dict[str, str] | None, build: Callable[[], Any]) -> Any:
+        spec = registry.spec_of(name)
+        assert spec is not None
+        inputs = {i: self._input(i) for i in spec.inputs}
+        texts = {i: v.problems for i, v in inputs.items() if hasattr(v, "problems")}
+        key = _digest(self._key(name), sorted((options or {}).items()))
+        if key in _BUILT:
+            _BUILT.move_to_end(key)
+            found, problems = _BUILT[key]
+            for i, told in problems.items():
+                texts[i].extend(told)
+            self._note_problems(inputs.values())
+            return found
+        known = {i: len(told) for i, told in texts.items()}
+        found = build()
+        if found is not None and not getattr(found, "unknown", ()):  # why something is unknown, each tells by itself
+            _BUILT[key] = found, {i: told[known[i] :] for i, told in texts.items()}
+            while len(_BUILT) > MOST:
+                _BUILT.popitem(last=False)
+        return found
+
+    def _key(self, name: str) -> bytes:
+        """The content of all that something rests on, as a digest."""
+        keys: dict[str, bytes] = self.__dict__.setdefault("_keys", {})
+        if name not in keys:
+            keys[name] = self._new_key(name)
+        return keys[name]
+
+    def _new_key(self, name: str) -> bytes:
+        if name == "@now":
+            return _digest(self.time)
+        spec = registry.spec_of(name)
+        if spec is not None:
+            return _digest(name, id(spec.build), *(self._key(i) for i in spec.inputs))
+        plain = name.removesuffix("+series")
+        answers = [*self._evidence.items(), *self._missing.items()]
+        found = [a for want, given in answers if want.id == plain and want.series == (plain != name) for a in given]
+        return _digest(name, *sorted(map(_of_answer, found)))
+
+
+def _of_answer(answer: Evidence | Missing) -> bytes:
+    if isinstance(answer, Missing):
+        return _digest(answer)
+    return _digest([getattr(answer, f) for f in _FIELDS], blake2b(answer.text, digest_size=16).digest())
+
+
+def _digest(*parts: object) -> bytes:
+    return blake2b(repr(parts).encode(), digest_size=16).digest()
+
+
+@cache
+def recording(name: str) -> Recording:
+    """A bundled incident, unpacked once."""
+    return Recording(index()[name].path, name)
+
+
+@cache
+def opened(name: str) -> Cluster:
+    """A bundled incident, to be read only: all tests of a process have the same one."""
+    return Sharing(recording(name))
+
+
+@cache
+def checked(name: str) -> Findings:
+    """What every check says of a bundled incident."""
+    return opened(name).check()

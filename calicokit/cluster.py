@@ -89,7 +89,6 @@ class Cluster(Topics):
         self._built: dict[str, Any] = {}
         self._fetched: set[str] = set()  # names whose evidence has been asked for: it is asked for once
         self._problems: dict[Missing, None] = {}  # in order, each once
-        self._checked: list[str] = []
         self.progress: Progress | None = None
         """Called with progress messages while evidence is collected, which takes time on a live cluster."""
 
@@ -123,7 +122,7 @@ class Cluster(Topics):
 
         That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
         """
-        coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
+        coverage = Coverage(seen=list(self._evidence))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
@@ -356,10 +355,6 @@ class Cluster(Topics):
     def note(self, *missing: Missing) -> None:
         """Add holes to the coverage, each once."""
         self._problems.update(dict.fromkeys(missing))
-
-    def checked(self, *ids: str) -> None:
-        """Note in the coverage that the checks of these findings have run."""
-        self._checked.extend(i for i in ids if i not in self._checked)
 
     def _note_problems(self, inputs: Iterable[Any]) -> None:
         """Keep what builders could not read, for the coverage."""

@@ -1,4 +1,4 @@
-"""What holds for all tests: a fault of the kit raises, here and in processes that tests start; texts are parsed once."""
+"""What holds for all tests: a fault of the kit raises, also in processes that tests start; texts are parsed once."""
 
 from __future__ import annotations
 

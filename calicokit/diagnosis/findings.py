@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from typing import Any, Protocol
@@ -11,14 +11,17 @@ from typing import Any, Protocol
 import pandas as pd
 
 from calicokit import registry
-from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding
+from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
 from calicokit.diagnosis.ranking import rank
+from calicokit.diagnosis.reach import Placed, Reach
 from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
 from calicokit.faults import attempt
 from calicokit.progress import Progress
-from calicokit.tables import Tables
+from calicokit.sentences import listed, plural
 
 MOST_SHOWN = 200
+MOST_NAMED = 6
+"""So many kinds of findings are named in the verdict; the coverage names all."""
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
 
 
@@ -52,23 +55,50 @@ class Findings(list[Finding]):
         """The exit status of ``calicokit check``: 0 nothing wrong, 1 something is, 3 nothing seen but not all seen."""
         if any(SEVERITIES.index(f.severity) >= SEVERITIES.index("warning") for f in self):
             return 1
-        return 3 if self.blocked or self.failed else 0
+        return 3 if self.blocked or self.failed or self.unanswered else 0
+
+    @property
+    def unanswered(self) -> dict[str, list[str]]:
+        """Node → ids of critical findings that could be told of other nodes, and not of it."""
+        found: dict[str, list[str]] = {}
+        for id_, nodes in self.coverage.partly.items():
+            for node in nodes if vocabulary()[id_].severity == "critical" else ():
+                found.setdefault(node, []).append(id_)
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON that scripts rely on (docs/contracts.md)."""
         return {"findings": [f.as_dict() for f in self], "coverage": self.coverage.as_dict()}
 
     def verdict(self) -> str:
-        """One sentence: what was found, and what could not be looked at."""
-        if self.status == 1:
-            text = f"{sum(not f.explained_by for f in self)} finding(s), the most likely cause first."
-        else:
-            text = "Nothing wrong was found."
+        """In a few sentences: how many causes and effects were found, and what could not be looked at."""
+        text = [self._found(), *self._not_looked_at()]
+        return " ".join(text)
+
+    def _found(self) -> str:
+        loud = [f for f in self if f.severity != "info"]
+        if not loud:
+            whole = self.status == 0
+            return (
+                "Nothing wrong was found." if whole else "Nothing wrong was found in what was seen; not all was seen."
+            )
+        causes = [f for f in loud if not f.depth]
+        counts = [(s, sum(f.severity == s for f in causes)) for s in reversed(SEVERITIES)]
+        by_severity = ", ".join(f"{count} {severity}" for severity, count in counts if count)
+        effects = len(loud) - len(causes)
+        also = f", {plural(effects, 'effect')}" if effects else ""
+        return f"{plural(len(causes), 'cause')} ({by_severity}){also}."
+
+    def _not_looked_at(self) -> Iterator[str]:
         if self.blocked:
-            text += f" Could not be checked, as evidence is missing: {', '.join(self.blocked)}."
+            yield f"Not checked, as evidence is missing: {listed(self.blocked, MOST_NAMED)}."
+        nodes: dict[tuple[str, ...], list[str]] = {}
+        for node, ids in self.unanswered.items():
+            nodes.setdefault(tuple(ids), []).append(node)
+        for together, names in nodes.items():
+            yield f"Not checked for {listed(names)}: {listed(together, MOST_NAMED)}."
         if self.failed:
-            text += f" Could not be checked, through a fault of calicokit: {', '.join(self.failed)}."
-        return text
+            yield f"Not checked, through a fault of calicokit: {listed(self.failed, MOST_NAMED)}."
 
     def _repr_html_(self) -> str:
         if not self:
@@ -79,7 +109,7 @@ class Findings(list[Finding]):
         return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
 
 
-class Checkable(Tables, Protocol):
+class Checkable(Placed, Protocol):
     """A cluster, for the checks."""
 
     @property
@@ -101,10 +131,6 @@ class Checkable(Tables, Protocol):
         """Add holes to the coverage."""
         ...
 
-    def checked(self, *ids: str) -> None:
-        """Note that the checks of these findings have run."""
-        ...
-
 
 def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings:
     """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
@@ -114,31 +140,55 @@ def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings
     cluster.fetch([name for c in CHECKS for name in c.inputs])
     if not cluster.answered:
         raise SourceError(_nothing(cluster))
-    found: list[Finding] = []
-    held_up: dict[Missing, set[str]] = {}
-    blocked: set[str] = set()
-    failed: set[str] = set()
+    run = _Run(cluster)
     for check in CHECKS:
         say(", ".join(check.ids))
-        holes = _holes(cluster, check)
-        if holes:
-            if any(isinstance(hole, Failed) for hole in holes):
-                failed.update(check.ids)
-            elif check.critical:
-                blocked.update(check.ids)
-            for hole in holes:
-                held_up.setdefault(hole, set()).update(check.ids)
-            continue
-        said = attempt(", ".join(check.ids), partial(_run, cluster, check))
-        if isinstance(said, Failed):
-            cluster.note(said)
-            failed.update(check.ids)
-            continue
-        found += said
-        cluster.checked(*check.ids)
-    coverage = cluster.coverage
-    coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
-    return Findings(rank(found), coverage, blocked, failed)
+        run.make(check)
+    return run.findings()
+
+
+@dataclass
+class _Run:
+    """All checks of one cluster, and which of them could answer."""
+
+    cluster: Checkable
+    found: list[Finding] = field(default_factory=list)
+    made: list[Check] = field(default_factory=list)
+    held_up: dict[Missing, set[str]] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+
+    def make(self, check: Check) -> None:
+        """Run a check whose needs are known; note for want of what the others do not run."""
+        holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
+        for hole in holes:
+            self.held_up.setdefault(hole, set()).update(check.ids)
+        if any(isinstance(hole, Failed) for hole in holes):
+            self.failed.update(check.ids)
+        elif holes:
+            self.blocked.update(check.ids)
+        else:
+            said = attempt(", ".join(check.ids), partial(_run, self.cluster, check))
+            if isinstance(said, Failed):
+                self.cluster.note(said)
+                self.failed.update(check.ids)
+            else:
+                self.found += said
+                self.made.append(check)
+
+    def findings(self) -> Findings:
+        """All that was found, ranked, with the coverage by finding and node."""
+        coverage = self.cluster.coverage
+        coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
+        reach = Reach(self.cluster)
+        for check in self.made:
+            if left_out := reach.left_out(check):
+                for id_ in check.ids:
+                    coverage.partly.setdefault(id_, {}).update(left_out)
+        told = {i for check in self.made for i in check.ids}
+        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed)
+        blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
+        return Findings(rank(self.found), coverage, blocked, self.failed)
 
 
 def _run(cluster: Checkable, check: Check) -> list[Finding]:
@@ -153,7 +203,3 @@ def _nothing(cluster: Checkable) -> str:
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:
     return replace(hole, why=f"{hole.why}; without it not checked: {', '.join(sorted(ids))}") if ids else hole
-
-
-def _holes(cluster: Checkable, check: Check) -> list[Missing]:
-    return list(dict.fromkeys(m for name in check.needed for m in cluster.table(name).unknown))

@@ -7,15 +7,13 @@ that needs nothing of them, and only wants it, tells nothing of a node where it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from calicokit import registry
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Missing
 from calicokit.registry import Spec, TableSpec
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 OTHERS = "other nodes"
 """Stands for the nodes that nobody named: the list of nodes is missing."""
@@ -24,10 +22,18 @@ Holes = Mapping[str, Missing]
 """Node → why nothing is known of it."""
 
 
+class Placed(Tables, Protocol):
+    """A cluster that knows where evidence is missing."""
+
+    def node_holes(self) -> Mapping[str, Holes]:
+        """Evidence of nodes that is missing, and missed: its id → node → why."""
+        ...
+
+
 class Reach:
     """What the evidence of one cluster reaches, worked out once for each table."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Placed) -> None:
         self._cluster, self._holes = cluster, cluster.node_holes()
         listed = cluster.given("nodes") is not None
         self._unlisted: Holes = {} if listed else {OTHERS: Missing("nodes", "which other nodes there are is not known")}

@@ -146,6 +146,9 @@ class Coverage:
     seen: list[Want] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
+    """Ids of findings that were looked for on every node of the cluster."""
+    partly: dict[str, dict[str, Missing]] = field(default_factory=dict)
+    """Ids that were looked for in part: the nodes that are left out, and why."""
 
     def add_missing(self, items: Iterable[Missing]) -> None:
         """Add holes, each once."""
@@ -158,6 +161,7 @@ class Coverage:
             "seen": sorted(seen, key=lambda s: (s["id"], s.get("node", ""))),
             "missing": [m.as_dict() for m in sorted(self.missing, key=lambda m: (m.id, m.node or "", m.why))],
             "checked": sorted(self.checked),
+            "partly": {id_: sorted(nodes) for id_, nodes in sorted(self.partly.items())},
         }
 
     def __repr__(self) -> str:

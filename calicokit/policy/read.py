@@ -92,8 +92,8 @@ class Reader:
         fresh = {_key(item): item for item in self.new.get(id, ())}
         listed = self.lists.get(id)
         if listed is not None:
-            for item in listed.rows(lambda item: item):
-                if _key(item) not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
+            for item, key in listed.rows(lambda item: (item, _key(item))):
+                if key not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
             yield item, str(item.get("apiVersion") or ""), "given", True

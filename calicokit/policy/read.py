@@ -270,7 +270,9 @@ def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | Non
 def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     meta, body = item["metadata"], item.get("spec") or {}
     namespace, name = meta["namespace"], meta["name"]
-    account = body.get("serviceAccountName") or ""
+    account, node = body.get("serviceAccountName") or "", body.get("nodeName") or ""
+    if not (isinstance(account, str) and isinstance(node, str)):
+        raise TypeError("nodeName or serviceAccountName is no text")
     profiles = (NAMESPACE_PROFILE + namespace, *([f"{ACCOUNT_PROFILE}{namespace}.{account}"] if account else ()))
     own = {
         k: str(v) for k, v in (meta.get("labels") or {}).items() if not k.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX))
@@ -279,7 +281,7 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     return Endpoint(
         name=name,
         namespace=namespace,
-        node=body.get("nodeName") or "",
+        node=node,
         addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,

@@ -1,4 +1,4 @@
-"""Every table on a source that holds a single piece of evidence, whole or empty: no builder needs what it only wants."""
+"""Every table on a source that holds one piece of evidence, whole or empty: no builder needs what it only wants."""
 
 from __future__ import annotations
 

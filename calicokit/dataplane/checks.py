@@ -62,7 +62,11 @@ def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: int(v) if k == "rule" and pd.notna(v) else v for k, v in r.items() if pd.notna(v)} for r in rows]
 
 
-@check("iptables-backend-mixed", needs={"rules": "dataplane.rules"})
+@check(
+    "iptables-backend-mixed",
+    needs={"rules": "dataplane.rules"},
+    told_by=("iptables-legacy-save",),  # nft shows what iptables-nft-save does
+)
 def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
     """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other."""
     wide = rules[rules["family"].isin(["ip", "ip6"]) & rules["backend"].isin(["nft", "legacy"])]

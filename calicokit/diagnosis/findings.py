@@ -182,7 +182,7 @@ class _Run:
         coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
         reach = Reach(self.cluster)
         for check in self.made:
-            if left_out := reach.left_out(check):
+            if left_out := reach.left_out(check, check.told_by):
                 for id_ in check.ids:
                     coverage.partly.setdefault(id_, {}).update(left_out)
         told = {i for check in self.made for i in check.ids}

@@ -138,9 +138,13 @@ def finding(
 
 @dataclass(frozen=True, eq=False)
 class Check(Spec):
-    """A registered check: a generator of findings, the ids it can say, and its inputs."""
+    """A registered check: a generator of findings, the ids it can say, and its inputs.
+
+    ``told_by``: evidence of nodes without which its silence about a node says nothing, though its inputs are known.
+    """
 
     ids: tuple[str, ...] = field(kw_only=True)
+    told_by: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def critical(self) -> bool:
@@ -153,11 +157,14 @@ Explains = Callable[[Finding, Finding], bool]
 EXPLANATIONS: list[tuple[str, str, Explains]] = []
 
 
-def check(*ids: str, needs: Bound, wants: Bound = NOTHING) -> Callable[[Any], Any]:
-    """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown."""
+def check(*ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown.
+
+    :class:`Check` says what ``told_by`` means.
+    """
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(run, needs, wants=wants, ids=ids))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by))
         return run
 
     return register

@@ -39,10 +39,14 @@ class Reach:
         self._unlisted: Holes = {} if listed else {OTHERS: Missing("nodes", "which other nodes there are is not known")}
         self._known: dict[str, Holes | None] = {}
 
-    def left_out(self, spec: Spec) -> Holes:
-        """The nodes of which this could not be answered, with a reason; none where no evidence of nodes is asked."""
+    def left_out(self, spec: Spec, told_by: Iterable[str] = ()) -> Holes:
+        """The nodes of which this could not be answered, with a reason; none where no evidence of nodes is asked.
+
+        ``told_by`` is evidence of nodes that it needs too.
+        """
         found = self._of_spec(spec, by_wants=False)
-        return {} if found is None else {**found, **self._unlisted}
+        also = {node: why for id_ in told_by for node, why in self._holes.get(id_, {}).items()}
+        return {} if found is None else {**found, **also, **self._unlisted}
 
     def _of(self, name: str) -> Holes | None:
         """The same of an input; None where it rests on nothing of nodes."""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, OTHER_BACKENDS, Api, Discovery
+from calicokit.evidence.catalog import CATALOG, OF_SERVICES, OTHER_BACKENDS, Api, Discovery
 from calicokit.evidence.model import (
     Answer,
     Coverage,
@@ -284,7 +284,8 @@ class Cluster(Topics):
             return ""
         others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
         self._ask(others)
-        if any(b"cali" in e.text for other in others for e in self._evidence.get(other, ())):
+        texts = [e.text for other in others for e in self._evidence.get(other, ())]
+        if any(b"cali" in text and any(mark in text for mark in OF_SERVICES) for text in texts):
             return ""
         return f"{evidence.ref} is empty, and {item.how.words} never prints nothing"
 

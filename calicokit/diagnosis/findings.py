@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from html import escape
 from typing import Any, Protocol
 
@@ -59,12 +59,17 @@ class Findings(list[Finding]):
 
     @property
     def unanswered(self) -> dict[str, list[str]]:
-        """Node → ids of critical findings that could be told of other nodes, and not of it."""
+        """Node → ids that could be told of other nodes, and not of it: critical ones, and those of one evidence."""
         found: dict[str, list[str]] = {}
         for id_, nodes in self.coverage.partly.items():
-            for node in nodes if vocabulary()[id_].severity == "critical" else ():
+            for node in nodes if id_ in self._never_silent else ():
                 found.setdefault(node, []).append(id_)
         return found
+
+    @cached_property
+    def _never_silent(self) -> set[str]:
+        alone = {i for check in CHECKS if check.told_by for i in check.ids}
+        return alone | {i for i, word in vocabulary().items() if word.severity == "critical"}
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON that scripts rely on (docs/contracts.md)."""

@@ -38,7 +38,10 @@ OTHER_BACKENDS = {
     "nft-ruleset": ("iptables-legacy-save",),
     "nft-ruleset-json": ("iptables-legacy-save",),
 }
-"""Rules that may be none at all, where Calico's are in one of these."""
+"""Rules that may be none at all, where Calico's and those of services are in one of these."""
+
+OF_SERVICES = (b"KUBE-SVC-", b"table ip kube-proxy", b"BPF programs")
+"""What one of them has where services are programmed: by kube-proxy, or by Felix's eBPF programs."""
 
 UNENDED = frozenset(("nodename", "cni-net.d"))
 """Files whose last line nothing ends; all else that a command prints ends with the end of a line."""

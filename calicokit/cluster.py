@@ -17,7 +17,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, OF_SERVICES, OTHER_BACKENDS, Api, Discovery
+from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery
 from calicokit.evidence.model import (
     Answer,
     Coverage,
@@ -285,7 +285,7 @@ class Cluster(Topics):
         others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
         self._ask(others)
         texts = [e.text for other in others for e in self._evidence.get(other, ())]
-        if any(b"cali" in text and any(mark in text for mark in OF_SERVICES) for text in texts):
+        if any(all(any(m in text for m in marks) for marks in (OF_CALICO, OF_SERVICES)) for text in texts):
             return ""
         return f"{evidence.ref} is empty, and {item.how.words} never prints nothing"
 

@@ -40,6 +40,9 @@ OTHER_BACKENDS = {
 }
 """Rules that may be none at all, where Calico's and those of services are in one of these."""
 
+OF_CALICO = (b"cali-OUTPUT", b"table ip calico {")
+"""What one of them has where Felix programs it."""
+
 OF_SERVICES = (b"KUBE-SVC-", b"table ip kube-proxy", b"BPF programs")
 """What one of them has where services are programmed: by kube-proxy, or by Felix's eBPF programs."""
 

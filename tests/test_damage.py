@@ -16,16 +16,18 @@ from functools import cache
 import pytest
 
 from calicokit.diagnosis.findings import Findings
-from calicokit.diagnosis.model import CHECKS
-from calicokit.evidence.catalog import CATALOG, Api, Log
+from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from tests import clusters
 from tests.recordings import names
 
 HOW = ("gone", "empty", "cut", "other")
-SAMPLED = 12
-"""So many pieces of evidence are damaged in the quick run, of a few recordings."""
-QUICK = ("healthy-vxlan-typha", "bgp-config-edited", "policy-drop")
+SAMPLED, MORE = 8, 40
+"""So many pieces of evidence are damaged of each recording: of two in the quick run, of all in the slow one.
+
+All damages of all recordings take hours; they are tried where the environment has ``CALICOKIT_DAMAGE``.
+"""
+QUICK = ("healthy-vxlan-typha", "bgp-config-edited")
 
 UNTOLD = {
     ("nodename", "cut"): "the file has no end of line, so that the first half of a name is a name",
@@ -89,7 +91,7 @@ class Damaged(Source):
 def used(name: str) -> list[str]:
     """The evidence that a recording has and that checks rest on."""
     seen = {w.id for w in clusters.checked(name).coverage.seen}
-    return sorted(i for i in seen if not isinstance(CATALOG[i].how, Log) or i != "cni-log")
+    return sorted(seen)
 
 
 def every(name: str) -> Iterator[Damage]:
@@ -126,20 +128,19 @@ def against(name: str, damages: Sequence[Damage]) -> list[str]:
     return [f"{name}: {damage}: {what}" for damage in damages if (what := wrong(name, damage))]
 
 
-def test_checks_rest_on_evidence() -> None:
-    assert CHECKS
-    assert all(used(name) for name in QUICK)
-
-
 @pytest.mark.parametrize("name", QUICK)
 def test_damage_is_neither_silence_nor_alarm(name: str) -> None:
-    damages = list(every(name))
-    assert len(damages) > 200
-    assert against(name, random.Random(f"{name} 16").sample(damages, SAMPLED)) == []
+    assert against(name, sampled(name, SAMPLED)) == []
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("CALICOKIT_DAMAGE"), reason="an hour of work; CALICOKIT_DAMAGE=1 asks for it")
 @pytest.mark.parametrize("name", names())
 def test_no_damage_at_all_is_silence_or_alarm(name: str) -> None:
-    assert against(name, list(every(name))) == []
+    every_one = os.environ.get("CALICOKIT_DAMAGE")
+    assert against(name, list(every(name)) if every_one else sampled(name, MORE)) == []
+
+
+def sampled(name: str, count: int) -> list[Damage]:
+    damages = list(every(name))
+    assert len(damages) > 200
+    return random.Random(f"{name} 16").sample(damages, count)

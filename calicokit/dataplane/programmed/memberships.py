@@ -82,7 +82,7 @@ def memberships(
     complete = all(known is not None for known in network_sets.values())
     there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
     for node, name, element in cells(own, "node", "set", "element"):
-        there[node, name] |= {prefix(element)} if isinstance(element, str) and "-" not in element else set()
+        there[node, name] |= set(_nets(element))
     rows = []
     for (node, name), members in there.items():
         should = wanted[names[name]]
@@ -101,6 +101,14 @@ def memberships(
                 }
             )
     return MEMBERSHIPS.frame(rows)
+
+
+def _nets(element: object) -> Iterator[Prefix]:
+    """The network that an element is; none for a range, or a line that was cut."""
+    try:
+        yield prefix(str(element))
+    except ValueError:
+        return
 
 
 def _uses(parts: Parts) -> dict[str, set[str]]:

@@ -45,6 +45,7 @@ from calicokit.parsers.netfilter.columns import (
     spells,
     strings,
 )
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; iptables/iptables.c, iptables/xshared.c"
@@ -159,31 +160,11 @@ LIST_CHAINS = Schema(
     source=_SOURCE,
 )
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_PROMPT = re.compile(
-    r"(?:\S{0,200}[$#>%]|\[[^\]]{1,200}\] ?[$#>%]|PS [^>]{0,200}>) ?(?:sudo |.{0,200}&& )?(?:\S{1,200}/)?"
-    r"(?:kubectl|oc|docker|nerdctl|crictl|ssh|nsenter|ip6?tables\S*|xtables\S*|ipset|nft|exit|for|echo)(?: .*)?"
-)
-_CHATTER = re.compile(
-    r"Defaulted container .*|Defaulting container name .*|Use 'kubectl describe .*|command terminated with exit code .*"
-    r"|Unable to use a TTY .*|If you don't see a command prompt, try pressing enter\.?"
-    r"|(?:\S{0,200}|\[[^\]]{0,200}\] ?)[$#]"
-)
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line comes from the shell or from ``kubectl exec`` around a tool's output."""
-    return bool(_CHATTER.fullmatch(line) or _PROMPT.fullmatch(line))
-
 
 class _Lines(Lines):
     """The distinct lines of a text, their kinds, and for each line which of them it is."""
 
     def __init__(self, text: str) -> None:
-        if "\x1b" in text:
-            text = _ANSI.sub("", text)
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
         data = (text if text.endswith("\n") else f"{text}\n").encode("utf-8", "replace")
         offsets = np.r_[0, np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1]
         lines = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -599,7 +580,7 @@ def _frame(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
 
 def _remark(line: str) -> int:
     """The kind of a line that belongs to no table."""
-    if is_noise(line) and not line.startswith("# Warning:"):
+    if may_be_noise(line) and not line.startswith("# Warning:"):
         return _SILENT
     return _NOTE if line[0] == "#" else _BAD
 

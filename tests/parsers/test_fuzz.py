@@ -75,13 +75,3 @@ def test_hard_text_takes_no_more_than_linear_time(kind: str) -> None:
         start = time.perf_counter()
         parse(kind, text)
         assert time.perf_counter() - start < 20, name
-
-
-@pytest.mark.parametrize("kind", sorted(kinds()))
-def test_empty_text_has_the_declared_columns(kind: str) -> None:
-    for text in ("", "\n", " \n\r\n"):
-        parsed = parse(kind, text)
-        assert parsed.unparsed == []
-        for schema in kinds()[kind].schemas:
-            schema.check(parsed.tables[schema.name])
-            assert not len(parsed.tables[schema.name])

@@ -27,11 +27,19 @@ class Findings(list[Finding]):
     ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
     """
 
-    def __init__(self, findings: Iterable[Finding], coverage: Coverage, blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        findings: Iterable[Finding],
+        coverage: Coverage,
+        blocked: Iterable[str] = (),
+        younger: Iterable[str] = (),
+    ) -> None:
         super().__init__(findings)
         self.coverage = coverage
         self.blocked = sorted(blocked)
         """Ids whose critical check could not run for want of evidence."""
+        self.younger = sorted(younger)
+        """Ids whose check needs what the kit did not ask for yet when this was recorded."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -57,6 +65,8 @@ class Findings(list[Finding]):
             text = "Nothing wrong was found."
         if self.blocked:
             text += f" Could not be checked, as evidence is missing: {', '.join(self.blocked)}."
+        if self.younger:
+            text += f" Not checked, as it is younger than this recording: {', '.join(self.younger)}."
         return text
 
     def _repr_html_(self) -> str:
@@ -79,9 +89,13 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
     found: list[Finding] = []
     held_up: dict[Missing, set[str]] = {}
     blocked: set[str] = set()
+    younger: set[str] = set()
     for check in CHECKS:
         say(", ".join(check.ids))
         holes = _holes(cluster, check)
+        if holes and all(hole.younger for hole in holes):
+            younger.update(check.ids)
+            continue
         if holes:
             blocked.update(check.ids if check.critical else ())
             for hole in holes:
@@ -97,7 +111,7 @@ def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
         cluster.checked(*check.ids)
     coverage = cluster.coverage
     coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
-    return Findings(rank(found), coverage, blocked)
+    return Findings(rank(found), coverage, blocked, younger)
 
 
 def _nothing(cluster: Cluster) -> str:

@@ -121,13 +121,14 @@ class Cluster(Topics):
         """What has been seen and what could not be, of all that was asked for so far.
 
         That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        Nor is it one that a recording has nothing of what the kit did not know of when it was made.
         """
         coverage = Coverage(seen=list(self._evidence))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
-        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared and not m.younger]
         return coverage
 
     @property
@@ -150,7 +151,7 @@ class Cluster(Topics):
         spared = self._spared()
         found: dict[str, dict[str, Missing]] = {}
         for want, (missing, *_) in self._missing.items():
-            if want.node and not want.series and (want.id, want.node) not in spared:
+            if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
                 found.setdefault(want.id, {})[want.node] = missing
         return found
 

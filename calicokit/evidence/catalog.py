@@ -134,7 +134,8 @@ class Item:
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
     ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave. Where several rows have a
-    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`.
+    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is the version
+    of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """
 
     id: str
@@ -147,6 +148,15 @@ class Item:
     secret: str = ""
     guide: str = ""
     tells: str = ""
+    since: str = ""
+
+    def younger_than(self, version: str) -> bool:
+        """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
+
+        >>> [Item("x", "", Discovery(), since="0.2.0").younger_than(v) for v in ("", "0.1.9", "0.2.0", "0.10.0")]
+        [True, True, False, False]
+        """
+        return _numbers(version) < _numbers(self.since)
 
     @property
     def watched(self) -> bool:
@@ -165,6 +175,10 @@ class Item:
         if isinstance(self.how, Api):
             return f"api/{file}" in set(self.how.files())
         return file == self.file
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
 _HEALTH = "calico-health-check/initial-investigation"
@@ -220,9 +234,10 @@ def _node(
     heavy: bool = False,
     secret: str = "",
     tells: str = "",
+    since: str = "",
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
-    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells)
+    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002

@@ -11,7 +11,7 @@ import msgspec
 
 from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.parsers.kubernetes import structured
-from calicokit.parsers.kubernetes.objects import is_noise
+from calicokit.parsers.pasted import may_be_noise
 
 ADMIN = {
     ("projectcalico.org", "workloadendpoints"): "calicoctl-get-workloadendpoints-yaml",
@@ -170,7 +170,7 @@ def _body(text: str) -> str | None:
 
 def _around(line: str) -> bool:
     plain = line.strip()
-    return not plain or is_noise(plain) or plain.startswith("WARNING: ")
+    return not plain or may_be_noise(plain) or plain.startswith("WARNING: ")
 
 
 _REFUSED = re.compile(
@@ -188,7 +188,7 @@ def refusal(text: bytes) -> str:
     if len(text) > LONGEST_REFUSAL:
         return ""
     lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines()]
-    said = [line for line in lines if line and not is_noise(line)]
+    said = [line for line in lines if line and not may_be_noise(line)]
     return " ".join(said)[:300] if said and all(_REFUSED.match(line) for line in said[:1]) else ""
 
 

@@ -29,7 +29,6 @@ MAX_LABEL_LENGTH = 512
 _SHOWN = 120  # characters of a long expression that an error shows
 
 _NAME = r"[a-zA-Z0-9_./-]"  # identifierChar: ASCII only, and no rule on what comes first
-_LABEL = re.compile(rf"{_NAME}+")
 _SPACES = re.compile(r"[ \t]*")  # trimWhitespace: a line break is no white space
 _ANYWHERE = re.compile(r"""(?P<sign>[(){},]|==|!=?|&&|\|\|)|(?P<string>"[^"]*"|'[^']*')""")
 _TERM = re.compile(  # a call that went wrong is no label called "has": Calico has decided by then

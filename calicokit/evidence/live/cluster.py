@@ -99,7 +99,6 @@ class LiveCluster(Source):
         self.server = Server(context, kubeconfig, in_cluster)
         self.name = "in-cluster:" if in_cluster else f"context:{context or ''}"
         self._log_query = [("tailLines", str(tail)), *([("sinceSeconds", str(since))] if since else [])]
-        self._tail = tail
         self._timed = True  # whether the image has `timeout`
         self._discovered: dict[str, set[str] | None] = {}
         self._lock = threading.Lock()

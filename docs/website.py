@@ -1,4 +1,4 @@
-"""Build the website: ``python -m docs.website`` writes out/site, strictly: a dead link or a foreign request is an error.
+"""Build the website, out/site: ``python -m docs.website``. A dead link or a request to another host is an error.
 
 Pages written by hand are copied to out/docs with their links turned to where things stand there, those that the code
 tells are added, notebooks are executed on their incident. ``CALICOKIT_DOCS_NOTEBOOKS=no`` leaves the notebooks out, for

@@ -79,7 +79,8 @@ def parsers(tool: str) -> Iterator[str]:
 
 def evidence() -> Iterator[str]:
     """The catalog."""
-    yield "# Evidence\n\nEvery piece of evidence the kit knows: its row in `calicokit/evidence/catalog.py`.\n\n"
+    yield "---\nhide: [toc]\n---\n\n# Evidence\n\n"
+    yield "Every piece of evidence the kit knows: its row in `calicokit/evidence/catalog.py`.\n\n"
     yield "| id | what | where from | in a recording | secret |\n|---|---|---|---|---|\n"
     for item in CATALOG.values():
         file = next(item.files("NODE" if item.scope == "node" else None))
@@ -97,7 +98,7 @@ def findings() -> Iterator[str]:
 
 
 def _found(word: Word, needs: Iterable[str]) -> Iterator[str]:
-    yield f"\n- Said of: {', '.join(word.subject)}\n"
+    yield f"\n- Subject: {', '.join(word.subject)}\n"
     yield f"- Guide: [{word.guide_step}](guide-map.md#{_heading(word.guide_step)})\n"
     if tables := [f"`{name}`" for name in needs]:
         yield f"- Needs: {', '.join(tables)}\n"

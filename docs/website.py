@@ -30,7 +30,11 @@ SOURCE = TOP / "out" / "docs"
 SITE = TOP / "out" / "site"
 ROOT_PAGES = ("ARCHITECTURE", "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", "SECURITY")
 FILES = {"deploy/rbac.yaml": "files/rbac.yaml", "LICENSE": "files/LICENSE.txt", "docs/site.css": "site.css"}
-PAGE = """# {title}
+PAGE = """---
+hide: [toc]
+---
+
+# {title}
 
 {intro}
 
@@ -107,11 +111,10 @@ def linked(text: str, page: str, named: dict[str, str]) -> str:
 
 
 def notebook_page(path: Path) -> str:
-    """What a notebook is about, and where it is shown."""
-    first = _cells(path)[0]
-    title, _, intro = first.removeprefix("# ").partition("\n")
-    intro = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", intro)
-    return PAGE.format(title=title, intro=intro.strip(), incident=incident(path), name=path.stem)
+    """What a notebook is about, in the first sentence of its own, and where it is shown."""
+    title, _, intro = _cells(path)[0].removeprefix("# ").partition("\n")
+    about = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", re.split(r"(?<=\.)\s", intro.strip())[0])
+    return PAGE.format(title=title, intro=about, incident=incident(path), name=path.stem)
 
 
 def incident(notebook: Path) -> str:

@@ -6,11 +6,16 @@ import os
 from functools import lru_cache
 
 import pytest
+from hypothesis import settings
 
 from calicokit.evidence import texts
 from calicokit.faults import RAISES
 
 os.environ[RAISES] = "1"
+
+settings.register_profile("all", max_examples=1000, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 
 texts.parse = lru_cache(maxsize=2000)(texts.parse)
 """Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""

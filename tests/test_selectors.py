@@ -8,10 +8,11 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from calicokit.selectors import MAX_LABEL_LENGTH, Selector, SelectorError, parse
+from tests.examples import examples
 
 WEB, DB, BARE = {"role": "web", "tier": "front"}, {"role": "db"}, dict[str, str]()
 
@@ -265,7 +266,7 @@ def naive(tree: Tree, labels: Mapping[str, str]) -> bool:
     return NAIVE[operator](labels.get(rest[0]), rest[1]) if rest else True
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(TREES, st.lists(OBJECTS, min_size=1, max_size=4))
 def test_agrees_with_a_naive_evaluator_and_round_trips(tree: Tree, objects: list[dict[str, str]]) -> None:
     selector = parse(written(tree))
@@ -276,7 +277,7 @@ def test_agrees_with_a_naive_evaluator_and_round_trips(tree: Tree, objects: list
     assert again.keys() == selector.keys()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.data(), OBJECTS)
 def test_precedence_without_parentheses(data: st.DataObject, labels: dict[str, str]) -> None:
     """Alternatives of conjunctions of tests, each with its own run of "!", read the same without parentheses."""
@@ -292,7 +293,7 @@ NAMES = ["a", "b", "in", "not", "has", "has(", "has(a)", "all(", "all()", "start
 WORDS = st.sampled_from(SIGNS + NAMES)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.one_of(st.text(), st.lists(WORDS).map("".join), st.lists(WORDS).map(" ".join)))
 @example("a == '\ud800'")
 @example("has(\x00)")

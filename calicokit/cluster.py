@@ -294,13 +294,19 @@ class Cluster(Topics):
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
         try:
-            frame = attempt(name, build, passing=(ValueError,) if options else ())
+            frame: pd.DataFrame | Missing = attempt(
+                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
+            )
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
+        except registry.UnreadableError as error:
+            if options:
+                raise
+            frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
-        if isinstance(frame, Failed):
+        if isinstance(frame, Missing):
             self.note(frame)
             return Table(spec.schema.frame(), unknown=(frame,))
         return Table(frame)

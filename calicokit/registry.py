@@ -153,6 +153,10 @@ class UnseenError(Exception):
     """A builder's word that none of its wants is known and its table is unknown, although its needs are known."""
 
 
+class UnreadableError(ValueError):
+    """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
+
+
 Spared = Iterable[tuple[str, str | None]]
 NOT_APPLICABLE: list[Spec] = []
 

@@ -91,8 +91,8 @@ class Reader:
         fresh = {_key(item): item for item in self.new.get(id, ())}
         listed = self.lists.get(id)
         if listed is not None:
-            for item in listed.rows(lambda item: item):
-                if _key(item) not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
+            for key, item in listed.rows(lambda item: (_key(item), item)):
+                if key not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
             yield item, str(item.get("apiVersion") or ""), "given", True
@@ -232,12 +232,20 @@ class _HostPod:
     addresses: tuple[str, ...]
 
 
+def _node_name(body: Object) -> str:
+    """The node that it is on, empty for none; raises ``TypeError`` for what is no name."""
+    node = body.get("nodeName") or ""
+    if not isinstance(node, str):
+        raise TypeError(f"nodeName is {type(node).__name__}")
+    return node
+
+
 def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | None:
     """A pod's endpoint; None for one of the host's network that has ended."""
     meta, status = item["metadata"], item.get("status") or {}
     if (item.get("spec") or {}).get("hostNetwork"):
         ref = f"{meta['namespace']}/{meta['name']}"
-        node = item["spec"].get("nodeName") or ""
+        node = _node_name(item["spec"])
         return None if status.get("phase") in FINISHED else _HostPod(ref, node, tuple(pod_addresses(item)))
     endpoint, ended = _pod_endpoint(item, inherited), pod_has_ended(item)
     if ended or not endpoint.node or not endpoint.addresses:
@@ -258,7 +266,7 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     return Endpoint(
         name=name,
         namespace=namespace,
-        node=body.get("nodeName") or "",
+        node=_node_name(body),
         addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,
@@ -369,7 +377,7 @@ def _slice(item: Object) -> tuple[str, list[Backend]]:
             protocol(port.get("protocol") or "TCP"),
             int(port["port"]),
             port.get("name") or "",
-            each.get("nodeName") or "",
+            _node_name(each),
             _state(each.get("conditions") or {}),
         )
         for each in item.get("endpoints") or ()

@@ -116,7 +116,7 @@ def documents(text: bytes) -> Documents | None:
     try:
         loaded = structured.load(body)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        return Documents(broken=f"it is no JSON ({str(error)[:100]})")
+        return Documents(broken=f"it is not JSON ({str(error)[:100]})")
     found = Documents()
     for document in loaded:
         _add(found, document)
@@ -125,7 +125,7 @@ def documents(text: bytes) -> Documents | None:
 
 def _add(found: Documents, document: Any) -> None:
     if document == structured.BROKEN:
-        found.broken = "it breaks off, or is no YAML from some line on"
+        found.broken = "it is truncated, or not YAML from some line on"
     elif isinstance(document, list):
         for part in document:
             _add(found, part)
@@ -214,7 +214,7 @@ def unmixed(text: bytes) -> tuple[bytes, str, str]:
     )
     if not errors:
         return text, "", ""
-    lost = "kubectl threw a part of the output away (Unknown stream id)" if "Unknown stream id" in errors else ""
+    lost = "kubectl lost a part of the output (Unknown stream id)" if "Unknown stream id" in errors else ""
     return _STDERR.sub(b"", text), errors, lost
 
 

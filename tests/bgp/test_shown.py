@@ -47,7 +47,7 @@ def test_a_session_that_bird_does_not_have_is_missing_and_dashed() -> None:
     links = cluster.table("bgp.links")
     assert links[links["status"] == "missing"][["a", "b"]].astype("str").values.tolist() == [["n2", "n3"]]
     drawn = figures.topology(links, cluster.table("bgp.ends"))
-    (line,) = (t for t in drawn.data if t.mode == "lines" and "not there" in (t.name or ""))
+    (line,) = (t for t in drawn.data if t.mode == "lines" and "missing" in (t.name or ""))
     assert line.line.dash == "dash"
 
 
@@ -79,7 +79,7 @@ def test_text_of_a_cluster_is_text_in_a_picture() -> None:
 def test_nothing_to_draw_is_said() -> None:
     cluster = opened("healthy-vxlan-typha")
     assert "no BGP session" in figures.topology(cluster.table("bgp.links"), cluster.table("bgp.ends")).fact
-    assert "not known" in sentences.log(cluster.table("bgp.session_log")) or "nothing" in sentences.log(
+    assert "not known" in sentences.log(cluster.table("bgp.session_log")) or "no line about" in sentences.log(
         cluster.table("bgp.session_log")
     )
     assert "not in use" in sentences.use(cluster.table("bgp.use"))

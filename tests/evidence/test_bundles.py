@@ -116,7 +116,7 @@ def test_a_list_that_was_cut_is_a_hole_not_a_shorter_list(tmp_path: Path) -> Non
     path = f"{bundles.top(HEALTHY)}/cluster/kubernetes/pods.yaml"
     files[path] = files[path][: len(files[path]) // 2] + b"\n  - : :\n\t- x"
     cluster = opened(files, tmp_path)
-    assert "breaks off" in str(cluster.table("kube.pods").unknown[0])
+    assert "truncated" in str(cluster.table("kube.pods").unknown[0])
     assert "ipam-leak" not in [f.id for f in cluster.check()]
 
 

@@ -138,7 +138,7 @@ def test_the_picture_of_a_path_names_its_end() -> None:
 def test_the_picture_of_a_path_that_ends_at_once() -> None:
     cluster = clusters.opened("route-conflict")
     assert "own address" in figures.path(cluster.routes.path("node-2", "172.30.0.12")).fact
-    assert "No way" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
+    assert "No path" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
 
 
 def test_there_is_no_effect_of_filters_where_bgp_is_not_in_use() -> None:

@@ -122,11 +122,12 @@ def runs(log: pd.DataFrame) -> pd.DataFrame:
     """One row a run, in the order of the log; see :data:`RUNS`."""
     rows: list[dict[str, Any]] = []
     for node, lines in log.groupby("node", sort=False):
-        rows += _runs(str(node), lines)
+        rows += runs_in(str(node), lines)
     return RUNS.frame(rows)
 
 
-def _runs(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def runs_in(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The runs of one log, oldest first: rows of :data:`RUNS`."""
     lines = lines[lines["pid"].notna() & lines["time"].notna()]
     if not len(lines):
         return

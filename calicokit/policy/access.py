@@ -125,7 +125,7 @@ def _dns_rows(explainer: Explainer, reach: Reach, service: Service, place: int) 
 def _egress(answer: Explanation) -> tuple[str, str]:
     """The verdict of the source's side alone, and why."""
     actions = {f.egress.action for f in answer.flows}
-    if not actions or "unknown" in actions:
+    if not actions or "unknown" in actions or answer.without_endpoints:  # rules that allow DNS name its pods
         return "unknown", str(answer)
     return (actions.pop() if len(actions) == 1 else "mixed"), said(answer.flows[0].egress.decision)
 

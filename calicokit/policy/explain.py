@@ -123,8 +123,8 @@ class Explainer:
             targets = [Target(self._end(dst, source), port)]
             if source.outside and target.outside:
                 raise SenselessError(f"neither {src} nor {dst} is in the cluster, so its policy does not apply")
-        if not targets:
-            return Explanation(src, dst, port, proto, "no-endpoints")
+        if service is not None and not targets:
+            return self._without_endpoints(source, service, node, (src, dst, port, proto))
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
 
@@ -211,8 +211,6 @@ class Explainer:
         """The service's usable endpoints at this port, with what kube-proxy does to the source on the way."""
         if "endpointslices" in self.parts.missing:
             raise SenselessError("EndpointSlices are unknown, and so are the backends of services")
-        if self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         found = [p for p in service.ports if p.protocol == proto and port == (p.node_port if node else p.port)]
         if not found:
             raise SenselessError(f"service {service.ref} has no port {port}/{proto}")
@@ -220,6 +218,8 @@ class Explainer:
         usable = [b for b in mine if b.state == "ready"] or [b for b in mine if b.state == "draining"]
         inside = dst.startswith(SERVICE) or dst in service.addresses
         usable = self._local(source, service, node, inside, usable)
+        if usable and self.parts.bpf:
+            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         headless = not service.addresses and inside
         to = node and self.nodes[node].addresses[0]
         through = (to or (service.addresses[0] if inside and service.addresses else dst), found[0].port)
@@ -233,6 +233,28 @@ class Explainer:
             )
             for b in usable
         ]
+
+    def _without_endpoints(
+        self, source: End, service: Service, node: str, asked: tuple[str, str, int | None, str]
+    ) -> Explanation:
+        """A service that leads nowhere: a packet to it stays as it was sent, and is refused unless policy drops it.
+
+        iptables and nftables: Calico's filter chains come before kube-proxy's REJECT (``-A FORWARD -j cali-FORWARD``
+        is the first rule, ``-j KUBE-SERVICES`` one of the last). eBPF: the program that finds no backend answers
+        before it asks policy (NAT_NO_BACKEND in felix/bpf-gpl/tc.c; the recording ebpf-service-no-endpoints: senders
+        whose egress policy denies were refused).
+        """
+        src, dst, port, proto = asked
+        refused = Explanation(src, dst, port, proto, "no-endpoints", without_endpoints=True)
+        named = dst.startswith(SERVICE)
+        to = next(iter(service.addresses), "") if named else canonical_address(dst)
+        if self.parts.bpf or not to:
+            return refused
+        end = End(dst, to, node=node)
+        flow = self._flow(self._same_version(source, end), Target(end, port), proto)
+        if flow.action != "deny":
+            return refused
+        return Explanation(src, dst, port, proto, "deny", (flow,), without_endpoints=True)
 
     def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""

@@ -47,7 +47,10 @@ class Flow:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words."""
+    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words.
+
+    ``without_endpoints``: a service was asked that leads to no endpoint, so that its own address is the destination.
+    """
 
     src: str
     dst: str
@@ -56,6 +59,7 @@ class Explanation:
     verdict: str
     flows: tuple[Flow, ...] = ()
     unknown: tuple[str, ...] = ()
+    without_endpoints: bool = False
 
     @property
     def decided_by(self) -> Decision | None:
@@ -125,7 +129,8 @@ def explained(answer: Explanation) -> str:
     if answer.verdict == "mixed":
         denied = [f.dst for f in answer.flows if f.action == "deny"]
         return f"{answer.src} reaches {where} only in part: {listed(denied)} denied, as {why}."
-    return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}."
+    also = "; the service has no ready endpoint either" if answer.without_endpoints else ""
+    return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}{also}."
 
 
 def said(decision: Decision) -> str:

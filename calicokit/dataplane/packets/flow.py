@@ -168,6 +168,9 @@ class Dataplane:
         place = self.pods.get((version, first))
         if place is not None and first == last:
             return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
+        if place is not None and place.node in self.nodes and self.nodes[place.node].follows_programs:
+            why = "in eBPF mode Felix's programs decide about the packets of pods, which are not walked"
+            return Walk((End("unknown", place.node, packet, 1.0, why=why),))
         if place is not None:
             return self.from_interface(place.node, replace(packet, iif=place.interface))
         node = self.node_of.get((version, first))

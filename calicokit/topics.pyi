@@ -301,12 +301,12 @@ class Dataplane:
     def walk(self, from_: str, to: str, port: str = '', proto: str = 'tcp') -> Table:
         """Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to
         NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp)."""
-    def failures(self) -> Table:
-        """Dataplane programming failures from Felix's log, per node."""
     def resynced(self) -> Table:
         """Calico chains that Felix found modified by another program and rewrote."""
     def differences(self) -> Table:
         """Differences between what is programmed on a node and the policies and pods."""
+    def failures(self) -> Table:
+        """Dataplane programming failures from Felix's log, per node and area."""
     def memberships(self) -> Table:
         """IP sets of policy selectors with missing or extra members, compared with pods and network sets
         (IPv4)."""
@@ -372,6 +372,9 @@ class Felix:
     def unreachable(self) -> Table:
         """Calico components that cannot reach the API server now, from logs and from pods waiting for their
         network."""
+    def crashes(self) -> Table:
+        """Nodes on which Felix ended by a fault of its own (PANIC, FATAL or a Go panic), with what its last
+        words mean."""
     def resyncs(self) -> Table:
         """Chains that Felix found modified and rewrote, by table."""
     def typha(self) -> Table:

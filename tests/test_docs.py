@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_examples_in_docstrings_run(name: str) -> None:
 @pytest.mark.parametrize("name", modules())
 def test_every_module_says_what_it_is_about(name: str) -> None:
     assert (importlib.import_module(name).__doc__ or "").strip()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert project["version"] == calicokit.__version__ == newest[1]
 
 
 def committed() -> list[Path]:

@@ -190,7 +190,7 @@ class Cluster(Topics):
         if found is None:
             raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
-            return found
+            return found.with_programmed(self.given("dataplane.chains")) if found.optional_unseen else found
         from calicokit.policy.what_if import objects_in
 
         return found.changed(objects_in(what_if))
@@ -298,7 +298,7 @@ class Cluster(Topics):
                 name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
             )
         except registry.UnseenError as error:
-            why = dict.fromkeys(m for i in spec.wanted for m in self._why(i))
+            why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except registry.UnreadableError as error:
             if options:

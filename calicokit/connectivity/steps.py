@@ -354,7 +354,7 @@ def _policy(said: Explanation | None) -> Answer:
     if said is None:
         return "Policies were not seen.", UNKNOWN
     verdict = {"allow": FINE, "deny": WRONG, "mixed": WRONG, "no-endpoints": WRONG}.get(said.verdict, UNKNOWN)
-    return said.sentence, verdict
+    return said.sentence, UNKNOWN if said.unless else verdict
 
 
 def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:

@@ -8,10 +8,13 @@ true source, and on the next node it does not. Facts: reference/policy.md, secti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
 
 from calicokit.net import canonical_address, prefix
-from calicokit.policy.convert import WITH_PORTS, protocol
+from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS, WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
 from calicokit.policy.explanation import Explanation, Flow
 from calicokit.policy.hosts import Hosts, Link, in_order
@@ -80,6 +83,33 @@ class Explainer:
 
     def explain(self, src: object, dst: object, port: object = None, proto: object = "tcp") -> Explanation:
         """The answer; unknown, with the reason, where the question makes no sense."""
+        answer = self._explained(src, dst, port, proto)
+        if answer.verdict != UNKNOWN or not self.optional_unseen:
+            return answer
+        told = self._without_optional._explained(src, dst, port, proto)
+        return answer if told.verdict == UNKNOWN else replace(told, unless=self.optional_unseen)
+
+    @cached_property
+    def optional_unseen(self) -> tuple[str, ...]:
+        """Calico's words for the kinds of policies that few clusters have and that were not listed."""
+        return tuple(POLICY_KINDS[i][0] for i in OPTIONAL_KINDS if i in self.parts.missing)
+
+    @cached_property
+    def _without_optional(self) -> Explainer:
+        """The same cluster, were there none of these."""
+        return Explainer(replace(self.parts, missing=self.parts.missing - set(OPTIONAL_KINDS)), self._inputs)
+
+    def with_programmed(self, chains: pd.DataFrame | None) -> Explainer:
+        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts."""
+        if chains is None or "nodes" in self.parts.missing:
+            return self
+        own = chains[(chains["owner"] == "calico") & chains["role"].notna()]
+        policies = own[own["role"] == "policy"]
+        acting = policies["kind"].isna() | policies["kind"].isin(self.optional_unseen)
+        whole = {n.name for n in self.parts.nodes} <= set(own["node"])
+        return self._without_optional if whole and not acting.any() else self
+
+    def _explained(self, src: object, dst: object, port: object, proto: object) -> Explanation:
         shown = (str(src), str(dst), port if isinstance(port, int) else None, protocol(proto))
         try:
             return self._answer(*self._asked(src, dst, port, proto))

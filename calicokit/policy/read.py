@@ -38,6 +38,7 @@ from calicokit.policy.model import (
     ServicePort,
     Tier,
 )
+from calicokit.selectors import SelectorError, parse
 
 LISTS = (
     *POLICY_KINDS,
@@ -154,10 +155,30 @@ def _parts_of(reader: Reader, version: str | None) -> Parts:
         host_pods={p.ref: (p.node, p.addresses) for p in pods if isinstance(p, _HostPod)},
         idle={p.endpoint.ref: p for p in pods if isinstance(p, Idle)},
         old_names=_old_names(version, reader),
-        missing=reader.missing(),
+        missing=reader.missing() - _not_needed(policies, reader),
         exclude_hosts=general.get("natOutgoingExclusions") == "IPPoolsAndHostIPs",
         bpf=bool(general.get("bpfEnabled", False)),
     )
+
+
+def _not_needed(policies: Iterable[Policy], reader: Reader) -> frozenset[str]:
+    """Lists whose labels no selector asks for: whatever is in them, every answer is the same."""
+    missing = reader.missing()
+    lists = {"namespaces": NAMESPACE_PREFIX, "serviceaccounts": ACCOUNT_PREFIX}
+    if not missing & set(lists) or any(p.problem for p in policies):
+        return frozenset()
+    try:
+        keys = {key for p in policies for selector in _selectors(p) for key in parse(selector).keys()}  # noqa: SIM118 (a method of selectors)
+    except SelectorError:
+        return frozenset()
+    return frozenset(i for i, start in lists.items() if not any(k.startswith(start) for k in keys))
+
+
+def _selectors(policy: Policy) -> Iterator[str]:
+    yield policy.selector
+    for rule in (*policy.ingress, *policy.egress):
+        for side in (rule.source, rule.destination):
+            yield from (s for s in (side.selector, side.not_selector) if s)
 
 
 def _old_names(version: str | None, reader: Reader) -> bool | None:

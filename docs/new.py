@@ -58,7 +58,7 @@ guide_step = "TOPIC/STEP of the guide"
 
 CHECK = '''
 
-@check("{id}", needs=("{topic}.TABLE",))
+@check("{id}", needs={{"rows": "{topic}.TABLE"}})
 def {function}(rows: pd.DataFrame) -> Iterator[Finding]:
     """When it is said, and why that is a fault."""
     for row in rows.itertuples():

@@ -34,11 +34,11 @@ def row(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = list(CHECKS)
     CHECKS[:] = []
 
-    @registry.table(OFFLOADS, needs=("ethtool",))
+    @registry.table(OFFLOADS, needs={"ethtool": "ethtool"})
     def offloads(ethtool: list[Evidence]) -> pd.DataFrame:
         return OFFLOADS.frame({"node": [e.node for e in ethtool]})
 
-    @check(CRITICAL, needs=(OFFLOADS.name,))
+    @check(CRITICAL, needs={"offloads": OFFLOADS.name})
     def silent(offloads: pd.DataFrame) -> Iterator[Finding]:
         yield from ()
 

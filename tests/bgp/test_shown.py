@@ -175,7 +175,7 @@ def test_every_sentence_is_one_on_every_kind_of_cluster(name: str, tell: Any, ta
 
 def test_sentences_say_what_is_the_case() -> None:
     cluster = opened("bgp-config-edited")
-    assert "line 54) says local_as 64999" in sentences.differences(
+    assert "line 54) has local_as 64999" in sentences.differences(
         cluster.table("bgp.config_differences"), cluster.table("bgp.birds")
     )
     assert "single point" in sentences.reflectors(

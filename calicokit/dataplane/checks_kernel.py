@@ -271,9 +271,7 @@ def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
             cause=f"Felix on {node} failed {int(group['failures'].sum())} times to program {listed(areas)}, and still "
             f"fails: {row.message.rstrip('.')}{error}.",
             remedy=f"Read the error in its log. {' '.join(LOOK_AT[a] for a in areas)}",
-            evidence=[
-                Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)
-            ],
+            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)],
             about={node, *areas},
         )
 

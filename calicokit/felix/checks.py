@@ -42,7 +42,6 @@ def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None
             about={row.node},
         )
 
-
     for row in records(state[state["state"].isin(list(PASSING))]):
         yield finding(
             "felix-not-ready",

@@ -167,7 +167,9 @@ class _End:
 
 def _ends(node: str, lines: pd.DataFrame, log: str) -> Iterator[_End]:
     for run in records(pd.DataFrame(runs_in(node, lines))):
-        crash = run.ended if isinstance(run.ended, str) and not run.restarts and not NO_CRASH.search(run.ended) else None
+        crash = (
+            run.ended if isinstance(run.ended, str) and not run.restarts and not NO_CRASH.search(run.ended) else None
+        )
         said, error = _said(lines, run) if crash else ("", None)
         yield _End(run, log, crash, said, error)
 

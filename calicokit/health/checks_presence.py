@@ -48,17 +48,17 @@ def _users(pods: list[str]) -> str:
     """What it costs, in words."""
     if not pods:
         return " Pods that start there get no network."
-    return f" {listed(pods, 3)} {'depends' if len(pods) == 1 else 'depend'} on it: no policy, route or new pod works there."
+    return f" {listed(pods, 3)} {'depends' if len(pods) == 1 else 'depend'} on it: policy and routes there go stale."
 
 
 REMEDIES = {
-    "missing": "kubectl describe daemonset calico-node (namespace calico-system or kube-system) shows its events; check "
-    "that the controller manager runs, and what deleted the pod.",
+    "missing": "kubectl describe daemonset calico-node (namespace calico-system or kube-system) shows its events; "
+    "check that the controller manager runs, and what deleted the pod.",
     "pending": "kubectl describe the pending pod: the scheduler says what keeps it away (resources, ports, volumes).",
     "quota": "Raise or remove the ResourceQuota of the namespace, or let it admit the priority class of calico-node "
     "(system-node-critical).",
-    "taint": "Add a toleration for this taint to calico-node (manifests tolerate all NoSchedule and NoExecute; operator: "
-    "spec.calicoNodeDaemonSet), or keep pods that need Calico off the node.",
+    "taint": "Add a toleration for this taint to calico-node (manifests tolerate all NoSchedule and NoExecute; "
+    "operator: spec.calicoNodeDaemonSet), or keep pods that need Calico off the node.",
     "node-selector": "Label the node, or take the term out of calico-node's nodeSelector (operator: "
     "spec.calicoNodeDaemonSet), or keep pods that need Calico off the node.",
     "affinity": "Change calico-node's node affinity so that it selects the node, or keep pods that need Calico off it.",
@@ -96,13 +96,13 @@ def startup_failed(
 
 _AUTODETECT = "IP_AUTODETECTION_METHOD (operator: nodeAddressAutodetectionV4 of Installation)"
 _START_REMEDIES = {
-    "address-in-use": f"Two nodes have this address: set {_AUTODETECT} so that the node's own interface is chosen, not a "
-    "bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove a Calico node of "
+    "address-in-use": f"Two nodes have this address: set {_AUTODETECT} so that the node's own interface is chosen, not "
+    "a bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove a Calico node of "
     "before that keeps the address (calicoctl get nodes -o wide).",
-    "no-interface-matches": f"No interface of the node fits: set {_AUTODETECT} to one that exists on every node, such as "
-    "kubernetes-internal-ip or can-reach=ADDRESS.",
-    "address-not-found": "The address that calico-node was given (IP, IP6) is none of the node's: correct it, or let it "
-    "be detected (IP=autodetect).",
+    "no-interface-matches": f"No interface of the node fits: set {_AUTODETECT} to one that exists on every node, "
+    "such as kubernetes-internal-ip or can-reach=ADDRESS.",
+    "address-not-found": "The address that calico-node was given (IP, IP6) is none of the node's: correct it, or let "
+    "it be detected (IP=autodetect).",
     "datastore": "Check connectivity from the node to the API server (kube-proxy, routes, firewall), and the service "
     "account calico-node with its ClusterRole; x509 and unauthorized mean its credentials.",
     "unknown": "Read the whole log (kubectl logs of the calico-node pod, also --previous and -c install-cni).",
@@ -121,9 +121,8 @@ def _short(text: object) -> str:
 def operator_degraded(operator: pd.DataFrame) -> Iterator[Finding]:
     """The operator says of a component that it is degraded, or not available."""
     bad = operator[operator["condition"].isin([DEGRADED, AVAILABLE]) & operator["good"].eq(False).fillna(False)]
-    order = bad.assign(
-        place=[(r.kind != "TigeraStatus", r.condition != DEGRADED) for r in records(bad)],
-    ).sort_values("place", kind="stable")
+    other, softer = bad["kind"] != "TigeraStatus", bad["condition"] != DEGRADED
+    order = bad.assign(place=2 * other.astype("int64") + softer.astype("int64")).sort_values("place", kind="stable")
     for component, group in order.groupby("component", sort=True):
         row = next(records(group))
         reason = next((r for r in group["reason"] if isinstance(r, str)), UNKNOWN)
@@ -132,20 +131,21 @@ def operator_degraded(operator: pd.DataFrame) -> Iterator[Finding]:
         progress = " It is progressing." if (moves["status"] == "True").any() else ""
         since = f" since {row.since:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(row.since) else ""
         state = "degraded" if row.condition == DEGRADED else "not available"
+        said = _short("; ".join(messages) or reason)
         yield finding(
             "operator-degraded",
             subject={"component": str(component), "reason": reason},
-            cause=f"The operator reports {component} as {state}{since}: {_short('; '.join(messages) or reason)}.{progress}",
-            remedy=f"kubectl describe tigerastatus {component}; the operator's log (namespace tigera-operator) says more. "
-            "It is an effect where another finding names the cause.",
+            cause=f"The operator reports {component} as {state}{since}: {said}.{progress}",
+            remedy=f"kubectl describe tigerastatus {component}; the operator's log (namespace tigera-operator) says "
+            "more. It is an effect where another finding names the cause.",
             evidence=[_row(r) for r in records(group)],
             about={str(component), reason},
         )
 
 
 def _row(row: Any) -> Rows:
-    id_ = {"TigeraStatus": "tigerastatuses", "Installation": "installations"}.get(row.kind, "apiservers")
-    return Rows.of(id_, "health.operator", [{"kind": row.kind, "component": row.component, "condition": row.condition}])
+    key = {"kind": row.kind, "component": row.component, "condition": row.condition}
+    return Rows.of(row.evidence, "health.operator", [key])
 
 
 # ---- what explains what

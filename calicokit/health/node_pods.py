@@ -1,8 +1,8 @@
 """Which node has a calico-node pod, which one needs one and has none, and what keeps it away.
 
 The nodes are the API's, never those of the pods that were found. Whether the DaemonSet wants a node is worked out as
-its controller does: nodeSelector, required node affinity, taints and tolerations with those that every DaemonSet pod gets
-(Kubernetes' pkg/controller/daemon/daemon_controller.go, util.AddOrUpdateDaemonPodTolerations). A node that it does not
+its controller does: nodeSelector, required node affinity, taints and tolerations with those that every DaemonSet pod
+gets (Kubernetes' pkg/controller/daemon/daemon_controller.go, util.AddOrUpdateDaemonPodTolerations). A node that it does not
 want needs Calico all the same where pods with a network of Calico's run or wait. Names and labels of calico-node's
 DaemonSets: charts/calico/templates and manifests/ (calico-node, canal, calico-node-windows).
 """
@@ -103,9 +103,10 @@ class _Known:
         if _app(item) in (*APPS[LINUX], *APPS[WINDOWS]):
             if not body.get("nodeName") and (node := _meant_for(body)):
                 self.pending[node] = item
-        elif body.get("nodeName") and not body.get("hostNetwork") and status.get("phase") not in ENDED:
-            if not item["metadata"].get("deletionTimestamp"):
-                self.users[body["nodeName"]].append(item)
+            return
+        stays = status.get("phase") not in ENDED and not item["metadata"].get("deletionTimestamp")
+        if stays and body.get("nodeName") and not body.get("hostNetwork"):
+            self.users[body["nodeName"]].append(item)
 
     def _seen(self, system: str) -> list[Any]:
         return [r for rows in self.own.values() for r in rows if r.component == COMPONENT[system]]

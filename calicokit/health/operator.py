@@ -6,6 +6,7 @@ Installation and APIServer Ready stands for Available), commit 0ed9f59.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -33,6 +34,8 @@ OPERATOR = Schema(
     source="api/v1/tigerastatus_types.go in tigera/operator",
 )
 
+IDS = {"TigeraStatus": "tigerastatuses", "Installation": "installations", "APIServer": "apiservers"}
+"""Kind → id of the evidence that lists it."""
 AVAILABLE, DEGRADED = "Available", "Degraded"
 _GOOD = {AVAILABLE: "True", DEGRADED: "False"}
 _NAMES = {"Ready": AVAILABLE}
@@ -51,12 +54,12 @@ def operator(statuses: Objects | None, installations: Objects | None, servers: O
         ("Installation", installations, "calico"),
         ("APIServer", servers, "apiserver"),
     ):
-        for found in objects.rows(lambda item, kind=kind, name=name: _conditions(item, kind, name)) if objects else ():
-            rows += [{**row, "evidence": objects.ref} for row in found]
+        for found in objects.rows(partial(_conditions, kind, name)) if objects is not None else ():
+            rows += found
     return OPERATOR.frame(rows)
 
 
-def _conditions(item: Object, kind: str, component: str | None) -> list[Object]:
+def _conditions(kind: str, component: str | None, item: Object) -> list[Object]:
     return [
         _row(c, kind, component or item["metadata"]["name"]) for c in (item.get("status") or {}).get("conditions") or ()
     ]
@@ -74,6 +77,7 @@ def _row(condition: Object, kind: str, component: str) -> dict[str, Any]:
         "reason": None if reason in _NO_REASON else reason,
         "message": condition.get("message") or None,
         "since": condition.get("lastTransitionTime"),
+        "evidence": IDS[kind],
     }
 
 

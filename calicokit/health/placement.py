@@ -46,7 +46,7 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
         return False
     exists = toleration.get("operator", "Equal") == "Exists"
     if not toleration.get("key"):
-        return exists
+        return bool(exists)
     same = toleration["key"] == taint.get("key")
     return bool(same and (exists or (toleration.get("value") or "") == (taint.get("value") or "")))
 

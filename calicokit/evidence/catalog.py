@@ -79,14 +79,21 @@ class Admin:
 class Log:
     """A log of the pods with a ``k8s-app`` label; of calico-node, whose log mixes several, the lines of one service.
 
-    ``path`` is its file on the node, where it has one; with no app it is the only way.
+    ``path`` is its file on the node, where it has one; with no app it is the only way. ``previous`` is the log of the
+    container's run before this one, ``init`` that of the init container that fails; most pods have neither.
     """
 
     app: str
     path: str = ""
+    previous: bool = False
+    init: bool = False
 
     @property
     def words(self) -> str:
+        if self.previous:
+            return f"`kubectl logs --previous` of {self.app}"
+        if self.init:
+            return f"`kubectl logs -c install-cni` of {self.app}, or of the init container that fails"
         return f"log of {self.app}" if self.app and not self.path else f"`{' '.join(self.argv)}`"
 
     @property
@@ -347,6 +354,18 @@ ITEMS = (
         "installations",
         "The operator's installation of Calico",
         Api(("operator.tigera.io/v1",), ("installations",), optional=True),
+        guide=_HEALTH,
+    ),
+    Item(
+        "tigerastatuses",
+        "What the operator says of its components: available, degraded, progressing",
+        Api(("operator.tigera.io/v1",), ("tigerastatuses",), optional=True),
+        guide=_HEALTH,
+    ),
+    Item(
+        "apiservers",
+        "The operator's configuration and status of Calico's API server",
+        Api(("operator.tigera.io/v1",), ("apiservers",), optional=True),
         guide=_HEALTH,
     ),
     Item(
@@ -635,9 +654,43 @@ ITEMS = (
     _log("confd-log", "confd's log", "/var/log/calico/confd/current", "confd.log"),
     _log("startup-log", "calico-node's startup log", "/var/log/calico/startup/current", "startup.log"),
     _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
+    *(
+        Item(id_, title, how, "node", file, parser, guide=_LOGS)
+        for id_, title, how, file, parser in (
+            (
+                "felix-previous-log",
+                "Felix's log of calico-node's run before",
+                Log("calico-node", previous=True),
+                "felix-previous.log",
+                "felix-log",
+            ),
+            (
+                "startup-previous-log",
+                "calico-node's startup log of the run before",
+                Log("calico-node", previous=True),
+                "startup-previous.log",
+                "startup-log",
+            ),
+            (
+                "init-log",
+                "Log of calico-node's init container that fails (install-cni)",
+                Log("calico-node", init=True),
+                "init.log",
+                "startup-log",
+            ),
+        )
+    ),
 )
 
+PREVIOUS = {"felix-previous-log": "felix-log", "startup-previous-log": "startup-log"}
+"""The log of a container's run before → the log whose service's lines it holds."""
+
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}
+
+
+def _is_past(item: Item) -> bool:
+    """Whether it is a log that reads like another one and is of a run before, or of an init container."""
+    return isinstance(item.how, Log) and (item.how.previous or item.how.init)
 
 
 def row_of(kind: str, text: str) -> Item | None:
@@ -648,7 +701,7 @@ def row_of(kind: str, text: str) -> Item | None:
     >>> row_of("ss", "Total: 120\\nTCP: 3\\n").id, row_of("ss", "State Recv-Q Send-Q\\n").id
     ('ss-summary', 'ss-bgp')
     """
-    rows = [item for item in ITEMS if item.parser.partition(":")[0] == kind]
+    rows = [item for item in ITEMS if item.parser.partition(":")[0] == kind and not _is_past(item)]
     told = next((row for row in rows if row.tells and re.search(row.tells, text, re.MULTILINE)), None)
     others = [row for row in rows if not row.tells]
     return told or (others[0] if len(others) == 1 else None)

@@ -1,4 +1,4 @@
-"""What Felix fails to program, in its own words: rules, IP sets, routes, eBPF programs and maps, WireGuard, Windows' HNS.
+"""What Felix fails to program, in its words: rules, IP sets, routes, eBPF programs and maps, WireGuard, Windows' HNS.
 
 A failure that goes on is told by its persistence, not by a count: nothing says that it succeeded afterwards, it was
 logged in the log's last minute, and either more than once or right at the log's end. Words: felix/iptables/table.go,
@@ -12,6 +12,7 @@ felix/wireguard/wireguard.go, felix/dataplane/windows/endpoint_mgr.go, vxlan_mgr
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -47,17 +48,19 @@ AREAS = {
     "routes": r"Second attempt at updating routing table failed|Failed to synchronize routing (?:table|rules)|"
     r"Failed to synchronize (?:VXLAN FDB|link addr) entries|Failed to list routing rules|Failed to connect to netlink|"
     r"Failed to add rule from dataplane|Failed to add some \S+ entries",
-    "eBPF": r"Failed to apply policy to (?:endpoint|interface)|Failed to sync ifstate|Failed to write updates to "
-    r"ifstate BPF map|Failed to load default policies|Failed to (?:update|delete from) BPF map|Failed to iterate over "
-    r"BPF map|Failed to add IP set entry|Failed to attach|Failed invoking dataplane syncer|Failed to (?:load|attach) "
-    r"(?:BPF|bpf|XDP)|Failed to configure BPF|Failed to process XDP member updates|Unable to attach",
-    "WireGuard": r"[Ee]rror (?:obtaining|querying|generating|deleting|updating) \S*.{0,20}(?:[Ww]ireguard|link client|"
-    r"private-key)|(?:failed|Failed|unable) to .{0,40}[Ww]ireguard|interface is not of type wireguard",
-    "HNS": r"Failed to apply rules(?: update|\.)|Failed to (?:add|remove unwanted) VXLAN route policy|Not all VXLAN route "
-    r"updates succeeded|Failed to look up (?:one or more )?HNS|Failed to martial HCN policy",
+    "eBPF": r"Failed to apply policy to (?:endpoint|interface)|Failed to sync ifstate|"
+    r"Failed to write updates to ifstate BPF map|Failed to load default policies|Failed to add IP set entry|"
+    r"Failed to (?:update|delete from) BPF map|Failed to iterate over BPF map|Failed invoking dataplane syncer|"
+    r"Failed to attach|Failed to load (?:BPF|bpf|XDP)|Failed to configure BPF|"
+    r"Failed to process XDP member updates|Unable to attach",
+    "WireGuard": r"[Ee]rror (?:obtaining|querying|generating|deleting|updating) \S*.{0,20}"
+    r"(?:[Ww]ireguard|link client|private-key)|(?:failed|Failed|unable) to .{0,40}[Ww]ireguard|"
+    r"interface is not of type wireguard",
+    "HNS": r"Failed to apply rules(?: update|\.)|Failed to (?:add|remove unwanted) VXLAN route policy|"
+    r"Not all VXLAN route updates succeeded|Failed to look up (?:one or more )?HNS|Failed to martial HCN policy",
 }
-"""What is programmed → how the messages of its failures begin. Felix repeats a routing table's first attempt at once, so
-that only the second one counts."""
+"""What is programmed → how the messages of its failures begin. Felix repeats a routing table's first attempt at once, so that
+only the second one counts."""
 _AREA = {area: re.compile(words) for area, words in AREAS.items()}
 _COMES_AND_GOES = re.compile(r"proxy is not initialized|[Ll]ink not found|no such (?:device|network interface)", re.I)
 """Errors of an interface that has just gone with its pod, and of a proxy that starts."""
@@ -107,7 +110,7 @@ def _area(message: str) -> str | None:
     return next((area for area, words in _AREA.items() if words.match(message)), None)
 
 
-def _goes_on(failed: pd.DataFrame, until: pd.Timestamp, succeeded: pd.Timestamp) -> bool:
+def _goes_on(failed: pd.DataFrame, until: pd.Timestamp, succeeded: Any) -> bool:
     """Two lines are enough where they are all that there is; one event's lines, with the log going on, are not."""
     times = failed["time"].dropna()
     if not len(times) or len(failed) < AGAIN:

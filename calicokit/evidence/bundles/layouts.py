@@ -17,7 +17,7 @@ from calicokit.evidence.bundles import recognise
 from calicokit.evidence.bundles.bundle import UNKNOWN_NODE, Bundle, Contents, ListPart, TextPart
 from calicokit.evidence.bundles.kubectl_output import Documents, documents, refusal
 from calicokit.evidence.bundles.unsorted_files import sort_loose
-from calicokit.evidence.catalog import CATALOG, Api, Item
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, Api, Item
 from calicokit.evidence.files import Files
 from calicokit.evidence.model import SourceError, Want
 from calicokit.evidence.recordings.recording import FOLDERS, Recording, is_recording
@@ -149,7 +149,9 @@ def _add_node_file(contents: Contents, files: Files, path: str, node: str, file:
 
 
 def _add_pod_file(contents: Contents, files: Files, path: str, node: str, file: str) -> None:
-    if file.startswith("calico-node-") and file.endswith(".log"):
+    if file.startswith("calico-node-") and file.endswith(".previous.log"):  # POD.CONTAINER.previous.log @ HEAD
+        _add_past_log(contents, files, path, node, file.split(".")[-3])
+    elif file.startswith("calico-node-") and file.endswith(".log"):
         _add_node_log(contents, files, path, node)
     elif file.endswith(".txt"):
         contents.texts[Want("kubectl-describe-pods")].append(TextPart(path, partial(files.read, path)))
@@ -173,6 +175,18 @@ def _add_node_log(contents: Contents, files: Files, path: str, node: str) -> Non
     for id_ in split():
         if id_ != node_log.UNKNOWN:
             contents.texts[Want(id_, node)].append(TextPart(path, partial(_part_of, split, id_)))
+
+
+def _add_past_log(contents: Contents, files: Files, path: str, node: str, container: str) -> None:
+    """The log of a container's run before: of calico-node's services, or of an init container."""
+    text = files.read(path)
+    if container != recognise.CALICO_NODE:
+        contents.texts[Want("init-log", node)].append(TextPart(path, lambda: text))
+        return
+    parts = node_log.split(text)
+    for id_, service in PREVIOUS.items():
+        if part := parts.get(service):
+            contents.texts[Want(id_, node)].append(TextPart(path, partial(bytes, part)))
 
 
 _DATED = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\n]{20,}\n", re.M)
@@ -213,7 +227,7 @@ def _lacks_cluster_diags(contents: Contents, want: Want, item: Item) -> str:
     return f"{CLUSTER_DIAGS} does not collect {_words(item)}" if item.id not in _COLLECTED else "not in this bundle"
 
 
-_COLLECTED = {*_NODE_FILES.values(), *_WIDE.values(), "cni-log", *_NODE_LOGS, "kubectl-describe-pods"} | {
+_COLLECTED = {*_NODE_FILES.values(), *_WIDE.values(), "cni-log", *_NODE_LOGS, *PREVIOUS, "kubectl-describe-pods"} | {
     id_ for _, id_ in _POD_LOGS
 }
 

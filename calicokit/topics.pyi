@@ -35,6 +35,8 @@ class Health:
         """Conditions of the nodes."""
     def readiness(self) -> Table:
         """Felix's readiness on each node, from its health command."""
+    def bird_readiness(self) -> Table:
+        """BIRD's readiness on each node where BGP is in use, from its health command."""
     def nodenames(self) -> Table:
         """calico-node's name on each node."""
     def datastore(self) -> Table:
@@ -43,10 +45,19 @@ class Health:
         """Version of each Calico component, and where it is from; components without one are left out."""
     def rollouts(self) -> Table:
         """Rollout status of Calico's workloads."""
+    def operator(self) -> Table:
+        """Conditions that the operator reports of its components."""
     def host_managers(self) -> Table:
         """Changes by a host network manager to what Calico manages."""
+    def node_pods(self) -> Table:
+        """calico-node's pod on every node of the API: whether it is there, whether it is needed, and what
+        keeps it away."""
+    def presence(self) -> Table:
+        """Calico's parts on every node of the cluster: whether they are there, and what tells so."""
     def resources(self) -> Table:
         """Containers of Calico's pods: requests, limits, usage and last termination."""
+    def startups(self) -> Table:
+        """How calico-node's startup, or an init container of it, ended on each node."""
 
 class Cni:
     def configs(self) -> Table:
@@ -573,6 +584,13 @@ class Output:
         """calico-node's startup log: `tail -c 150000 /var/log/calico/startup/current`."""
     def cni_log(self) -> Table:
         """The CNI plugin's log: `tail -c 150000 /var/log/calico/cni/cni.log`."""
+    def felix_previous_log(self) -> Table:
+        """Felix's log of calico-node's run before: `kubectl logs --previous` of calico-node."""
+    def startup_previous_log(self) -> Table:
+        """calico-node's startup log of the run before: `kubectl logs --previous` of calico-node."""
+    def init_log(self) -> Table:
+        """Log of calico-node's init container that fails (install-cni): `kubectl logs -c install-cni` of
+        calico-node, or of the init container that fails."""
 
 class Topics:
     @property

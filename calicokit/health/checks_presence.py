@@ -97,8 +97,8 @@ def startup_failed(
 _AUTODETECT = "IP_AUTODETECTION_METHOD (operator: nodeAddressAutodetectionV4 of Installation)"
 _START_REMEDIES = {
     "address-in-use": f"Two nodes have this address: set {_AUTODETECT} so that the node's own interface is chosen, not "
-    "a bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove a Calico node of "
-    "before that keeps the address (calicoctl get nodes -o wide).",
+    "a bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove an old Calico "
+    "node that keeps the address (calicoctl get nodes -o wide).",
     "no-interface-matches": f"No interface of the node fits: set {_AUTODETECT} to one that exists on every node, "
     "such as kubernetes-internal-ip or can-reach=ADDRESS.",
     "address-not-found": "The address that calico-node was given (IP, IP6) is none of the node's: correct it, or let "

@@ -2,8 +2,8 @@
 
 The nodes are the API's, never those of the pods that were found. Whether the DaemonSet wants a node is worked out as
 its controller does: nodeSelector, required node affinity, taints and tolerations with those that every DaemonSet pod
-gets (Kubernetes' pkg/controller/daemon/daemon_controller.go, util.AddOrUpdateDaemonPodTolerations). A node that it does not
-want needs Calico all the same where pods with a network of Calico's run or wait. Names and labels of calico-node's
+gets (Kubernetes' pkg/controller/daemon/daemon_controller.go, util.AddOrUpdateDaemonPodTolerations). A node that it does
+not want needs Calico all the same where pods with a network of Calico's run or wait. Names and labels of calico-node's
 DaemonSets: charts/calico/templates and manifests/ (calico-node, canal, calico-node-windows).
 """
 

@@ -4,7 +4,8 @@ Felix ends itself by a line of level PANIC or FATAL, or Go's runtime ends it. Th
 restart with a changed configuration (exit status 129), and that it gives up on Typha or the API server are no crashes:
 other findings name those. Facts: felix/daemon/daemon.go, felix/dataplane/driver.go,
 felix/dataplane/linux/int_dataplane.go and bpf_ep_mgr.go, felix/iptables/table.go, felix/nftables/table.go,
-felix/ipsets/ipsets.go, felix/environment/feature_detect_linux.go @ HEAD (87c15906); of ipset's revisions projectcalico/calico#8372 and #9551.
+felix/ipsets/ipsets.go, felix/environment/feature_detect_linux.go @ HEAD (87c15906); of ipset's revisions
+projectcalico/calico#8372 and #9551.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from calicokit.health.placement import keeps_away
 from calicokit.health.presence import COMPONENTS
 from tests import clusters, recordings
 from tests.health.without import NODE, daemonset, on_node, pods_of, without_pod
-from tests.only import only
 
 VXLAN, MESH = "healthy-vxlan-typha", "healthy-bgp-mesh"
 TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
@@ -85,7 +84,7 @@ def test_a_windows_node_has_rows_and_what_it_runs_is_not_seen() -> None:
 def test_a_node_without_calico_node_is_critical(name: str) -> None:
     edited = without_pod(name)
     findings = edited.cluster().check()
-    found = only([f for f in findings if f.severity != "info"])
+    (found,) = [f for f in findings if f.severity != "info"]
     assert (found.id, found.severity, found.subject) == (
         "calico-node-absent",
         "critical",

@@ -83,7 +83,7 @@ def not_ready(
     birds: pd.DataFrame | None = None,
     sessions: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """A Calico pod that should be ready is not, by the kubelet or by BIRD's probe; one that is starting is a warning."""
+    """A Calico pod that should be ready is not, by the kubelet or BIRD's probe; one that is starting is a warning."""
     down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna()]
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):

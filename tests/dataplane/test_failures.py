@@ -1,4 +1,4 @@
-"""What Felix fails to program, told by persistence; in Felix's own words (calicokit/dataplane/programmed/failures.py)."""
+"""What Felix fails to program, told by persistence; in Felix's words (dataplane/programmed/failures.py)."""
 
 from __future__ import annotations
 

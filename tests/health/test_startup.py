@@ -1,4 +1,4 @@
-"""How calico-node's startup ends, in its own words: posted logs, node/pkg/lifecycle/startup and cni-plugin/pkg/install."""
+"""How calico-node's startup ends, in its words: posted logs, node/pkg/lifecycle/startup, cni-plugin/pkg/install."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from tests.only import only
 NODE, MESH = "node-3", "healthy-bgp-mesh"
 USING = "INFO startup/startup.go 483: Using autodetected IPv4 address on interface br-0d7e10f33f6c: 172.18.0.1/16"
 IN_USE = "WARNING startup/startup.go 1210: Calico node 'node-1' is already using the IPv4 address 172.18.0.1."
-CONFLICT = "ERROR startup/startup.go 370: Failed to configure IP addresses error=conflicting node detected: IPv4 address conflict"
+CONFLICT = "ERROR startup/startup.go 370: Failed to configure IP addresses error=conflicting node detected: IPv4"
 BEGIN = "INFO startup/startup.go 187: Early log level set to info"
 END = "WARNING startup/utils.go 47: Terminating\nCalico node failed to start"
-RETRY = (
-    "INFO startup/startup.go 574: Hit error connecting to datastore - retry error=dial tcp 10.96.0.1:443: i/o timeout"
-)
+RETRY = "INFO startup/startup.go 574: Hit error connecting to datastore - retry error=dial tcp 10.96.0.1:443: EOF"
 INSTALL = (
     "INFO cni-installer/install.go 134: Running as a Kubernetes pod",
     "FATAL cni-installer/install.go 545: Unable to create token for CNI kubeconfig error=Post "

@@ -67,14 +67,23 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
 @check(
     "calico-pod-not-ready",
     needs={"pods": "health.pods"},
-    wants={"now": "@now", "conditions": "health.node_conditions"},
+    wants={
+        "now": "@now",
+        "conditions": "health.node_conditions",
+        "probes": "health.bird_readiness",
+        "birds": "bgp.birds",
+        "sessions": "bgp.sessions",
+    },
 )
 def not_ready(
     pods: pd.DataFrame,
     now: pd.Timestamp | None = None,
     conditions: pd.DataFrame | None = None,
+    probes: pd.DataFrame | None = None,
+    birds: pd.DataFrame | None = None,
+    sessions: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """A Calico pod that should be ready is not; one that is starting is a warning."""
+    """A Calico pod that should be ready is not, by the kubelet or BIRD's probe; one that is starting is a warning."""
     down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna()]
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):
@@ -93,18 +102,12 @@ def not_ready(
             remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
         )
+    if probes is not None:
+        yield from _bird_says_no(pods, probes, birds, sessions)
 
 
-@check(
-    "calico-pod-not-ready",
-    needs={"pods": "health.pods", "probes": "health.bird_readiness"},
-    wants={"birds": "bgp.birds", "sessions": "bgp.sessions"},
-)
-def bird_says_no(
-    pods: pd.DataFrame,
-    probes: pd.DataFrame,
-    birds: pd.DataFrame | None = None,
-    sessions: pd.DataFrame | None = None,
+def _bird_says_no(
+    pods: pd.DataFrame, probes: pd.DataFrame, birds: pd.DataFrame | None, sessions: pd.DataFrame | None
 ) -> Iterator[Finding]:
     """BIRD's probe says no where BGP is in use, and neither the kubelet, nor BIRD nor its sessions tell why."""
     said = {r.node: r.said for r in records(probes[probes["ready"].eq(False).fillna(False)])}

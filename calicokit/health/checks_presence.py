@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
-from calicokit.health.checks import STARTING
 from calicokit.health.operator import AVAILABLE, DEGRADED
 from calicokit.schema import records
 from calicokit.sentences import listed
 
 LONGEST = 300
+JOINING = pd.Timedelta(seconds=15)
+"""A DaemonSet's pod is made within seconds of its node, and ends within its grace period of 5 s and some."""
 PAST = pd.Timedelta(minutes=30)
 """A failed start that lies so far back, on a node of which nothing else is known, tells nothing of now."""
 
@@ -24,20 +25,21 @@ PAST = pd.Timedelta(minutes=30)
 def node_absent(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A node whose pods need Calico, or that the DaemonSet wants, has no calico-node pod."""
     for row in records(pods[pods["state"].isin(["absent", "ending"])]):
-        young = now is not None and pd.notna(row.since) and now - row.since <= STARTING
-        if row.state == "ending" and young:
-            continue  # it is being replaced; a pod that is not ready is told by calico-pod-not-ready
+        young = now is not None and pd.notna(row.since) and now - row.since <= JOINING and not row.pods
         why = row.why if isinstance(row.why, str) else "ending"
         yield finding(
             "calico-node-absent",
             severity="warning" if young else "",
             subject={"node": row.node, "why": why},
             cause=f"{row.node} has no {_name(row.system)} pod: {row.told}"
-            + ("; the node has just joined." if young else f".{_users(row.pods)}"),
+            + (_JUST[row.state] if young else f".{_users(row.pods)}"),
             remedy=REMEDIES.get(why, REMEDIES["missing"]),
             evidence=[Rows.of("nodes", "health.node_pods", [{"node": row.node}])],
             about={row.node, *row.pods},
         )
+
+
+_JUST = {"absent": "; the node has just joined.", "ending": "; it is being replaced."}
 
 
 def _name(system: str) -> str:
@@ -97,8 +99,8 @@ def startup_failed(
 _AUTODETECT = "IP_AUTODETECTION_METHOD (operator: nodeAddressAutodetectionV4 of Installation)"
 _START_REMEDIES = {
     "address-in-use": f"Two nodes have this address: set {_AUTODETECT} so that the node's own interface is chosen, not "
-    "a bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove an old Calico "
-    "node that keeps the address (calicoctl get nodes -o wide).",
+    "a bridge that every node has (skip-interface=docker.*,br-.*; or kubernetes-internal-ip); or remove a Calico node "
+    "of before that keeps the address (calicoctl get nodes -o wide).",
     "no-interface-matches": f"No interface of the node fits: set {_AUTODETECT} to one that exists on every node, "
     "such as kubernetes-internal-ip or can-reach=ADDRESS.",
     "address-not-found": "The address that calico-node was given (IP, IP6) is none of the node's: correct it, or let "

@@ -131,12 +131,12 @@ def _why(run: pd.DataFrame) -> tuple[str, str]:
     """The reason and the line that says it: the last one that a reason fits, else the last that is loud."""
     said = [
         " ".join(t for t in row if isinstance(t, str)).splitlines()[0].strip()
-        for row in cells(run, "message", "error")
+        for row in cells(run, "message", "fields")
         if isinstance(row[0], str)
     ]
     for why, words in _REASONS:
         if line := next((text for text in reversed(said) if words.search(text)), None):
             return why, line
     loud = run[run["level"].isin(LOUD) & ~run["message"].str.startswith(_TERMINATES, na=False)]
-    texts = [" ".join(t for t in row if isinstance(t, str)) for row in cells(loud, "message", "error")]
+    texts = [" ".join(t for t in row if isinstance(t, str)) for row in cells(loud, "message", "fields")]
     return "unknown", texts[-1].splitlines()[0] if texts else (said[-1] if said else "no reason logged")

@@ -37,7 +37,7 @@ def ended(reason: str, at: str = "2026-03-01T11:50:00Z") -> dict[str, Any]:
         (calico_pod(), []),
         (calico_pod(ready=False, message="BIRD is not ready"), ["calico-pod-not-ready"]),
         (calico_pod(ready=False, phase="Pending"), ["calico-pod-not-ready"]),
-        (calico_pod(ready=False, created="2026-03-01T11:59:30Z"), []),
+        (calico_pod(ready=False, created="2026-03-01T11:59:30Z"), ["calico-pod-not-ready"]),  # a warning: it starts
         (calico_pod(ready=False, metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"}), []),
         (calico_pod(restarts=1, last=ended("Error")), []),
         (calico_pod(restarts=5, last=ended("Error")), ["calico-pod-restarting"]),

@@ -59,8 +59,8 @@ AREAS = {
     "HNS": r"Failed to apply rules(?: update|\.)|Failed to (?:add|remove unwanted) VXLAN route policy|"
     r"Not all VXLAN route updates succeeded|Failed to look up (?:one or more )?HNS|Failed to martial HCN policy",
 }
-"""What is programmed → how its failures begin. Felix repeats a routing table's first attempt at once, so
-that only the second one counts."""
+"""What is programmed → how the messages of its failures begin. Felix repeats a routing table's first attempt at once,
+so that only the second one counts."""
 _AREA = {area: re.compile(words) for area, words in AREAS.items()}
 _COMES_AND_GOES = re.compile(r"proxy is not initialized|[Ll]ink not found|no such (?:device|network interface)", re.I)
 """Errors of an interface that has just gone with its pod, and of a proxy that starts."""

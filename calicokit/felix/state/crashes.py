@@ -43,6 +43,8 @@ CRASHES = Schema(
 
 AGAIN = 2
 LATELY = pd.Timedelta(minutes=10)
+GO_ERROR = "panic: runtime error"
+"""A fault of the program's, whatever stood before it."""
 BEFORE = pd.Timedelta(seconds=60)
 """Errors of so long before its end are asked for its reason."""
 MOST_ERRORS = 8
@@ -191,7 +193,8 @@ def _reason_in(text: str) -> Reason | None:
 def _row(node: str, ends: list[_End], until: pd.Timestamp, now: pd.Timestamp | None) -> dict[str, Any]:
     crashed = [e for e in ends if e.crash]
     last = crashed[-1]
-    reason = _reason_in(str(last.crash)) or _reason_in(last.words) or UNEXPLAINED
+    by_itself = GO_ERROR in str(last.crash)
+    reason = UNEXPLAINED if by_itself else _reason_in(str(last.crash)) or _reason_in(last.words) or UNEXPLAINED
     lately = (until if now is None else now) - last.run.last <= LATELY
     return {
         "node": node,

@@ -23,6 +23,26 @@ WATCHED = frozenset(
     )
 )
 
+MAY_PRINT_NOTHING = frozenset(
+    (
+        *("felix-ready", "bird-ready"),  # their status tells
+        *("ipset-list", "ipset-save", "ip-neigh", "conntrack", "cni-log"),
+        *("ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"),
+    )
+)
+"""What a command of a node prints nothing of where there is nothing; all others have a header, or never nothing."""
+
+OTHER_BACKENDS = {
+    "iptables-nft-save": ("iptables-legacy-save",),
+    "iptables-legacy-save": ("iptables-nft-save", "nft-ruleset", "nft-ruleset-json"),
+    "nft-ruleset": ("iptables-legacy-save",),
+    "nft-ruleset-json": ("iptables-legacy-save",),
+}
+"""Rules that may be none at all, where Calico's are in one of these."""
+
+UNENDED = frozenset(("nodename", "cni-net.d"))
+"""Files whose last line nothing ends; all else that a command prints ends with the end of a line."""
+
 LOG_BYTES = 150_000
 """How much of a log's end is read."""
 
@@ -169,6 +189,17 @@ class Item:
     def watched(self) -> bool:
         """Whether its samples over time tell more than one: counters, and what fills up."""
         return self.id in WATCHED
+
+    @property
+    def always_prints(self) -> bool:
+        """Whether a text with nothing in it is no answer: commands of nodes, logs and scrapes that print anything."""
+        asked = isinstance(self.how, Command | Log | Metrics | Discovery)
+        return asked and self.id not in MAY_PRINT_NOTHING
+
+    @property
+    def ends_lines(self) -> bool:
+        """Whether all that is printed ends with the end of a line, so that a text which does not is cut."""
+        return isinstance(self.how, Command | Admin | Metrics | Discovery) and self.id not in UNENDED
 
     def files(self, node: str | None = None) -> Iterator[str]:
         """The paths in a recording at which this may stand, the first that exists counts."""

@@ -85,6 +85,11 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread(Missing):
+    """A text of which hardly anything could be read: another command's, or damaged. It tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(Missing):
     """What could not be told through a fault of the kit, although its evidence is there."""
 

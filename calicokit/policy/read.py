@@ -168,7 +168,7 @@ def _not_needed(policies: Iterable[Policy], reader: Reader) -> frozenset[str]:
     if not missing & set(lists) or any(p.problem for p in policies):
         return frozenset()
     try:
-        keys = {key for p in policies for selector in _selectors(p) for key in parse(selector).keys()}  # noqa: SIM118 (a method of selectors)
+        keys = set[str]().union(*(parse(s).keys() for p in policies for s in _selectors(p)))
     except SelectorError:
         return frozenset()
     return frozenset(i for i, start in lists.items() if not any(k.startswith(start) for k in keys))

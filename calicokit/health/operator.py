@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects
-from calicokit.registry import Spared, not_applicable, table
+from calicokit.registry import Spared, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema
 
 OPERATOR = Schema(
@@ -44,10 +44,22 @@ _NO_REASON = ("", "Unknown", "NotApplicable")
 
 @table(
     OPERATOR,
-    any_of={"statuses": "tigerastatuses", "installations": "installations", "servers": "apiservers"},
+    wants={
+        "statuses": "tigerastatuses",
+        "installations": "installations",
+        "servers": "apiservers",
+        "install": "health.install",
+    },
 )
-def operator(statuses: Objects | None, installations: Objects | None, servers: Objects | None) -> pd.DataFrame:
-    """One row for each component and condition; see :data:`OPERATOR`."""
+def operator(
+    statuses: Objects | None = None,
+    installations: Objects | None = None,
+    servers: Objects | None = None,
+    install: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row for each component and condition; see :data:`OPERATOR`. No rows where Calico came from manifests."""
+    if statuses is None and installations is None and servers is None and not _from_manifests(install):
+        raise UnseenError("nothing of the operator's is known")
     rows: list[Object] = []
     for kind, objects, name in (
         ("TigeraStatus", statuses, None),
@@ -57,6 +69,10 @@ def operator(statuses: Objects | None, installations: Objects | None, servers: O
         for found in objects.rows(partial(_conditions, kind, name)) if objects is not None else ():
             rows += found
     return OPERATOR.frame(rows)
+
+
+def _from_manifests(install: pd.DataFrame | None) -> bool:
+    return install is not None and bool((install["install"] == "manifest").any())
 
 
 def _conditions(kind: str, component: str | None, item: Object) -> list[Object]:
@@ -84,5 +100,5 @@ def _row(condition: Object, kind: str, component: str) -> dict[str, Any]:
 @not_applicable(needs={"install": "health.install"})
 def _without_operator(install: pd.DataFrame) -> Spared:
     """A manifest install has no operator that could say anything."""
-    if (install["install"] == "manifest").any():
+    if _from_manifests(install):
         yield from (("tigerastatuses", None), ("apiservers", None))

@@ -92,7 +92,11 @@ class Reader:
         fresh = {_key(item): item for item in self.new.get(id, ())}
         listed = self.lists.get(id)
         if listed is not None:
+<<<<<<< HEAD
             for key, item in listed.rows(lambda item: (_key(item), item)):
+=======
+            for item, key in listed.rows(lambda item: (item, _key(item))):
+>>>>>>> blanks
                 if key not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
@@ -278,7 +282,9 @@ def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | Non
 def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     meta, body = item["metadata"], item.get("spec") or {}
     namespace, name = meta["namespace"], meta["name"]
-    account = body.get("serviceAccountName") or ""
+    account, node = body.get("serviceAccountName") or "", body.get("nodeName") or ""
+    if not (isinstance(account, str) and isinstance(node, str)):
+        raise TypeError("nodeName or serviceAccountName is no text")
     profiles = (NAMESPACE_PROFILE + namespace, *([f"{ACCOUNT_PROFILE}{namespace}.{account}"] if account else ()))
     own = {
         k: str(v) for k, v in (meta.get("labels") or {}).items() if not k.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX))
@@ -287,7 +293,11 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     return Endpoint(
         name=name,
         namespace=namespace,
+<<<<<<< HEAD
         node=_node_name(body),
+=======
+        node=node,
+>>>>>>> blanks
         addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,

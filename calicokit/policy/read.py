@@ -92,11 +92,7 @@ class Reader:
         fresh = {_key(item): item for item in self.new.get(id, ())}
         listed = self.lists.get(id)
         if listed is not None:
-<<<<<<< HEAD
-            for key, item in listed.rows(lambda item: (_key(item), item)):
-=======
             for item, key in listed.rows(lambda item: (item, _key(item))):
->>>>>>> blanks
                 if key not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
@@ -293,11 +289,7 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     return Endpoint(
         name=name,
         namespace=namespace,
-<<<<<<< HEAD
-        node=_node_name(body),
-=======
         node=node,
->>>>>>> blanks
         addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,

@@ -30,7 +30,7 @@ def addresses(cluster: Cluster, name: str) -> dict[str, str]:
 
 def walked(name: str) -> tuple[Cluster, list[tuple[dict[str, Any], str]]]:
     cluster = clusters.opened(name)
-    cluster.fetch(TABLES)
+    cluster.fetch(TABLES.values())
     dataplane = Dataplane.build(*(cluster.given(t) for t in TABLES))
     known = addresses(cluster, name)
     ends = [

@@ -17,8 +17,19 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, Api, Discovery
-from calicokit.evidence.model import Answer, Coverage, Evidence, Failed, Missing, Source, SourceError, Want, asking
+from calicokit.evidence.catalog import CATALOG, OTHER_BACKENDS, Api, Discovery
+from calicokit.evidence.model import (
+    Answer,
+    Coverage,
+    Evidence,
+    Failed,
+    Missing,
+    Source,
+    SourceError,
+    Unread,
+    Want,
+    asking,
+)
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.recordings.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
@@ -121,13 +132,14 @@ class Cluster(Topics):
         """What has been seen and what could not be, of all that was asked for so far.
 
         That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        Nor is it one that a recording has nothing of what the kit did not know of when it was made.
         """
         coverage = Coverage(seen=list(self._evidence))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
-        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared and not m.younger]
         return coverage
 
     @property
@@ -150,7 +162,7 @@ class Cluster(Topics):
         spared = self._spared()
         found: dict[str, dict[str, Missing]] = {}
         for want, (missing, *_) in self._missing.items():
-            if want.node and not want.series and (want.id, want.node) not in spared:
+            if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
                 found.setdefault(want.id, {})[want.node] = missing
         return found
 
@@ -189,7 +201,7 @@ class Cluster(Topics):
         if found is None:
             raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
-            return found
+            return found.with_programmed(self.given("dataplane.chains")) if found.optional_unseen else found
         from calicokit.policy.what_if import objects_in
 
         return found.changed(objects_in(what_if))
@@ -258,6 +270,35 @@ class Cluster(Topics):
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
+        for want in new:
+            for answer in list(self._evidence.get(want, ())):
+                if why := self._no_answer(answer):
+                    self._lose(answer, Missing(want.id, why, want.node))
+
+    def _no_answer(self, evidence: Evidence) -> str:
+        """Why a text tells nothing, or less than it should: it is empty where none can be, or cut."""
+        item = CATALOG[evidence.id]
+        if evidence.text.strip():
+            whole = evidence.text.endswith(b"\n") or evidence.exit is None or not item.ends_lines
+            return "" if whole else f"{evidence.ref} is cut: its last line has no end"
+        if evidence.exit or not item.always_prints:
+            return ""
+        others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
+        self._ask(others)
+        if any(b"cali" in e.text for other in others for e in self._evidence.get(other, ())):
+            return ""
+        return f"{evidence.ref} is empty, and {item.how.words} never prints nothing"
+
+    def _lose(self, evidence: Evidence, why: Missing) -> None:
+        """Count as missing what was given as an answer and is none."""
+        found = self._evidence.get(evidence.want, [])
+        if evidence in found:
+            found.remove(evidence)
+            if found:  # what another pod of the same component said
+                self.note(why)
+            else:
+                del self._evidence[evidence.want]
+                self._missing.setdefault(evidence.want, []).append(why)
 
     def _take(self, want: Want, answer: Answer) -> None:
         if isinstance(answer, Missing):
@@ -293,13 +334,21 @@ class Cluster(Topics):
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
         try:
-            frame = attempt(name, build, passing=(ValueError,) if options else ())
+            frame: pd.DataFrame | Missing = attempt(
+                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
+            )
         except registry.UnseenError as error:
-            why = dict.fromkeys(m for i in spec.wanted for m in self._why(i))
+            why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
+        except registry.UnreadableError as error:
+            if options:
+                raise
+            frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
-        if isinstance(frame, Failed):
+        if any(isinstance(value, Texts) and not value.items for value in inputs.values()):
+            return self._build(name, options)  # one of its inputs told nothing, and is unknown by now
+        if isinstance(frame, Missing):
             self.note(frame)
             return Table(spec.schema.frame(), unknown=(frame,))
         return Table(frame)
@@ -324,6 +373,8 @@ class Cluster(Topics):
 
         made = attempt(name, build)
         self._note_problems(inputs)
+        if any(isinstance(value, Texts) and not value.items for value in inputs):
+            return self._model(name)
         if isinstance(made, Failed):
             self.note(made)
             return None
@@ -359,7 +410,18 @@ class Cluster(Topics):
     def _note_problems(self, inputs: Iterable[Any]) -> None:
         """Keep what builders could not read, for the coverage."""
         for value in inputs:
-            self.note(*(value.problems if isinstance(value, (Objects, Texts)) else ()))
+            if isinstance(value, (Objects, Texts)):
+                self.note(*(p for p in value.problems if not isinstance(p, Unread)))
+            if isinstance(value, Texts):
+                self._lose_unread(value)
+
+    def _lose_unread(self, texts: Texts) -> None:
+        for problem in [p for p in texts.problems if isinstance(p, Unread)]:
+            for evidence in [e for e in texts.items if e.node == problem.node]:
+                texts.items.remove(evidence)
+                self._lose(evidence, problem)
+        if not texts.items:
+            self._built[texts.id] = None
 
 
 class Topic:

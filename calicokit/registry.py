@@ -150,7 +150,18 @@ MODELS: dict[str, Spec] = {}
 
 
 class UnseenError(Exception):
-    """A builder's word that none of its wants is known and its table is unknown, although its needs are known."""
+    """A builder's word that its table is unknown although its needs are known.
+
+    That is for want of the inputs ``names``, or because none of its wants is known.
+    """
+
+    def __init__(self, why: str = "", names: Iterable[str] = ()) -> None:
+        super().__init__(why)
+        self.names = tuple(names)
+
+
+class UnreadableError(ValueError):
+    """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
 
 
 Spared = Iterable[tuple[str, str | None]]

@@ -193,7 +193,7 @@ def sessions(
         seen |= set(new["node"].unique())
         found += [new] if len(new) else []
     if not found:
-        if protocols is None and log is None and not use["in_use"].eq(False).iloc[0]:
+        if protocols is None and log is None and not use["in_use"].eq(False).fillna(False).all():
             raise UnseenError("no source shows the sessions")
         return SESSIONS.frame()
     rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)

@@ -149,7 +149,7 @@ class _Question:
 
     def backends(self) -> list[End]:
         """The ends behind a service, as policy found them."""
-        if self.said is None:
+        if self.said is None or self.said.without_endpoints:
             return []
         addresses = dict.fromkeys(f.dst.partition(" ")[0] for f in self.said.flows)
         found = [next(iter(self.holders.get(a, ())), End(a, address=a)) for a in addresses]
@@ -234,7 +234,7 @@ def _addresses(question: _Question) -> Answer:
     if not question.targets:
         if question.said is None:
             return f"{question.dst_name}: policy objects were not seen.", UNKNOWN
-        if question.said.verdict == "no-endpoints":
+        if question.said.without_endpoints:
             return f"{question.dst_name} has no ready endpoint.", WRONG
         return f"{question.dst_name}: {'; '.join(question.said.unknown)}.", UNKNOWN
     return _worst([_address(e, question.holders) for e in question.ends], "")
@@ -354,7 +354,7 @@ def _policy(said: Explanation | None) -> Answer:
     if said is None:
         return "Policies were not seen.", UNKNOWN
     verdict = {"allow": FINE, "deny": WRONG, "mixed": WRONG, "no-endpoints": WRONG}.get(said.verdict, UNKNOWN)
-    return said.sentence, verdict
+    return said.sentence, UNKNOWN if said.unless else verdict
 
 
 def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:

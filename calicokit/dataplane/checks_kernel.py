@@ -295,24 +295,29 @@ LOOK_AT = {
 
 @check(
     "dataplane-stale",
-    needs={"differences": "dataplane.differences", "readiness": "health.readiness"},
-    wants={"memberships": "dataplane.memberships", "resynced": "dataplane.resynced"},
+    needs={"differences": "dataplane.differences"},
+    wants={
+        "readiness": "health.readiness",
+        "memberships": "dataplane.memberships",
+        "resynced": "dataplane.resynced",
+    },
 )
 def stale(
     differences: pd.DataFrame,
-    readiness: pd.DataFrame,
+    readiness: pd.DataFrame | None = None,
     memberships: pd.DataFrame | None = None,
     resynced: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """What is programmed is not what policies ask for, though Felix is ready."""
-    ready = {n for n, r in cells(readiness, "node", "ready") if r is True or r is pd.NA or r is None}
+    """What is programmed is not what policies ask for, though Felix is ready; not loud where nobody asked Felix."""
+    asked = {} if readiness is None else dict(cells(readiness, "node", "ready"))
+    unready = {n for n, r in asked.items() if r is False}
     found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
-    for row in records(differences[differences["node"].isin(ready)]):
+    for row in records(differences[~differences["node"].isin(unready)]):
         policy = row.policy if isinstance(row.policy, str) else UNKNOWN
         key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
         found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))
     for row in records(memberships) if memberships is not None else ():
-        for policy in row.policies if row.node in ready else ():
+        for policy in () if row.node in unready else row.policies:
             key = {"node": row.node, "set": row.set}
             found.setdefault((row.node, policy), []).append((_membership(row), key, "dataplane.memberships"))
     for (node, policy), told in found.items():
@@ -320,6 +325,7 @@ def stale(
         more = f", and {plural(len(told) - 1, 'more difference')}" if len(told) > 1 else ""
         yield finding(
             "dataplane-stale",
+            severity="" if node in asked else "warning",
             subject={"node": node, "policy": policy},
             cause=f"The dataplane programmed on {node} differs from {whose}: {told[0][0]}{more}.",
             remedy="Restart calico-node on the node, so that Felix reprograms everything; then find what changes its "

@@ -23,6 +23,26 @@ WATCHED = frozenset(
     )
 )
 
+MAY_PRINT_NOTHING = frozenset(
+    (
+        *("felix-ready", "bird-ready"),  # their status tells
+        *("ipset-list", "ipset-save", "ip-neigh", "conntrack", "cni-log"),
+        *("ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"),
+    )
+)
+"""What a command of a node prints nothing of where there is nothing; all others have a header, or never nothing."""
+
+OTHER_BACKENDS = {
+    "iptables-nft-save": ("iptables-legacy-save",),
+    "iptables-legacy-save": ("iptables-nft-save", "nft-ruleset", "nft-ruleset-json"),
+    "nft-ruleset": ("iptables-legacy-save",),
+    "nft-ruleset-json": ("iptables-legacy-save",),
+}
+"""Rules that may be none at all, where Calico's are in one of these."""
+
+UNENDED = frozenset(("nodename", "cni-net.d"))
+"""Files whose last line nothing ends; all else that a command prints ends with the end of a line."""
+
 LOG_BYTES = 150_000
 """How much of a log's end is read."""
 
@@ -141,7 +161,8 @@ class Item:
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
     ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave. Where several rows have a
-    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`.
+    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is the version
+    of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """
 
     id: str
@@ -154,11 +175,31 @@ class Item:
     secret: str = ""
     guide: str = ""
     tells: str = ""
+    since: str = ""
+
+    def younger_than(self, version: str) -> bool:
+        """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
+
+        >>> [Item("x", "", Discovery(), since="0.2.0").younger_than(v) for v in ("", "0.1.9", "0.2.0", "0.10.0")]
+        [True, True, False, False]
+        """
+        return _numbers(version) < _numbers(self.since)
 
     @property
     def watched(self) -> bool:
         """Whether its samples over time tell more than one: counters, and what fills up."""
         return self.id in WATCHED
+
+    @property
+    def always_prints(self) -> bool:
+        """Whether a text with nothing in it is no answer: commands of nodes, logs and scrapes that print anything."""
+        asked = isinstance(self.how, Command | Log | Metrics | Discovery)
+        return asked and self.id not in MAY_PRINT_NOTHING
+
+    @property
+    def ends_lines(self) -> bool:
+        """Whether all that is printed ends with the end of a line, so that a text which does not is cut."""
+        return isinstance(self.how, Command | Admin | Metrics | Discovery) and self.id not in UNENDED
 
     def files(self, node: str | None = None) -> Iterator[str]:
         """The paths in a recording at which this may stand, the first that exists counts."""
@@ -172,6 +213,10 @@ class Item:
         if isinstance(self.how, Api):
             return f"api/{file}" in set(self.how.files())
         return file == self.file
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
 _HEALTH = "calico-health-check/initial-investigation"
@@ -227,9 +272,10 @@ def _node(
     heavy: bool = False,
     secret: str = "",
     tells: str = "",
+    since: str = "",
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
-    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells)
+    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002

@@ -82,8 +82,10 @@ def _present(rules: pd.DataFrame) -> dict[str, set[str]]:
     return found
 
 
-def _firewall(name: str, chain: str) -> str | None:
-    return next((m for m, words in _FIREWALLS.items() if words.match(name) or words.match(chain)), None)
+def _firewall(name: object, chain: str) -> str | None:
+    """By the name of the table, which is null in a listing without it, or of the chain."""
+    named = name if isinstance(name, str) else ""
+    return next((m for m, words in _FIREWALLS.items() if words.match(named) or words.match(chain)), None)
 
 
 def _writer(row: Any, there: set[str]) -> str | None:

@@ -150,7 +150,7 @@ def _of_klog(fields: pd.Series[str]) -> pd.Series[str]:
 def _patterned(frame: pd.DataFrame) -> pd.DataFrame:
     """The lines with their patterns: each different text of a component is masked once."""
     told = frame["message"].where(frame["error"].isna(), frame["message"] + " error=" + frame["error"])
-    codes, texts = pd.factorize(frame["component"] + "\0" + told.fillna(""))
+    codes, texts = pd.factorize(frame["component"].astype("str") + "\0" + told.fillna(""))
     component, _, text = np.array([t.partition("\0") for t in texts], dtype=object).reshape(-1, 3).T
     template = masked(pa.array(text, pa.string())).to_pylist()
     ids = {pair: pattern_id(*pair) for pair in zip(component, template, strict=True)}

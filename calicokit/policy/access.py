@@ -14,7 +14,7 @@ from calicokit.policy.explain import Explainer
 from calicokit.policy.explanation import Explanation, said
 from calicokit.policy.model import EGRESS, Endpoint, Node, Ports, Rule, Service
 from calicokit.policy.reach import Reach
-from calicokit.policy.reachability import NEEDED
+from calicokit.policy.reachability import INHERITED, NEEDED
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -67,6 +67,7 @@ HOST_ACCESS = Schema(
 @table(DNS, needs={"explainer": "policy.model", "reach": "policy.reach"}, known=("services", *NEEDED))
 def dns(explainer: Explainer, reach: Reach) -> pd.DataFrame:
     """One row a workload; see :data:`DNS`."""
+    explainer.parts.need(*INHERITED)
     reach.check()
     service = dns_service(explainer)
     if service is None:
@@ -125,7 +126,7 @@ def _dns_rows(explainer: Explainer, reach: Reach, service: Service, place: int) 
 def _egress(answer: Explanation) -> tuple[str, str]:
     """The verdict of the source's side alone, and why."""
     actions = {f.egress.action for f in answer.flows}
-    if not actions or "unknown" in actions:
+    if not actions or "unknown" in actions or answer.without_endpoints:  # rules that allow DNS name its pods
         return "unknown", str(answer)
     return (actions.pop() if len(actions) == 1 else "mixed"), said(answer.flows[0].egress.decision)
 
@@ -201,4 +202,4 @@ def _host_row(explainer: Explainer, node: str, what: str, src: str, dst: str, po
         ends = {a: n.name for n in explainer.parts.nodes for a in n.addresses}
         node = ends.get(src if decided.direction == EGRESS else dst, node)
     row = {"node": node, "what": what, "src": src, "dst": dst, "port": port}
-    return {**row, "verdict": answer.verdict, "why": str(answer)}
+    return {**row, "verdict": "unknown" if answer.unless else answer.verdict, "why": str(answer)}

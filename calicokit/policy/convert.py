@@ -500,6 +500,8 @@ POLICY_KINDS: dict[str, tuple[str, Convert]] = {
     "stagedkubernetesnetworkpolicies": ("StagedKubernetesNetworkPolicy", _staged_kubernetes),
 }
 """Id of the catalog → Calico's word for the kind, and what converts it."""
+OPTIONAL_KINDS = ("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies")
+"""Kinds of the network policy API, which few clusters have: where they were not listed, an answer says so."""
 
 
 def policy_of(id: str, item: Object, group: str, ref: str = "", new: bool = False) -> Policy:  # noqa: A002

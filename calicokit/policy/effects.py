@@ -27,7 +27,7 @@ from calicokit.registry import table
 from calicokit.schema import Column, Schema
 from calicokit.selectors import one_edit_away, parse
 
-LABELS = ("pods", "namespaces", "serviceaccounts", "hostendpoints", "globalnetworksets", "networksets")
+MATCHED = ("pods", "hostendpoints", "globalnetworksets", "networksets")
 """What selectors are matched with."""
 
 IDLE_SELECTORS = Schema(
@@ -108,9 +108,10 @@ class _Matchable:
         return None
 
 
-@table(IDLE_SELECTORS, needs={"explainer": "policy.model"}, known=LABELS, any_known=KINDS)
+@table(IDLE_SELECTORS, needs={"explainer": "policy.model"}, known=MATCHED, any_known=KINDS)
 def idle_selectors(explainer: Explainer) -> pd.DataFrame:
     """One row a selector; see :data:`IDLE_SELECTORS`."""
+    explainer.parts.need("namespaces", "serviceaccounts")
     policies = readable(explainer.parts.policies)
     matchable = _Matchable(explainer.parts, selectors_of(policies))
     return IDLE_SELECTORS.frame([row for p in policies for row in _idle(p, matchable)])
@@ -153,11 +154,12 @@ def _selectors(policy: Policy) -> Iterator[tuple[str, str]]:
 @table(
     SHADOWED,
     needs={"explainer": "policy.model"},
-    known=("pods", "namespaces", "serviceaccounts", "hostendpoints", *KINDS[:3]),
+    known=("pods", "hostendpoints", *KINDS[:3]),
 )
 def shadowed(explainer: Explainer) -> pd.DataFrame:
     """One row a policy; see :data:`SHADOWED`."""
     parts = explainer.parts
+    parts.need("namespaces", "serviceaccounts")
     policies = readable(parts.enforced())
     groups = Groups((e.labels for e in parts.endpoints), keys_of(p.selector for p in policies))
     asked: set[tuple[str, str, str]] = set()

@@ -8,10 +8,13 @@ true source, and on the next node it does not. Facts: reference/policy.md, secti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
 
 from calicokit.net import canonical_address, prefix
-from calicokit.policy.convert import WITH_PORTS, protocol
+from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS, WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
 from calicokit.policy.explanation import Explanation, Flow
 from calicokit.policy.hosts import Hosts, Link, in_order
@@ -80,6 +83,33 @@ class Explainer:
 
     def explain(self, src: object, dst: object, port: object = None, proto: object = "tcp") -> Explanation:
         """The answer; unknown, with the reason, where the question makes no sense."""
+        answer = self._explained(src, dst, port, proto)
+        if answer.verdict != UNKNOWN or not self.optional_unseen:
+            return answer
+        told = self._without_optional._explained(src, dst, port, proto)
+        return answer if told.verdict == UNKNOWN else replace(told, unless=self.optional_unseen)
+
+    @cached_property
+    def optional_unseen(self) -> tuple[str, ...]:
+        """Calico's words for the kinds of policies that few clusters have and that were not listed."""
+        return tuple(POLICY_KINDS[i][0] for i in OPTIONAL_KINDS if i in self.parts.missing)
+
+    @cached_property
+    def _without_optional(self) -> Explainer:
+        """The same cluster, were there none of these."""
+        return Explainer(replace(self.parts, missing=self.parts.missing - set(OPTIONAL_KINDS)), self._inputs)
+
+    def with_programmed(self, chains: pd.DataFrame | None) -> Explainer:
+        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts."""
+        if chains is None or "nodes" in self.parts.missing:
+            return self
+        own = chains[(chains["owner"] == "calico") & chains["role"].notna()]
+        policies = own[own["role"] == "policy"]
+        acting = policies["kind"].isna() | policies["kind"].isin(self.optional_unseen)
+        whole = {n.name for n in self.parts.nodes} <= set(own["node"])
+        return self._without_optional if whole and not acting.any() else self
+
+    def _explained(self, src: object, dst: object, port: object, proto: object) -> Explanation:
         shown = (str(src), str(dst), port if isinstance(port, int) else None, protocol(proto))
         try:
             return self._answer(*self._asked(src, dst, port, proto))
@@ -123,8 +153,8 @@ class Explainer:
             targets = [Target(self._end(dst, source), port)]
             if source.outside and target.outside:
                 raise SenselessError(f"neither {src} nor {dst} is in the cluster, so its policy does not apply")
-        if not targets:
-            return Explanation(src, dst, port, proto, "no-endpoints")
+        if service is not None and not targets:
+            return self._without_endpoints(source, service, node, (src, dst, port, proto))
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
 
@@ -211,8 +241,6 @@ class Explainer:
         """The service's usable endpoints at this port, with what kube-proxy does to the source on the way."""
         if "endpointslices" in self.parts.missing:
             raise SenselessError("EndpointSlices are unknown, and so are the backends of services")
-        if self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         found = [p for p in service.ports if p.protocol == proto and port == (p.node_port if node else p.port)]
         if not found:
             raise SenselessError(f"service {service.ref} has no port {port}/{proto}")
@@ -220,6 +248,8 @@ class Explainer:
         usable = [b for b in mine if b.state == "ready"] or [b for b in mine if b.state == "draining"]
         inside = dst.startswith(SERVICE) or dst in service.addresses
         usable = self._local(source, service, node, inside, usable)
+        if usable and self.parts.bpf:
+            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         headless = not service.addresses and inside
         to = node and self.nodes[node].addresses[0]
         through = (to or (service.addresses[0] if inside and service.addresses else dst), found[0].port)
@@ -233,6 +263,28 @@ class Explainer:
             )
             for b in usable
         ]
+
+    def _without_endpoints(
+        self, source: End, service: Service, node: str, asked: tuple[str, str, int | None, str]
+    ) -> Explanation:
+        """A service that leads nowhere: a packet to it stays as it was sent, and is refused unless policy drops it.
+
+        iptables and nftables: Calico's filter chains come before kube-proxy's REJECT (``-A FORWARD -j cali-FORWARD``
+        is the first rule, ``-j KUBE-SERVICES`` one of the last). eBPF: the program that finds no backend answers
+        before it asks policy (NAT_NO_BACKEND in felix/bpf-gpl/tc.c; the recording ebpf-service-no-endpoints: senders
+        whose egress policy denies were refused).
+        """
+        src, dst, port, proto = asked
+        refused = Explanation(src, dst, port, proto, "no-endpoints", without_endpoints=True)
+        named = dst.startswith(SERVICE)
+        to = next(iter(service.addresses), "") if named else canonical_address(dst)
+        if self.parts.bpf or not to:
+            return refused
+        end = End(dst, to, node=node)
+        flow = self._flow(self._same_version(source, end), Target(end, port), proto)
+        if flow.action != "deny":
+            return refused
+        return Explanation(src, dst, port, proto, "deny", (flow,), without_endpoints=True)
 
     def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""

@@ -47,7 +47,11 @@ class Flow:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words."""
+    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words.
+
+    ``without_endpoints``: a service was asked that leads to no endpoint, so that its own address is the destination.
+    ``unless``: kinds of policies that were not listed; the verdict holds unless one of them decides first.
+    """
 
     src: str
     dst: str
@@ -56,6 +60,8 @@ class Explanation:
     verdict: str
     flows: tuple[Flow, ...] = ()
     unknown: tuple[str, ...] = ()
+    without_endpoints: bool = False
+    unless: tuple[str, ...] = ()
 
     @property
     def decided_by(self) -> Decision | None:
@@ -102,6 +108,7 @@ class Explanation:
             "flows": [f.as_dict() for f in self.flows],
             "steps": [{"flow": n, **s.as_dict()} for n, s in self.steps],
             "unknown": list(self.unknown),
+            **({"unless": list(self.unless)} if self.unless else {}),
             "sentence": self.sentence,
         }
 
@@ -120,12 +127,17 @@ def explained(answer: Explanation) -> str:
         return f"Whether {answer.src} reaches {where} is unknown: {why}."
     if answer.verdict == "no-endpoints":
         return f"{answer.src} does not reach {where}: the service has no ready endpoint."
+    unless = ""
+    if answer.unless:
+        first = {"allow": "denies", "deny": "allows"}.get(answer.verdict, "decides")
+        unless = f", unless a policy of kind {' or '.join(answer.unless)} (not listed) {first} it first"
     decided = answer.decided_by
     why = said(decided) if decided else ""
     if answer.verdict == "mixed":
         denied = [f.dst for f in answer.flows if f.action == "deny"]
-        return f"{answer.src} reaches {where} only in part: {listed(denied)} denied, as {why}."
-    return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}."
+        return f"{answer.src} reaches {where} only in part: {listed(denied)} denied, as {why}{unless}."
+    also = "; the service has no ready endpoint either" if answer.without_endpoints else ""
+    return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}{also}{unless}."
 
 
 def said(decision: Decision) -> str:

@@ -25,11 +25,13 @@ SOURCE = Column("source", "str", "source class (policy.classes)")
 TARGET = Column("target", "str", "destination class")
 
 NEEDED = (
-    *("pods", "namespaces", "serviceaccounts", "globalnetworksets", "networksets"),
+    *("pods", "globalnetworksets", "networksets"),
     *("globalnetworkpolicies", "networkpolicies", "kubernetes-networkpolicies", "tiers", "endpointslices"),
     *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
 )
 """Without one of these, reachability is unknown."""
+INHERITED = ("namespaces", "serviceaccounts")
+"""The same, where a selector asks for labels of theirs."""
 
 CLASSES = Schema(
     "policy.classes",
@@ -81,6 +83,7 @@ def reach(explainer: Explainer | None) -> Reach | None:
 @table(CLASSES, needs={"reach": "policy.reach"}, known=NEEDED)
 def classes(reach: Reach) -> pd.DataFrame:
     """One row a class; see :data:`CLASSES`."""
+    reach.world.parts.need(*INHERITED)
     return CLASSES.frame(
         {
             "class": name,
@@ -95,6 +98,7 @@ def classes(reach: Reach) -> pd.DataFrame:
 @table(REACHABILITY, needs={"reach": "policy.reach"}, known=NEEDED)
 def reachability(reach: Reach) -> pd.DataFrame:
     """One row for each pair of which something is let through; see :data:`REACHABILITY`."""
+    reach.world.parts.need(*INHERITED)
     sources, targets, ports = list[str](), list[str](), list[str]()
     names = reach.check().names
     for place, source in enumerate(names):
@@ -118,6 +122,7 @@ def reachability(reach: Reach) -> pd.DataFrame:
 )
 def staged_effects(explainer: Explainer) -> pd.DataFrame:
     """One row for each staged policy and pair that it would change; see :data:`STAGED_EFFECTS`."""
+    explainer.parts.need(*INHERITED)
     staged = [p for p in explainer.parts.policies if p.staged and not p.problem and p.staged_action == "Set"]
     return STAGED_EFFECTS.frame([row for p in staged for row in _effects(explainer, p)])
 

@@ -280,14 +280,10 @@ def net_text(net: Prefix) -> str:
     return f"{address_text(net.version, net.first)}/{bits}"
 
 
-@table(
-    APPLIED,
-    needs={"explainer": "policy.model"},
-    known=("pods", "namespaces", "serviceaccounts"),
-    any_known=KINDS,
-)
+@table(APPLIED, needs={"explainer": "policy.model"}, known=("pods",), any_known=KINDS)
 def applied(explainer: Explainer) -> pd.DataFrame:
     """One row for each endpoint, direction and policy that applies; see :data:`APPLIED`."""
+    explainer.parts.need("namespaces", "serviceaccounts")
     return APPLIED.frame(list(_applied(explainer.parts)))
 
 

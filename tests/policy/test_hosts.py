@@ -244,6 +244,11 @@ def test_a_service_is_its_backends() -> None:
 def test_no_endpoints_and_those_that_drain() -> None:
     empty = explainer(**{**SVC, "endpointslices": []})
     assert verdict(empty, "b/web-1", "svc/a/svc", 80) == "no-endpoints"
+    closed = {**SVC, "endpointslices": [], "kubernetes_networkpolicies": [knp("b/mute", types=["Egress"])]}
+    assert verdict(explainer(**closed), "b/web-1", "svc/a/svc", 80) == "deny"
+    assert verdict(explainer(**closed), "b/web-1", "10.96.0.9", 80) == "deny"
+    bpf = felix(bpfEnabled=True)  # its programs answer before they ask policy
+    assert verdict(explainer(**closed, felixconfigurations=[bpf]), "b/web-1", "svc/a/svc", 80) == "no-endpoints"
     slice_ = endpoints("a/svc", ("10.0.1.2", "n1"), ("10.0.2.1", "n2"))
     slice_["endpoints"][0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
     slice_["endpoints"][1]["conditions"] = {"ready": False, "serving": False, "terminating": False}

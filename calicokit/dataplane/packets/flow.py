@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any
 
 import pandas as pd
 
@@ -169,6 +168,9 @@ class Dataplane:
         place = self.pods.get((version, first))
         if place is not None and first == last:
             return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
+        if place is not None and place.node in self.nodes and self.nodes[place.node].follows_programs:
+            why = "in eBPF mode Felix's programs decide about the packets of pods, which are not walked"
+            return Walk((End("unknown", place.node, packet, 1.0, why=why),))
         if place is not None:
             return self.from_interface(place.node, replace(packet, iif=place.interface))
         node = self.node_of.get((version, first))
@@ -355,11 +357,6 @@ def shown(packet: Packet, side: str) -> str | None:
     """An address of a packet as text."""
     value = packet.source if side == "source" else packet.destination
     return None if value is None else address_text(packet.version, value)
-
-
-def stopping_rules(walk: Walk) -> Iterable[Any]:
-    """What ended the parts of a flow that do not arrive."""
-    return [e.by for e in walk.stopped]
 
 
 def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:

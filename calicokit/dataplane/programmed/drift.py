@@ -19,12 +19,11 @@ from calicokit.dataplane.packets.compile_nft import compile_nft
 from calicokit.dataplane.rules.chains import Place, chain_names
 from calicokit.dataplane.rules.naming import role, unlayered
 from calicokit.dataplane.rules.tables import PLACE
-from calicokit.policy.convert import POLICY_KINDS
+from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Policy
-from calicokit.registry import UnseenError, table
+from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
-from calicokit.sentences import listed
 
 NODE = Column("node", "str", "node")
 SETTLED = 30.0
@@ -86,8 +85,16 @@ def _chain_in(fields: str) -> str | None:
 # ---- programmed and asked for
 
 
-DECIDING = frozenset((*POLICY_KINDS, "tiers", "pods", "namespaces", "serviceaccounts"))
-"""Kinds without which it is not known which policies a pod's chain should ask."""
+STAGED = tuple(i for i, (kind, _) in POLICY_KINDS.items() if kind.startswith("Staged"))
+DECIDING = (
+    *(i for i in POLICY_KINDS if i not in OPTIONAL_KINDS and i not in STAGED),
+    *("tiers", "pods", "namespaces", "serviceaccounts"),
+)
+"""Kinds without which it is not known which policies a pod's chain should ask.
+
+Staged ones are never programmed. Policies of :data:`OPTIONAL_KINDS` that are programmed and were not listed are passed
+over: they change neither which of the others are asked nor their order.
+"""
 
 
 @table(
@@ -118,13 +125,12 @@ def differences(
     Nodes without any chain of Calico, pods that just came or that go, and endpoints whose policies cannot all be read
     are left out.
     """
-    unseen = sorted(model.parts.missing & DECIDING)
-    if unseen:
-        raise UnseenError(f"{listed(unseen)} were not seen: the expected state of the nodes is unknown")
+    model.parts.need(*DECIDING)
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)
-    programmed = _Programmed.of(rules, chains, known)
+    unlisted = frozenset(POLICY_KINDS[i][0] for i in model.parts.missing & set(OPTIONAL_KINDS))
+    programmed = _Programmed.of(rules, chains, known).without(unlisted)
     asked = _asked(applied)
     rows: list[dict[str, Any]] = []
     for node, namespace, pod, interface in _settled(endpoints, pods, now):
@@ -202,6 +208,13 @@ class _Programmed:
             if what is not None and what.role == "workload":
                 made.asks[place[0], what.of, what.direction] = list(_policies(place, leads))
         return made
+
+    def without(self, kinds: frozenset[str]) -> _Programmed:
+        """Itself without policies of these kinds; and without those of no known kind, which may be of them."""
+        if kinds:
+            named = {c for c, (kind, _) in self.names.items() if kind not in kinds}
+            self.asks = {place: [c for c in asked if c in named] for place, asked in self.asks.items()}
+        return self
 
     def named(self, chain: str) -> Named | None:
         return self.names.get(chain)

@@ -56,7 +56,7 @@ def set_name(selector: str, nft: bool = False) -> str:
     MEMBERSHIPS,
     needs={"sets": "dataplane.sets", "model": "policy.model", "pods": "kube.pods", "now": "@now"},
     wants={"network_sets": ("globalnetworksets", "networksets")},
-    known=("policy.policies", "namespaces", "serviceaccounts"),
+    known=("policy.policies",),
 )
 def memberships(
     sets: pd.DataFrame,
@@ -71,6 +71,7 @@ def memberships(
     listed, only pods that are missing are told.
     """
     parts = model.parts
+    parts.need("namespaces", "serviceaccounts")
     uses = _uses(parts)
     names = {set_name(s, nft): s for s in uses for nft in (False, True)}
     own = sets[sets["set"].isin(list(names)) & (sets["family"] == "ip")]

@@ -324,7 +324,8 @@ def _tables_of(frame: pd.DataFrame) -> set[tuple[str, str, str]]:
 
 
 def _without(frame: pd.DataFrame, shown: set[tuple[str, str, str]]) -> pd.DataFrame:
-    return frame[[key not in shown for key in cells(frame, "node", "family", "table")]]
+    new = [key not in shown for key in cells(frame, "node", "family", "table")]
+    return frame[pd.Series(new, index=frame.index, dtype=bool)]  # a list of none would choose no columns
 
 
 @table(CHAINS, any_of={"saves": _OF_IPTABLES, "nft": "nft-ruleset"})

@@ -60,12 +60,12 @@ def _stamp(folder: str) -> datetime | None:
 
 def _nothing(name: str, files: Files, contents: Contents) -> str:
     known = (
-        f"it is no recording (manifest.json and the folders {', '.join(FOLDERS)}), no bundle of {CLUSTER_DIAGS}, "
-        f"{NODE_DIAGS} or {DUMP}, and no output that the kit reads"
+        f"it is not a recording (manifest.json and the folders {', '.join(FOLDERS)}), no bundle of {CLUSTER_DIAGS}, "
+        f"{NODE_DIAGS} or {DUMP}, and no command output that the kit parses"
     )
     first = next(iter(contents.unused), None)
     example = f"; {first}" if first and len(files.names) < 5 else ""
-    return f"{name} holds nothing that calicokit knows: {known}{example}."
+    return f"{name} contains nothing that calicokit recognises: {known}{example}."
 
 
 # ---- calicoctl cluster diags
@@ -299,7 +299,7 @@ def _date(line: str) -> datetime | None:
 
 def _lacks_node_diags(want: Want, item: Item) -> str:
     if isinstance(item.how, Api) or want.node is None:
-        return f"{NODE_DIAGS} holds one node's outputs and logs, nothing of the cluster"
+        return f"{NODE_DIAGS} has one node's outputs and logs, but no cluster objects"
     return (
         f"{NODE_DIAGS} does not collect {_words(item)}" if item.id not in _NODE_DIAGS.values() else "not in this bundle"
     )
@@ -310,7 +310,7 @@ def _lacks_node_diags(want: Want, item: Item) -> str:
 
 def _dump(files: Files) -> Contents:
     contents = sort_loose(files, Contents(DUMP, _lacks_dump), other_objects=False)
-    contents.partial = f"{DUMP} holds the namespaces that were asked for, which are all with --all-namespaces only"
+    contents.partial = f"{DUMP} has the requested namespaces only; use --all-namespaces for all"
     return contents
 
 

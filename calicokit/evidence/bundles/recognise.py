@@ -165,7 +165,7 @@ def _of_section(name: str, command: str, hints: tuple[str, ...], text: bytes) ->
     exact = _by_command().get(command)
     said = refusal(text)
     if said:
-        yield Unread(f"holds no answer{f' of `{command}`' if command else ''} but: {said}")
+        yield Unread(f"contains an error message instead of output{f' of `{command}`' if command else ''}: {said}")
     elif exact:
         yield Part(exact, text, command=command, hints=hints)
     elif (found := documents(text)) is not None:
@@ -198,7 +198,7 @@ _NAMESPACE = re.compile(r" (?:-n ?|--namespace[= ])([\w.-]{1,253})")
 def _scoped(command: str, kinds: set[tuple[str, str]]) -> str:
     """Which objects a list holds, where its command or the lists beside it tell that these are not all."""
     if ("v1", "replicationcontrollers") in kinds:
-        return "a dump of the namespaces that were asked for"
+        return "a dump of the requested namespaces"
     if found := _NAMESPACE.search(command):
         return f"the objects of namespace {found[1]} only"
     return "what a selector chose" if re.search(r" (?:-l|--selector|--field-selector)\b", command) else ""

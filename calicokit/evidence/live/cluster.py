@@ -103,7 +103,6 @@ class LiveCluster(Source):
         self.server = Server(context, kubeconfig, in_cluster)
         self.name = "in-cluster:" if in_cluster else f"context:{context or ''}"
         self._log_query = [("tailLines", str(tail)), *([("sinceSeconds", str(since))] if since else [])]
-        self._tail = tail
         self._timed = True  # whether the image has `timeout`
         self._discovered: dict[str, set[str] | None] = {}
         self._lock = threading.Lock()
@@ -133,7 +132,7 @@ class LiveCluster(Source):
         except ApiError as error:
             if error.status != 403:  # it answers, only not this
                 where = self.server.configuration.host
-                raise SourceError(f"The API server {where} gives no answer: {error}.") from error
+                raise SourceError(f"The API server {where} does not answer: {error}.") from error
         return True
 
     def _jobs(self, wants: Sequence[Want]) -> Iterator[parallel.Job[tuple[Want, Answer]]]:
@@ -264,7 +263,7 @@ class LiveCluster(Source):
         if node.refused:
             return Missing(want.id, node.refused, node.name)
         if node.silent >= GIVE_UP:
-            return Missing(want.id, f"not asked, as {GIVE_UP} commands before it did not end", node.name)
+            return Missing(want.id, f"not queried, as {GIVE_UP} commands before it did not end", node.name)
         kept: tuple[Sequence[str], Ran] | None = None
         ran = Ran()
         for argv in argvs:

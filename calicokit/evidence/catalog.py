@@ -392,12 +392,14 @@ ITEMS = (
         "What the operator says of its components: available, degraded, progressing",
         Api(("operator.tigera.io/v1",), ("tigerastatuses",), optional=True),
         guide=_HEALTH,
+        since="0.2.0",
     ),
     Item(
         "apiservers",
         "The operator's configuration and status of Calico's API server",
         Api(("operator.tigera.io/v1",), ("apiservers",), optional=True),
         guide=_HEALTH,
+        since="0.2.0",
     ),
     Item(
         "apiservices",
@@ -686,7 +688,7 @@ ITEMS = (
     _log("startup-log", "calico-node's startup log", "/var/log/calico/startup/current", "startup.log"),
     _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
     *(
-        Item(id_, title, how, "node", file, parser, guide=_LOGS)
+        Item(id_, title, how, "node", file, parser, guide=_LOGS, since="0.2.0")
         for id_, title, how, file, parser in (
             (
                 "felix-previous-log",

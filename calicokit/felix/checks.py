@@ -270,7 +270,8 @@ def _typha_knows_nothing(cause: Finding, effect: Finding) -> bool:
 
 @explains("typha-down", "felix-not-ready")
 def _waits_for_typha(cause: Finding, effect: Finding) -> bool:
-    return effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
+    passing = effect.subject["why"] in PASSING and (effect.subject["node"] in cause.about or "Typha" in effect.cause)
+    return passing or effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
 
 
 @explains("typha-down", "felix-dead")

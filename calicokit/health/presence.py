@@ -192,15 +192,14 @@ class _Known:
         row = self.confd.get(pod.node)
         if row is not None and row.state == "ended":
             return DOWN, f"its log ends: {row.why}", row.time, "confd-log"
-        without = self._without_pod(pod)
+        without, none = self._without_pod(pod), self._no_bird()
         if without is not None:
-            return without
+            return none if none is not None and none[0] == NOT_NEEDED else without
         if row is not None:
             why = (
                 f"it runs, but BIRD refuses what it writes: {row.why}" if row.state == "failing" else "its log goes on"
             )
             return UP, why, None, "confd-log"
-        none = self._no_bird()
         return none or (NOT_SEEN, "its log was not seen", None, None)
 
     def _cni(self, pod: Any) -> Told:

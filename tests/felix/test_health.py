@@ -102,7 +102,8 @@ def test_a_felix_that_ends_at_every_start_is_dead() -> None:
         ago = 70 - 10 * i
         words = "PANIC felix/int_dataplane.go 2870: RPF check is set to 'loose' and IgnoreLooseRPF is false"
         sick.said("felix-log", NODE, (ago, START), (ago - 1, words), pid=100 + i)
-    assert sick.ids() == [("felix-dead", "")]
+    assert sick.ids() == [("felix-crashing", ""), ("felix-dead", "felix-crashing")]
+    assert sick.one("felix-crashing").subject["why"] == "configuration"
     assert "RPF check" in sick.one("felix-dead").cause
 
 

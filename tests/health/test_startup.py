@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from calicokit.evidence.model import Answer, Evidence, Want
+from calicokit.health.tables import _without_past
 from tests.edited import Edited
 from tests.felix.sick import Sick
 from tests.felix.test_crashes import REVISION
@@ -168,10 +169,9 @@ def test_only_what_failed_or_ran_before_has_such_a_log() -> None:
 
     def missed(edited: Edited) -> set[tuple[str, str | None]]:
         cluster = edited.cluster()
-        cluster.fetch(["felix.crashes", "health.startups", "health.pods", "kube.nodes"])
-        for name in ("felix.crashes", "health.startups", "health.pods", "kube.nodes"):
-            cluster.table(name)
-        return {(m.id, m.node) for m in cluster.coverage.missing if m.id in ids}
+        nodes = cluster.kube.nodes()
+        spared = set(_without_past(cluster.health.pods(), nodes))
+        return {(i, n) for i in ids for n in nodes["node"]} - spared
 
     assert missed(Edited(MESH)) == set()
     ended = {"name": "calico-node", "lastState": {"terminated": {"exitCode": 1}}, "restartCount": 1}

@@ -2,7 +2,8 @@
 """Set everything up and show what the kit does; or run the tests. Needs Python 3.11 and the Python package index.
 
 python3 start.py          set up .venv, diagnose a bundled incident, write its notebook as an HTML page
-python3 start.py test     set up .venv, then run the tests
+python3 start.py test     set up .venv, then run the tests but the slow ones; pytest's words may follow, such as -k ipam
+python3 start.py test --slow    … and those that CI runs too: notebooks, a test cluster, more random examples
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 LOCK = HERE / "requirements.lock"
 INCIDENT = "ipam-exhausted"
 PAGE = HERE / "out" / "ipam-exhausted.html"
+
+SLOW = "--slow"
+QUICK = ("-m", "not slow", "--hypothesis-profile", "quick")
+AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
 
 
 def run(*command: str | Path, ok: tuple[int, ...] = (0,)) -> None:
@@ -70,7 +75,8 @@ def main() -> None:
     if not words:
         demo()
     elif words[0] == "test":
-        run(BIN / "python", "-m", "pytest", *words[1:])
+        asked = [w for w in words[1:] if w != SLOW]
+        run(BIN / "python", "-m", "pytest", *AT_ONCE, *(() if SLOW in words else QUICK), *asked)
 
 
 if __name__ == "__main__":

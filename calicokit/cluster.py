@@ -132,13 +132,14 @@ class Cluster(Topics):
         """What has been seen and what could not be, of all that was asked for so far.
 
         That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        Nor is it one that a recording has nothing of what the kit did not know of when it was made.
         """
         coverage = Coverage(seen=list(self._evidence))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
-        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared and not m.younger]
         return coverage
 
     @property
@@ -161,7 +162,7 @@ class Cluster(Topics):
         spared = self._spared()
         found: dict[str, dict[str, Missing]] = {}
         for want, (missing, *_) in self._missing.items():
-            if want.node and not want.series and (want.id, want.node) not in spared:
+            if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
                 found.setdefault(want.id, {})[want.node] = missing
         return found
 
@@ -334,15 +335,21 @@ class Cluster(Topics):
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
         try:
-            frame = attempt(name, build, passing=(ValueError,) if options else ())
+            frame: pd.DataFrame | Missing = attempt(
+                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
+            )
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
+        except registry.UnreadableError as error:
+            if options:
+                raise
+            frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
         if any(isinstance(value, Texts) and not value.items for value in inputs.values()):
             return self._build(name, options)  # one of its inputs told nothing, and is unknown by now
-        if isinstance(frame, Failed):
+        if isinstance(frame, Missing):
             self.note(frame)
             return Table(spec.schema.frame(), unknown=(frame,))
         return Table(frame)

@@ -160,6 +160,10 @@ class UnseenError(Exception):
         self.names = tuple(names)
 
 
+class UnreadableError(ValueError):
+    """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
+
+
 Spared = Iterable[tuple[str, str | None]]
 NOT_APPLICABLE: list[Spec] = []
 

@@ -57,7 +57,7 @@ class Table(pd.DataFrame):
 
     def __init__(self, data: Any = None, *args: Any, unknown: tuple[Missing, ...] = (), **kwargs: Any) -> None:
         pd.DataFrame.__init__(self, data, *args, **kwargs)  # type: ignore[call-arg]  # the stubs know __new__ only
-        object.__setattr__(self, "unknown", unknown or getattr(data, "unknown", ()))
+        object.__setattr__(self, "unknown", unknown or _holes_of(data))
 
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
@@ -69,7 +69,7 @@ class Table(pd.DataFrame):
         super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc]  # not in the stubs
         sources = getattr(other, "input_objs", None)
         made_from = [other] if sources is None else list(sources)
-        holes = (m for frame in made_from for m in getattr(frame, "unknown", ()))
+        holes = (m for frame in made_from for m in _holes_of(frame))
         object.__setattr__(self, "unknown", tuple(dict.fromkeys((*mine, *holes))))
         return self
 
@@ -90,6 +90,11 @@ class Table(pd.DataFrame):
         from html import escape
 
         return f"<p><b>{escape(self._unknown_text())}</b></p>"
+
+
+def _holes_of(made_from: Any) -> tuple[Missing, ...]:
+    """Why it is unknown; of a plain frame, which may have a column of that name, nothing is known to be."""
+    return made_from.unknown if isinstance(made_from, Table) else ()
 
 
 class _UnknownGroups:

@@ -35,6 +35,8 @@ class Health:
         """Conditions of the nodes."""
     def readiness(self) -> Table:
         """Felix's readiness on each node, from its health command."""
+    def bird_readiness(self) -> Table:
+        """BIRD's readiness on each node where BGP is in use, from its health command."""
     def nodenames(self) -> Table:
         """calico-node's name on each node."""
     def datastore(self) -> Table:
@@ -43,10 +45,19 @@ class Health:
         """Version of each Calico component, and where it is from; components without one are left out."""
     def rollouts(self) -> Table:
         """Rollout status of Calico's workloads."""
+    def operator(self) -> Table:
+        """Conditions that the operator reports of its components."""
     def host_managers(self) -> Table:
         """Changes by a host network manager to what Calico manages."""
+    def node_pods(self) -> Table:
+        """calico-node's pod on every node of the API: whether it is there, whether it is needed, and what
+        keeps it away."""
+    def presence(self) -> Table:
+        """Calico's parts on every node of the cluster: whether they are there, and what tells so."""
     def resources(self) -> Table:
         """Containers of Calico's pods: requests, limits, usage and last termination."""
+    def startups(self) -> Table:
+        """How calico-node's startup, or an init container of it, ended on each node."""
 
 class Cni:
     def configs(self) -> Table:
@@ -301,12 +312,12 @@ class Dataplane:
     def walk(self, from_: str, to: str, port: str = '', proto: str = 'tcp') -> Table:
         """Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to
         NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp)."""
-    def failures(self) -> Table:
-        """Dataplane programming failures from Felix's log, per node."""
     def resynced(self) -> Table:
         """Calico chains that Felix found modified by another program and rewrote."""
     def differences(self) -> Table:
         """Differences between what is programmed on a node and the policies and pods."""
+    def failures(self) -> Table:
+        """Dataplane programming failures from Felix's log, per node and area."""
     def memberships(self) -> Table:
         """IP sets of policy selectors with missing or extra members, compared with pods and network sets
         (IPv4)."""
@@ -372,6 +383,9 @@ class Felix:
     def unreachable(self) -> Table:
         """Calico components that cannot reach the API server now, from logs and from pods waiting for their
         network."""
+    def crashes(self) -> Table:
+        """Nodes on which Felix ended by a fault of its own (PANIC, FATAL or a Go panic), with what its last
+        words mean."""
     def resyncs(self) -> Table:
         """Chains that Felix found modified and rewrote, by table."""
     def typha(self) -> Table:
@@ -410,17 +424,17 @@ class Connectivity:
 
 class Output:
     def calicoctl_ipam_show(self) -> Table:
-        """Use of pools: `calicoctl ipam show`."""
+        """Usage of pools: `calicoctl ipam show`."""
     def calicoctl_ipam_show_borrowed(self) -> Table:
         """Borrowed addresses: `calicoctl ipam show --show-borrowed`."""
     def calicoctl_ipam_show_configuration(self) -> Table:
         """IPAM configuration as calicoctl prints it: `calicoctl ipam show --show-configuration`."""
     def calicoctl_ipam_show_blocks(self) -> Table:
-        """Use of blocks: `calicoctl ipam show --show-blocks`."""
+        """Usage of blocks: `calicoctl ipam show --show-blocks`."""
     def calicoctl_ipam_check(self) -> Table:
-        """IPAM's consistency: `calicoctl ipam check`."""
+        """IPAM consistency check: `calicoctl ipam check`."""
     def calicoctl_ipam_check_all(self) -> Table:
-        """IPAM's consistency, every address: `calicoctl ipam check --show-all-ips --show-problem-ips`."""
+        """IPAM consistency check, every address: `calicoctl ipam check --show-all-ips --show-problem-ips`."""
     def calicoctl_get_nodes_wide(self) -> Table:
         """calicoctl's list of nodes -o wide: `calicoctl get nodes -o wide`."""
     def calicoctl_get_nodes_yaml(self) -> Table:
@@ -452,11 +466,11 @@ class Output:
     def kubectl_get_events(self) -> Table:
         """Events: `kubectl get events -A`."""
     def kubectl_describe_nodes(self) -> Table:
-        """Nodes in words: `kubectl describe nodes`."""
+        """Description of nodes: `kubectl describe nodes`."""
     def kubectl_describe_pods(self) -> Table:
-        """Calico's pods in words: `kubectl describe pods -n kube-system`."""
+        """Description of Calico's pods: `kubectl describe pods -n kube-system`."""
     def kernel_log(self) -> Table:
-        """The kernel's log: `dmesg`."""
+        """Kernel log: `dmesg`."""
     def typha_log(self) -> Table:
         """Typha's log: log of calico-typha."""
     def typha_metrics(self) -> Table:
@@ -466,11 +480,11 @@ class Output:
     def kube_controllers_metrics(self) -> Table:
         """kube-controllers' metrics: `port 9094 /metrics`."""
     def felix_ready(self) -> Table:
-        """Whether Felix says that it is ready: `calico-node -felix-ready`."""
+        """Felix's readiness: `calico-node -felix-ready`."""
     def bird_ready(self) -> Table:
-        """Whether Bird says that it is ready: `calico-node -bird-ready`."""
+        """Bird's readiness: `calico-node -bird-ready`."""
     def nodename(self) -> Table:
-        """What Calico on the node calls itself: `cat /var/lib/calico/nodename`."""
+        """calico-node's name on the node: `cat /var/lib/calico/nodename`."""
     def calicoctl_node_status(self) -> Table:
         """BGP sessions as calicoctl shows them: `calicoctl node status`."""
     def birdcl_status(self) -> Table:
@@ -498,9 +512,9 @@ class Output:
     def ip_addr_json(self) -> Table:
         """Interfaces and addresses: `ip -j -d addr`."""
     def ip_link_stats(self) -> Table:
-        """Counters of interfaces: `ip -s -s link`."""
+        """Interface counters: `ip -s -s link`."""
     def ip_link_stats_json(self) -> Table:
-        """Counters of interfaces: `ip -j -s -s link`."""
+        """Interface counters: `ip -j -s -s link`."""
     def ip_route(self) -> Table:
         """Routes of the main table: `ip route`."""
     def ip_route_all(self) -> Table:
@@ -512,7 +526,7 @@ class Output:
     def ip_neigh(self) -> Table:
         """Neighbours: `ip neigh`."""
     def bridge_fdb(self) -> Table:
-        """Forwarding entries, of VXLAN among others: `bridge fdb show`."""
+        """Forwarding database (FDB), including VXLAN: `bridge fdb show`."""
     def iptables_save(self) -> Table:
         """iptables rules with counters: `iptables-save -c`."""
     def iptables_nft_save(self) -> Table:
@@ -534,27 +548,27 @@ class Output:
     def ipset_list(self) -> Table:
         """IP sets with their members: `ipset list`."""
     def ipset_save(self) -> Table:
-        """IP sets as they are restored: `ipset save`."""
+        """IP sets in restore format: `ipset save`."""
     def nft_ruleset(self) -> Table:
         """nftables rules: `nft list ruleset`."""
     def nft_ruleset_json(self) -> Table:
         """nftables rules: `nft -j list ruleset`."""
     def conntrack_stats(self) -> Table:
-        """Counters of connection tracking: `conntrack -S`."""
+        """conntrack counters: `conntrack -S`."""
     def conntrack(self) -> Table:
-        """Tracked connections: `conntrack -L`."""
+        """conntrack entries: `conntrack -L`."""
     def sysctl_net(self) -> Table:
-        """Network settings of the kernel: `sysctl -a`."""
+        """Kernel network settings (sysctl): `sysctl -a`."""
     def ss_summary(self) -> Table:
         """Sockets in use: `ss -s`."""
     def ss_bgp(self) -> Table:
         """TCP connections of BGP: `ss -tnap`."""
     def tc_qdisc(self) -> Table:
-        """Queues and their drops: `tc -s qdisc`."""
+        """Queueing disciplines and their drops: `tc -s qdisc`."""
     def proc_net_dev(self) -> Table:
-        """Counters of interfaces: `cat /proc/net/dev`."""
+        """Interface counters: `cat /proc/net/dev`."""
     def nstat(self) -> Table:
-        """Counters of the network stack: `nstat -az`."""
+        """Network stack counters: `nstat -az`."""
     def cni_net_d(self) -> Table:
         """CNI configuration: `grep -rs . /host/etc/cni/net.d --include=*.conf --include=*.conflist
         --include=*.json`."""
@@ -567,9 +581,16 @@ class Output:
     def confd_log(self) -> Table:
         """confd's log: `tail -c 150000 /var/log/calico/confd/current`."""
     def startup_log(self) -> Table:
-        """calico-node's start: `tail -c 150000 /var/log/calico/startup/current`."""
+        """calico-node's startup log: `tail -c 150000 /var/log/calico/startup/current`."""
     def cni_log(self) -> Table:
         """The CNI plugin's log: `tail -c 150000 /var/log/calico/cni/cni.log`."""
+    def felix_previous_log(self) -> Table:
+        """Felix's log of calico-node's run before: `kubectl logs --previous` of calico-node."""
+    def startup_previous_log(self) -> Table:
+        """calico-node's startup log of the run before: `kubectl logs --previous` of calico-node."""
+    def init_log(self) -> Table:
+        """Log of calico-node's init container that fails (install-cni): `kubectl logs -c install-cni` of
+        calico-node, or of the init container that fails."""
 
 class Topics:
     @property

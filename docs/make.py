@@ -1,4 +1,4 @@
-"""Write what is generated and committed, deploy/rbac.yaml: ``python docs/make.py``; ``--check`` only says if it is fresh.
+"""Write deploy/rbac.yaml, which is generated and committed: ``python docs/make.py``; ``--check``: say if it is fresh.
 
 The reference of tables, kinds and findings is generated where it is read: in the website (``python -m docs.website``).
 """

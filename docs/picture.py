@@ -1,4 +1,4 @@
-"""Make README's picture, docs/images/verdict.png: what ``calicokit check`` says in a terminal. ``python -m docs.picture``
+"""Make README's picture of ``calicokit check`` in a terminal, docs/images/verdict.png: ``python -m docs.picture``.
 
 Needs Chromium, and is run by hand when the words of the verdict have changed: CI has no browser.
 """

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from calicokit import registry
 from calicokit.diagnosis.model import CHECKS, Word, vocabulary
 from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.recordings.incidents import index
 from calicokit.parsers.base import Kind, kinds
 from calicokit.registry import TableSpec
 from calicokit.schema import DTYPES, Schema
@@ -27,10 +28,11 @@ def pages() -> dict[str, str]:
 
 
 def places() -> dict[str, str]:
-    """Where each name that these pages explain stands: ``page#anchor`` by name. Kinds are only those that are no word."""
+    """``page#anchor`` of each name that these pages explain, but names that also are a command's or an incident's."""
     found = {name: f"tables/{name.partition('.')[0]}.md#{name}" for name in registry.load()}
     found |= {kind.name: f"kinds/{tool_of(kind)}.md#{kind.name}" for kind in kinds().values() if "-" in kind.name}
-    return found | {id_: f"findings.md#{id_}" for id_ in vocabulary()}
+    found |= {id_: f"findings.md#{id_}" for id_ in vocabulary()}
+    return {name: place for name, place in found.items() if name not in index()}
 
 
 def tables(topic: str) -> Iterator[str]:
@@ -77,7 +79,8 @@ def parsers(tool: str) -> Iterator[str]:
 
 def evidence() -> Iterator[str]:
     """The catalog."""
-    yield "# Evidence\n\nEvery piece of evidence the kit knows: its row in `calicokit/evidence/catalog.py`.\n\n"
+    yield "---\nhide: [toc]\n---\n\n# Evidence\n\n"
+    yield "Every piece of evidence the kit knows: its row in `calicokit/evidence/catalog.py`.\n\n"
     yield "| id | what | where from | in a recording | secret |\n|---|---|---|---|---|\n"
     for item in CATALOG.values():
         file = next(item.files("NODE" if item.scope == "node" else None))
@@ -86,7 +89,7 @@ def evidence() -> Iterator[str]:
 
 def findings() -> Iterator[str]:
     """What ``calicokit check`` can say."""
-    yield "# Findings\n\nWhat `calicokit check` can say. Each leads to its step of the guide, and to the tables it needs.\n"
+    yield "# Findings\n\nWhat `calicokit check` can say. Each leads to its step of the guide and its tables.\n"
     registry.load()
     needs = {id_: check.needed for check in CHECKS for id_ in check.ids}
     for word in vocabulary().values():
@@ -95,7 +98,7 @@ def findings() -> Iterator[str]:
 
 
 def _found(word: Word, needs: Iterable[str]) -> Iterator[str]:
-    yield f"\n- Said of: {', '.join(word.subject)}\n"
+    yield f"\n- Subject: {', '.join(word.subject)}\n"
     yield f"- Guide: [{word.guide_step}](guide-map.md#{_heading(word.guide_step)})\n"
     if tables := [f"`{name}`" for name in needs]:
         yield f"- Needs: {', '.join(tables)}\n"

@@ -1,4 +1,4 @@
-"""Build the website: ``python -m docs.website`` writes out/site, strictly: a dead link or a foreign request is an error.
+"""Build the website, out/site: ``python -m docs.website``. A dead link or a request to another host is an error.
 
 Pages written by hand are copied to out/docs with their links turned to where things stand there, those that the code
 tells are added, notebooks are executed on their incident. ``CALICOKIT_DOCS_NOTEBOOKS=no`` leaves the notebooks out, for
@@ -30,7 +30,11 @@ SOURCE = TOP / "out" / "docs"
 SITE = TOP / "out" / "site"
 ROOT_PAGES = ("ARCHITECTURE", "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", "SECURITY")
 FILES = {"deploy/rbac.yaml": "files/rbac.yaml", "LICENSE": "files/LICENSE.txt", "docs/site.css": "site.css"}
-PAGE = """# {title}
+PAGE = """---
+hide: [toc]
+---
+
+# {title}
 
 {intro}
 
@@ -107,11 +111,10 @@ def linked(text: str, page: str, named: dict[str, str]) -> str:
 
 
 def notebook_page(path: Path) -> str:
-    """What a notebook is about, and where it is shown."""
-    first = _cells(path)[0]
-    title, _, intro = first.removeprefix("# ").partition("\n")
-    intro = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", intro)
-    return PAGE.format(title=title, intro=intro.strip(), incident=incident(path), name=path.stem)
+    """What a notebook is about, in the first sentence of its own, and where it is shown."""
+    title, _, intro = _cells(path)[0].removeprefix("# ").partition("\n")
+    about = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", re.split(r"(?<=\.)\s", intro.strip())[0])
+    return PAGE.format(title=title, intro=about, incident=incident(path), name=path.stem)
 
 
 def incident(notebook: Path) -> str:

@@ -14,6 +14,7 @@ from msgspec import json
 
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
+from tests.clusters import Sharing
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD = "2026-03-01T08:00:00Z"
@@ -97,7 +98,7 @@ def source_of(**lists: list[dict[str, Any]] | None) -> MemorySource:
 
 
 def cluster_of(**lists: list[dict[str, Any]] | None) -> Cluster:
-    return Cluster(source_of(**lists))
+    return Sharing(source_of(**lists))
 
 
 def ids(cluster: Cluster, at_least: str = "info") -> list[str]:

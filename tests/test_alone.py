@@ -1,4 +1,4 @@
-"""Every table on a source that holds one piece of evidence, whole or empty: no builder needs what it only wants."""
+"""Every table on sources that hold one piece of evidence each, whole or emptied: what is missing is never a fault."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def test_incidents_lists_all() -> None:
         (("parse", "cni-log", "/no/such/file"), "cannot be read"),
         (("check", "ipam-exhaustd"), "did you mean ipam-exhausted?"),
         (("report", "ipam-exhausted", "no-such-notebook"), "no-such-notebook"),
-        (("lab", "no-such-source"), "no file or directory"),
+        (("lab", "no-such-source"), "neither a file or directory"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_2(words: tuple[str, ...], said: str) -> None:

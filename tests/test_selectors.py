@@ -8,10 +8,11 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from calicokit.selectors import MAX_LABEL_LENGTH, Selector, SelectorError, from_kubernetes, parse
+from calicokit.selectors import MAX_LABEL_LENGTH, Selector, SelectorError, parse
+from tests.examples import examples
 
 WEB, DB, BARE = {"role": "web", "tier": "front"}, {"role": "db"}, dict[str, str]()
 
@@ -200,45 +201,6 @@ def test_any_depth() -> None:
             parse(unbalanced)
 
 
-# --- Kubernetes
-
-
-@pytest.mark.parametrize(
-    ("label_selector", "canonical"),
-    [
-        (None, "!all()"),
-        ({}, "all()"),
-        ({"matchLabels": None, "matchExpressions": []}, "all()"),
-        ({"matchLabels": {"b": "2", "a": ""}}, '(a == "" && b == "2")'),
-        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["y", "x"]}]}, 'a in {"x", "y"}'),
-        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}, 'a not in {"x"}'),
-        ({"matchExpressions": [{"key": "a.b/c", "operator": "Exists"}]}, "has(a.b/c)"),
-        (
-            {"matchLabels": {"z": "1"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist", "values": []}]},
-            '(z == "1" && !has(a))',
-        ),
-    ],
-)
-def test_from_kubernetes(label_selector: dict[str, Any] | None, canonical: str) -> None:
-    assert str(from_kubernetes(label_selector)) == canonical
-
-
-@pytest.mark.parametrize(
-    "label_selector",
-    [
-        {"matchLabels": {"a) || has(b": "x"}},
-        {"matchLabels": {"a": "' and \""}},
-        {"matchLabels": {"": "x"}},
-        {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]},
-        {"matchExpressions": [{"key": "a", "operator": "In", "values": []}]},
-        {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["x"]}]},
-    ],
-)
-def test_from_kubernetes_refuses(label_selector: dict[str, Any]) -> None:
-    with pytest.raises(SelectorError):
-        from_kubernetes(label_selector)
-
-
 # --- properties: a tree is a tuple (operator, ...), written and evaluated here in the plainest way
 
 Tree = tuple[Any, ...]
@@ -304,7 +266,7 @@ def naive(tree: Tree, labels: Mapping[str, str]) -> bool:
     return NAIVE[operator](labels.get(rest[0]), rest[1]) if rest else True
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(TREES, st.lists(OBJECTS, min_size=1, max_size=4))
 def test_agrees_with_a_naive_evaluator_and_round_trips(tree: Tree, objects: list[dict[str, str]]) -> None:
     selector = parse(written(tree))
@@ -315,7 +277,7 @@ def test_agrees_with_a_naive_evaluator_and_round_trips(tree: Tree, objects: list
     assert again.keys() == selector.keys()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.data(), OBJECTS)
 def test_precedence_without_parentheses(data: st.DataObject, labels: dict[str, str]) -> None:
     """Alternatives of conjunctions of tests, each with its own run of "!", read the same without parentheses."""
@@ -331,7 +293,7 @@ NAMES = ["a", "b", "in", "not", "has", "has(", "has(a)", "all(", "all()", "start
 WORDS = st.sampled_from(SIGNS + NAMES)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.one_of(st.text(), st.lists(WORDS).map("".join), st.lists(WORDS).map(" ".join)))
 @example("a == '\ud800'")
 @example("has(\x00)")

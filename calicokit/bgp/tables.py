@@ -22,7 +22,6 @@ NODE_CONFIG = "node."
 """A BGPConfiguration of this prefix and a node's name is for that node."""
 
 DEFAULT_AS = 64512
-DEFAULT_PORT = 179
 
 NODES = Schema(
     "bgp.nodes",

@@ -159,7 +159,7 @@ def _last_of_each(failures: pd.DataFrame, when: str, counts: pd.Series[int]) -> 
 def _waiting(pods: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Pods with a node, without an address, that have not ended and are not being deleted: (namespace, pod) → node."""
     own = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"] & pods["deleted"].isna()]
-    own = own[[not a for a in own["addresses"]]]
+    own = own[pd.Series([not a for a in own["addresses"]], index=own.index, dtype=bool)]
     return {(namespace, pod): node for namespace, pod, node in cells(own, "namespace", "pod", "node")}
 
 

@@ -171,13 +171,24 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
         "policy-drop",
         severity="" if watched else "info",
         subject={"src": src, "dst": dst, "port": int(port) if port.isdigit() else port, "policy": policy},
-        cause=f"{which} ({first.direction}{tier}) dropped traffic from {src} to {dst}, port {port}, {when}; the rules "
-        f"that did so counted {plural(count, 'packet')}.",
+        cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, port)} dropped {when}, by {which} "
+        f"({first.direction}{tier}).",
         remedy=f"If this traffic is wanted, allow it in {policy} or an earlier policy; `calicokit explain` shows "
         "every policy evaluated.",
         evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in frame.groupby("backend")],
         about={src, dst, policy},
     )
+
+
+def _flow_in_words(src: str, dst: str, port: str) -> str:
+    """Where dropped packets came from and went to, and which of that was not recorded."""
+    ends = {"source": src, "destination": dst, "port": port}
+    lost = [name for name, value in ends.items() if value == UNKNOWN]
+    known = [
+        *([f"from {src}"] if src != UNKNOWN else []),
+        *([f"to {dst}{f' port {port}' if port != UNKNOWN else ''}"] if dst != UNKNOWN else []),
+    ]
+    return " ".join([*known, *([f"({listed(lost)} not recorded)"] if lost else [])])
 
 
 def _ends(row: Any, flows: pd.DataFrame | None) -> list[tuple[str, str, str]]:

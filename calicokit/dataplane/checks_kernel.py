@@ -20,9 +20,6 @@ FEW = 10
 """So few drops can have other causes than a full table, or an overload."""
 NOTABLE = 0.001
 """Share of an interface's packets from which drops are worth telling."""
-AGAIN = 3
-STILL = 120.0
-"""Seconds before the end of Felix's log within which the last failure must lie."""
 
 # ---- forwarding and reverse paths
 
@@ -263,24 +260,37 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
 
 @check("dataplane-program-failing", needs={"failures": "dataplane.failures"})
 def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
-    """Felix fails to program, again and again, to the end of its log."""
-    for row in records(failures):
-        recovered = pd.notna(row.succeeded) and row.succeeded > row.last
-        old = (row.until - row.last).total_seconds() > STILL
-        if row.failures < AGAIN or recovered or old:
-            continue
+    """Felix fails to program, to the end of its log and without success since."""
+    for name, group in failures[failures["open"]].groupby("node"):
+        node, areas = str(name), list(group["area"])
+        row = next(records(group.sort_values("last").tail(1)))
         error = f" ({row.error})" if isinstance(row.error, str) else ""
         yield finding(
             "dataplane-program-failing",
-            subject={"node": row.node},
-            cause=f"Felix on {row.node} failed {row.failures} times to program the dataplane, and still fails: "
-            f"{row.message}{error}.",
-            remedy="Read the error in its log; run iptables-save, nft list ruleset and ipset list on the node by "
-            "hand: missing kernel modules, rules written by another nft version, or a held xtables lock are the "
-            "usual causes.",
-            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": row.node}], row.node)],
-            about={row.node},
+            subject={"node": node},
+            cause=f"Felix on {node} failed {int(group['failures'].sum())} times to program {listed(areas)}, and still "
+            f"fails: {row.message.rstrip('.')}{error}.",
+            remedy=f"Read the error in its log. {' '.join(LOOK_AT[a] for a in areas)}",
+            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)],
+            about={node, *areas},
         )
+
+
+LOOK_AT = {
+    "iptables": "On the node run iptables-save by hand: missing kernel modules, rules written by another nft version, "
+    "or a held xtables lock are the usual causes.",
+    "nftables": "On the node run nft list ruleset by hand: a table that nft cannot read, or a kernel without a part of "
+    "nftables.",
+    "IP sets": "On the node run ipset list by hand: an ipset older than the sets' revision, or sets that other rules "
+    "still use.",
+    "routes": "On the node run ip route and ip rule by hand: an interface or gateway that is not there, or another "
+    "program that writes the same routes.",
+    "eBPF": "On the node run bpftool net and tc filter show on the interface that it names: other programs there, a "
+    "kernel that is too old, or a fault of this version of Calico.",
+    "WireGuard": "On the node run wg show and lsmod: the wireguard module, and the device that Felix made.",
+    "HNS": "On the Windows node run Get-HnsEndpoint and Get-HnsNetwork: endpoints that are gone, or an HNS that hangs.",
+}
+"""What is programmed → where to look when that fails."""
 
 
 @check(
@@ -371,5 +381,5 @@ def _same_node(cause: Finding, effect: Finding) -> bool:
 
 for _cause in ("dataplane-program-failing", "felix-dead", "felix-not-ready", "datastore-unreachable"):
     explains(_cause, "dataplane-stale")(_same_node)
-for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst"):
+for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst", "wireguard-down"):
     explains("dataplane-program-failing", _effect)(_same_node)

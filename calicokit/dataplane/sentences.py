@@ -174,4 +174,7 @@ def programming(failures: pd.DataFrame) -> str:
     """Felix's dataplane programming failures (``dataplane.failures``)."""
     if not len(failures):
         return "No Felix seen reports a programming failure."
-    return " ".join(f"Felix on {r.node} failed {plural(r.failures, 'time')}: {r.message}." for r in records(failures))
+    return " ".join(
+        f"Felix on {r.node} failed {plural(r.failures, 'time')} to program {r.area}: {r.message.rstrip('.')}."
+        for r in records(failures)
+    )

@@ -14,16 +14,27 @@ from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Missing
 from calicokit.sentences import listed, plural
 
-CARDS = 3
-"""So many causes are shown in full; the others in a line each."""
-MORE_CAUSES = 8
-EFFECTS = 4
-"""So many effects of a cause are shown, each in a line."""
-HOLES = 5
-"""So many reasons for which evidence is missing are shown, each in a line."""
-CARD_LINES = 4
-EFFECT_LINES = 2
-INFOS = 5
+SCREEN = 40
+"""Lines of an answer at most, where not everything is asked for."""
+
+
+@dataclass(frozen=True)
+class _Room:
+    """How much is shown before the rest is counted: causes in full and in a line each, lines of their texts, their
+    effects, kinds of infos, and reasons for which evidence is missing.
+    """
+
+    cards: int
+    lines: int
+    effects: int
+    effect_lines: int
+    causes: int
+    infos: int
+    holes: int
+
+
+ROOMS = (_Room(3, 4, 4, 2, 8, 5, 5), _Room(3, 3, 2, 2, 4, 4, 4), _Room(2, 3, 2, 1, 5, 4, 4), _Room(1, 3, 2, 1, 5, 3, 3))
+"""The first in which the answer fits on a screen is taken."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +51,11 @@ def answer(
     findings: Findings, source: str, width: int = 120, everything: bool = False, rows: bool = False
 ) -> list[Line]:
     """The lines of the answer, at most ``width`` wide. ``everything`` folds nothing; ``rows`` adds the evidence."""
-    made = _Answer(width, everything, rows)
-    return [
-        *made.block(f"{source}: {findings.verdict()}", look="head"),
-        *made.causes([f for f in findings if f.severity != "info" or f.depth]),
-        *made.infos([f for f in findings if f.severity == "info" and not f.depth]),
-        Line(""),
-        *made.seen(findings),
-    ]
+    for room in ROOMS:
+        lines = list(_Answer(width, everything, rows, room).lines(findings, source))
+        if everything or rows or len(lines) <= SCREEN:
+            break
+    return lines
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,18 @@ class _Answer:
     width: int
     everything: bool
     rows: bool
+    room: _Room
+
+    def lines(self, findings: Findings, source: str) -> Iterator[Line]:
+        yield from self.block(f"{source}: {findings.verdict()}", look="head")
+        yield from self.causes([f for f in findings if f.severity != "info" or f.depth])
+        yield from self.infos([f for f in findings if f.severity == "info" and not f.depth])
+        yield Line("")
+        yield from self.seen(findings)
 
     def causes(self, found: Sequence[Finding]) -> Iterator[Line]:
         trees = list(_trees(found))
-        cards = len(trees) if self.everything else CARDS
+        cards = len(trees) if self.everything else self.room.cards
         for root, effects in trees[:cards]:
             yield Line("")
             yield from self.card(root)
@@ -66,27 +82,27 @@ class _Answer:
         others = trees[cards:]
         if others:
             yield Line("")
-        for root, effects in others[:MORE_CAUSES]:
+        for root, effects in others[: self.room.causes]:
             also = f"; explains {plural(len(effects), 'finding')}" if effects else ""
             yield self.one(f"  {root.id}  {root.where}: {root.cause}", root.severity, also)
-        if len(others) > MORE_CAUSES:
-            left = plural(len(others) - MORE_CAUSES, "more cause")
-            yield Line(f"{left}: {_counted(r.id for r, _ in others[MORE_CAUSES:])} (--all shows them)", "dim")
+        if len(others) > self.room.causes:
+            left = plural(len(others) - self.room.causes, "more cause")
+            yield Line(f"{left}: {_counted(r.id for r, _ in others[self.room.causes :])} (--all shows them)", "dim")
 
     def card(self, found: Finding) -> Iterator[Line]:
         yield Line(f"  {found.id}  {found.title}", "head", found.severity)
-        yield from self.block(found.cause, "  ", most=CARD_LINES)
-        yield from self.block(f"Do: {found.remedy}", "  ", most=CARD_LINES)
+        yield from self.block(found.cause, "  ", most=self.room.lines)
+        yield from self.block(f"Do: {found.remedy}", "  ", most=self.room.lines)
         if self.rows:
             rows = listed_rows(found)
             yield from self.block(f"Rows: {rows}. Guide: {found.guide_step}", "  ", look="dim")
 
     def effects(self, effects: Sequence[Finding]) -> Iterator[Line]:
-        shown = effects if self.everything else effects[:EFFECTS]
+        shown = effects if self.everything else effects[: self.room.effects]
         for effect in shown:
             indent = "  " + "  " * (effect.depth - 1) + "└ "
             text = f"{effect.severity}  {effect.id}: {effect.cause}"
-            yield from self.block(text, indent, most=EFFECT_LINES, hang=2)
+            yield from self.block(text, indent, most=self.room.effect_lines, hang=2)
         if len(shown) < len(effects):
             left = plural(len(effects) - len(shown), "more effect")
             yield Line(f"  └ {left}: {_counted(f.id for f in effects[len(shown) :])} (--all shows them)", "dim")
@@ -101,11 +117,11 @@ class _Answer:
             for f in found:
                 yield from self.block(f"info  {f.id}: {f.cause}", hang=2, look="dim")
             return
-        for id_, same in list(by_id.items())[:INFOS]:
+        for id_, same in list(by_id.items())[: self.room.infos]:
             more = f" (and {len(same) - 1} more of this kind)" if len(same) > 1 else ""
             yield self.one(f"  {id_}: {same[0].cause}", "info", more, "dim")
-        if len(by_id) > INFOS:
-            yield Line(f"info  also {listed(list(by_id)[INFOS:], 10)} (--all shows them)", "dim")
+        if len(by_id) > self.room.infos:
+            yield Line(f"info  also {listed(list(by_id)[self.room.infos :], 10)} (--all shows them)", "dim")
 
     def seen(self, findings: Findings) -> Iterator[Line]:
         coverage = findings.coverage
@@ -113,7 +129,7 @@ class _Answer:
             f"Checked {len(coverage.checked)} kinds of findings on {len(coverage.seen)} pieces of evidence.", "dim"
         )
         holes = list(missing_by_reason(coverage.missing))
-        shown = holes if self.everything else holes[:HOLES]
+        shown = holes if self.everything else holes[: self.room.holes]
         for hole in shown:
             if self.everything:
                 yield from self.block(f"Not seen: {hole}", hang=2, look="dim")

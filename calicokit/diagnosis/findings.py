@@ -37,6 +37,7 @@ class Findings(list[Finding]):
         coverage: Coverage,
         blocked: Iterable[str] = (),
         failed: Iterable[str] = (),
+        younger: Iterable[str] = (),
     ) -> None:
         super().__init__(findings)
         self.coverage = coverage
@@ -44,6 +45,8 @@ class Findings(list[Finding]):
         """Ids whose critical check could not run because evidence is missing."""
         self.failed = sorted(failed)
         """Ids whose check could not be finished through a fault of the kit."""
+        self.younger = sorted(younger)
+        """Ids whose check needs what the kit did not ask for yet when this was recorded."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -104,6 +107,8 @@ class Findings(list[Finding]):
             yield f"Not checked for {listed(names)}: {listed(together, MOST_NAMED)}."
         if self.failed:
             yield f"Not checked, through a fault of calicokit: {listed(self.failed, MOST_NAMED)}."
+        if self.younger:
+            yield f"Not checked, as it is younger than this recording: {listed(self.younger, MOST_NAMED)}."
 
     def _repr_html_(self) -> str:
         if not self:
@@ -162,13 +167,16 @@ class _Run:
     held_up: dict[Missing, set[str]] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    younger: set[str] = field(default_factory=set)
 
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
         holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
         for hole in holes:
             self.held_up.setdefault(hole, set()).update(check.ids)
-        if any(isinstance(hole, Failed) for hole in holes):
+        if holes and all(hole.younger for hole in holes):
+            self.younger.update(check.ids)
+        elif any(isinstance(hole, Failed) for hole in holes):
             self.failed.update(check.ids)
         elif holes:
             self.blocked.update(check.ids)
@@ -191,9 +199,9 @@ class _Run:
                 for id_ in check.ids:
                     coverage.partly.setdefault(id_, {}).update(left_out)
         told = {i for check in self.made for i in check.ids}
-        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed)
+        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed - self.younger)
         blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
-        return Findings(rank(self.found), coverage, blocked, self.failed)
+        return Findings(rank(self.found), coverage, blocked, self.failed, self.younger)
 
 
 def _run(cluster: Checkable, check: Check) -> list[Finding]:

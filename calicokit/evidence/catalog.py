@@ -105,14 +105,21 @@ class Admin:
 class Log:
     """A log of the pods with a ``k8s-app`` label; of calico-node, whose log mixes several, the lines of one service.
 
-    ``path`` is its file on the node, where it has one; with no app it is the only way.
+    ``path`` is its file on the node, where it has one; with no app it is the only way. ``previous`` is the log of the
+    container's run before this one, ``init`` that of the init container that fails; most pods have neither.
     """
 
     app: str
     path: str = ""
+    previous: bool = False
+    init: bool = False
 
     @property
     def words(self) -> str:
+        if self.previous:
+            return f"`kubectl logs --previous` of {self.app}"
+        if self.init:
+            return f"`kubectl logs -c install-cni` of {self.app}, or of the init container that fails"
         return f"log of {self.app}" if self.app and not self.path else f"`{' '.join(self.argv)}`"
 
     @property
@@ -160,7 +167,8 @@ class Item:
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
     ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave. Where several rows have a
-    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`.
+    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is the version
+    of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """
 
     id: str
@@ -173,6 +181,15 @@ class Item:
     secret: str = ""
     guide: str = ""
     tells: str = ""
+    since: str = ""
+
+    def younger_than(self, version: str) -> bool:
+        """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
+
+        >>> [Item("x", "", Discovery(), since="0.2.0").younger_than(v) for v in ("", "0.1.9", "0.2.0", "0.10.0")]
+        [True, True, False, False]
+        """
+        return _numbers(version) < _numbers(self.since)
 
     @property
     def watched(self) -> bool:
@@ -202,6 +219,10 @@ class Item:
         if isinstance(self.how, Api):
             return f"api/{file}" in set(self.how.files())
         return file == self.file
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
 _HEALTH = "calico-health-check/initial-investigation"
@@ -257,9 +278,10 @@ def _node(
     heavy: bool = False,
     secret: str = "",
     tells: str = "",
+    since: str = "",
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
-    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells)
+    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
@@ -370,6 +392,20 @@ ITEMS = (
         "The operator's installation of Calico",
         Api(("operator.tigera.io/v1",), ("installations",), optional=True),
         guide=_HEALTH,
+    ),
+    Item(
+        "tigerastatuses",
+        "What the operator says of its components: available, degraded, progressing",
+        Api(("operator.tigera.io/v1",), ("tigerastatuses",), optional=True),
+        guide=_HEALTH,
+        since="0.2.0",
+    ),
+    Item(
+        "apiservers",
+        "The operator's configuration and status of Calico's API server",
+        Api(("operator.tigera.io/v1",), ("apiservers",), optional=True),
+        guide=_HEALTH,
+        since="0.2.0",
     ),
     Item(
         "apiservices",
@@ -657,9 +693,43 @@ ITEMS = (
     _log("confd-log", "confd's log", "/var/log/calico/confd/current", "confd.log"),
     _log("startup-log", "calico-node's startup log", "/var/log/calico/startup/current", "startup.log"),
     _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
+    *(
+        Item(id_, title, how, "node", file, parser, guide=_LOGS, since="0.2.0")
+        for id_, title, how, file, parser in (
+            (
+                "felix-previous-log",
+                "Felix's log of calico-node's run before",
+                Log("calico-node", previous=True),
+                "felix-previous.log",
+                "felix-log",
+            ),
+            (
+                "startup-previous-log",
+                "calico-node's startup log of the run before",
+                Log("calico-node", previous=True),
+                "startup-previous.log",
+                "startup-log",
+            ),
+            (
+                "init-log",
+                "Log of calico-node's init container that fails (install-cni)",
+                Log("calico-node", init=True),
+                "init.log",
+                "startup-log",
+            ),
+        )
+    ),
 )
 
+PREVIOUS = {"felix-previous-log": "felix-log", "startup-previous-log": "startup-log"}
+"""The log of a container's run before → the log whose service's lines it holds."""
+
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}
+
+
+def _is_past(item: Item) -> bool:
+    """Whether it is a log that reads like another one and is of a run before, or of an init container."""
+    return isinstance(item.how, Log) and (item.how.previous or item.how.init)
 
 
 def row_of(kind: str, text: str) -> Item | None:
@@ -670,7 +740,7 @@ def row_of(kind: str, text: str) -> Item | None:
     >>> row_of("ss", "Total: 120\\nTCP: 3\\n").id, row_of("ss", "State Recv-Q Send-Q\\n").id
     ('ss-summary', 'ss-bgp')
     """
-    rows = [item for item in ITEMS if item.parser.partition(":")[0] == kind]
+    rows = [item for item in ITEMS if item.parser.partition(":")[0] == kind and not _is_past(item)]
     told = next((row for row in rows if row.tells and re.search(row.tells, text, re.MULTILINE)), None)
     others = [row for row in rows if not row.tells]
     return told or (others[0] if len(others) == 1 else None)

@@ -66,11 +66,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Evidence that could not be had, or only in part, and why."""
+    """Evidence that could not be had, or only in part, and why.
+
+    ``younger`` says that nobody asked for it when the cluster was seen, as the kit did not know of it then: it is
+    unknown as anything else, but no hole in what was seen.
+    """
 
     id: str
     why: str
     node: str | None = None
+    younger: bool = False
 
     def __str__(self) -> str:
         return f"{self.id}{f' on {self.node}' if self.node else ''}: {self.why}"

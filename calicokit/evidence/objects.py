@@ -78,7 +78,7 @@ class Objects:
 
     def reject(self, item: object, error: Exception) -> None:
         """Note an object of an unexpected shape, once."""
-        why = f"object {name_of(item)!r} has an unexpected shape and is left out ({type(error).__name__}: {error})"
+        why = f"object {name_of(item)!r} has an unexpected structure and is skipped ({type(error).__name__}: {error})"
         if (missing := Missing(self.id, why)) not in self.problems:
             self.problems.append(missing)
 
@@ -116,7 +116,7 @@ def decode_list(evidence: Evidence) -> Objects:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OddShapeError(f"{evidence.ref} is not JSON ({error})") from error
     if document.kind == "Status":
-        raise OddShapeError(f"{evidence.ref} holds a refusal by the API server: {document.message or '?'}")
+        raise OddShapeError(f"{evidence.ref} contains an API server error: {document.message or '?'}")
     if (told := _plural(document.kind)) in _plurals() and told not in _plurals_of(evidence.id):
         raise OddShapeError(f"{evidence.ref} is a list of {told}")
     revision = str(document.metadata.get("resourceVersion", ""))

@@ -19,7 +19,7 @@ from calicokit.sentences import listed, plural
 
 @check("felix-dead", "felix-not-ready", needs={"state": "felix.state"}, wants={"reporters": "felix.reporters"})
 def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """A node on which Felix does not run, or runs and is not in sync."""
+    """A node on which Felix does not run, or runs and is not in sync, or of which it is not known yet."""
     for row in records(state[state["state"] == "dead"]):
         yield finding(
             "felix-dead",
@@ -42,6 +42,21 @@ def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None
             about={row.node},
         )
 
+    for row in records(state[state["state"].isin(list(PASSING))]):
+        yield finding(
+            "felix-not-ready",
+            severity="warning",
+            subject={"node": row.node, "why": row.state},
+            cause=f"Felix on {row.node} {PASSING[row.state]}: {row.told}.",
+            remedy="Look again in half a minute: if it is not ready then, read the end of its log (kubectl logs of the "
+            f"calico-node pod on {row.node}).",
+            evidence=_told_by(row),
+            about={row.node},
+        )
+
+
+PASSING = {"just-ended": "has just ended and is not back", "starting": "is starting and not ready yet"}
+"""States that pass, or are the first sign of a fault: what tells them apart is time."""
 
 REMEDIES = {
     "datastore-unreachable": "Check connectivity from the node to the API server.",
@@ -255,7 +270,8 @@ def _typha_knows_nothing(cause: Finding, effect: Finding) -> bool:
 
 @explains("typha-down", "felix-not-ready")
 def _waits_for_typha(cause: Finding, effect: Finding) -> bool:
-    return effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
+    passing = effect.subject["why"] in PASSING and (effect.subject["node"] in cause.about or "Typha" in effect.cause)
+    return passing or effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
 
 
 @explains("typha-down", "felix-dead")

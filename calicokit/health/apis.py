@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
@@ -180,7 +181,7 @@ def refusals(logs: Given, now: pd.Timestamp | None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for texts in filter(None, logs.values()):
         few = [e for e in texts if any(sign in e.text for sign in _SIGNS)]
-        for log in Texts(texts.id, few, texts.problems).frames(texts.id):
+        for log in Texts(texts.id, few, texts.problems).frames(CATALOG[texts.id].parser):
             rows += _refused(log, LOGS[texts.id], now)
     return REFUSALS.frame(rows)
 

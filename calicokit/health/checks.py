@@ -65,26 +65,64 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
 
 
 @check(
-    "calico-pod-not-ready", needs={"pods": "health.pods"}, wants={"now": "@now", "conditions": "health.node_conditions"}
+    "calico-pod-not-ready",
+    needs={"pods": "health.pods"},
+    wants={
+        "now": "@now",
+        "conditions": "health.node_conditions",
+        "probes": "health.bird_readiness",
+        "birds": "bgp.birds",
+        "sessions": "bgp.sessions",
+    },
 )
 def not_ready(
-    pods: pd.DataFrame, now: pd.Timestamp | None = None, conditions: pd.DataFrame | None = None
+    pods: pd.DataFrame,
+    now: pd.Timestamp | None = None,
+    conditions: pd.DataFrame | None = None,
+    probes: pd.DataFrame | None = None,
+    birds: pd.DataFrame | None = None,
+    sessions: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """A Calico pod that should be ready is not, and is not just starting or going."""
-    old = True if now is None else now - pods["created"] > STARTING
-    down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna() & old]
+    """A Calico pod that should be ready is not, by the kubelet or BIRD's probe; one that is starting is a warning."""
+    down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna()]
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):
+        young = now is not None and now - pod.created <= STARTING
         where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
         why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
         if pod.node in lost:
             why.append("its node is not ready either")
+        if young:
+            why.append("it was created less than 90 s ago")
         yield finding(
             "calico-pod-not-ready",
+            severity="warning" if young else "",
             subject={"pod": pod_ref(pod)},
             cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
             remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
+        )
+    if probes is not None:
+        yield from _bird_says_no(pods, probes, birds, sessions)
+
+
+def _bird_says_no(
+    pods: pd.DataFrame, probes: pd.DataFrame, birds: pd.DataFrame | None, sessions: pd.DataFrame | None
+) -> Iterator[Finding]:
+    """BIRD's probe says no where BGP is in use, and neither the kubelet, nor BIRD nor its sessions tell why."""
+    said = {r.node: r.said for r in records(probes[probes["ready"].eq(False).fillna(False)])}
+    told = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
+    told |= set() if sessions is None else {str(n) for n in sessions[~sessions["up"].fillna(False)]["node"].unique()}
+    own = pods[(pods["component"] == "calico-node") & pods["ready"] & pods["deleted"].isna()]
+    for pod in records(own[own["node"].isin(set(said) - told)]):
+        yield finding(
+            "calico-pod-not-ready",
+            severity="warning",
+            subject={"pod": pod_ref(pod)},
+            cause=f"BIRD's readiness probe on {pod.node} says no ({pod_ref(pod)}, calico-node): "
+            f"{said[pod.node] or 'without a reason'}.",
+            remedy="Look at bgp.sessions for the peers that it names, and at BIRD's log.",
+            evidence=[Rows.of("bird-ready", "health.bird_readiness", [{"node": pod.node}], pod.node)],
         )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
-from calicokit.registry import table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 COMPONENTS = {
@@ -48,6 +49,8 @@ PODS = Schema(
         Column("last_exit", "time", "last termination of a container"),
         Column("last_reason", "str", "reason it terminated: OOMKilled, Error, Completed"),
         Column("oom_killed", "bool", "a container's last state is OOMKilled"),
+        Column("previous", "bool", "calico-node's container has a previous run, whose log the kubelet keeps"),
+        Column("failing_init", "str", "init container that keeps it from starting; null if none"),
         Column("created", "time", "creation time"),
         Column("deleted", "time", "deletion time, where requested"),
         Column("images", "list", "images of its containers"),
@@ -98,6 +101,13 @@ READINESS = Schema(
         Column("command", "str", "the command"),
         EVIDENCE,
     ),
+    key=("node",),
+)
+
+BIRD_READINESS = Schema(
+    "health.bird_readiness",
+    "BIRD's readiness on each node where BGP is in use, from its health command.",
+    READINESS.columns,
     key=("node",),
 )
 
@@ -157,6 +167,8 @@ def _pod(item: Object) -> list[Object]:
         "last_exit": last.get("finishedAt"),
         "last_reason": last.get("reason"),
         "oom_killed": any(e.get("reason") == "OOMKilled" for e in ends),
+        "previous": has_previous(status),
+        "failing_init": failing_init(status) or None,
         "created": meta.get("creationTimestamp"),
         "deleted": meta.get("deletionTimestamp"),
         "images": images,
@@ -232,18 +244,44 @@ def _conditions(item: Object) -> list[Object]:
 @table(READINESS, needs={"answers": "felix-ready"})
 def readiness(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`READINESS`."""
-    return READINESS.frame(
-        [
-            {
-                "node": e.node,
-                "ready": None if e.exit is None else e.exit == 0,
-                "said": f"{e.decode()}{e.stderr}".strip() or None,
-                "command": e.command or None,
-                "evidence": e.ref,
-            }
-            for e in answers
-        ]
-    )
+    return READINESS.frame(_probed(answers))
+
+
+@table(BIRD_READINESS, needs={"answers": "bird-ready", "use": "bgp.use"})
+def bird_readiness(answers: Texts, use: pd.DataFrame) -> pd.DataFrame:
+    """One row for each node that was asked; see :data:`BIRD_READINESS`.
+
+    Without BGP the probe complains all the same, so that nothing is told where BGP is not known to be in use.
+    """
+    if not use["in_use"].fillna(False).any():
+        return BIRD_READINESS.frame()
+    return BIRD_READINESS.frame(_probed(answers))
+
+
+def _probed(answers: Texts) -> list[Object]:
+    return [
+        {
+            "node": e.node,
+            "ready": None if e.exit is None else e.exit == 0,
+            "said": f"{e.decode()}{e.stderr}".strip() or None,
+            "command": e.command or None,
+            "evidence": e.ref,
+        }
+        for e in answers
+    ]
+
+
+@not_applicable(needs={"pods": "health.pods", "nodes": "kube.nodes"})
+def _without_past(pods: pd.DataFrame, nodes: pd.DataFrame) -> Spared:
+    """Only a container that ran before has a log of that, and only an init container that fails has one that tells."""
+    own = pods[pods["component"] == "calico-node"]
+    before = set(own[own["previous"]]["node"].dropna())
+    failing = set(own[own["failing_init"].notna()]["node"].dropna())
+    for node in {*nodes["node"], *own["node"].dropna()}:
+        if node not in before:
+            yield from (("felix-previous-log", node), ("startup-previous-log", node))
+        if node not in failing:
+            yield "init-log", node
 
 
 @table(NODENAMES, needs={"answers": "nodename"})

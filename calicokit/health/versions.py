@@ -1,8 +1,8 @@
 """Which version each of Calico's components is of: images, what it says of itself in its log, ClusterInformation.
 
-Facts: charts/calico/templates and docker/calico/Dockerfile, v3.28.5 and HEAD; tags of vendors' rebuilds (rancher/hardened-calico:v3.29.1-build20241220,
-…-fips, …-amd64) name Calico's version first. Tags that name none (master, a digest) are builds of which nothing is
-known. The operator has versions of its own.
+Facts: charts/calico/templates and docker/calico/Dockerfile, v3.28.5 and HEAD; tags of vendors' rebuilds
+(rancher/hardened-calico:v3.29.1-build20241220, …-fips, …-amd64) name Calico's version first. Tags that name none
+(master, a digest) are builds of which nothing is known. The operator has versions of its own.
 """
 
 from __future__ import annotations

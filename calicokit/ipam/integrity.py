@@ -192,8 +192,9 @@ def pool_overlaps(
     live = pools[~pools["disabled"] | among(pools["pool"], used)]
     both = "pods of both can get the same address"
     rows = [(min(p), max(p), both) for p in overlapping(pool_prefixes(live))]
-    of_pods = [bool({"Workload", "Tunnel"} & set(uses)) for uses in live["allowed_uses"]]
-    for pool, net in pool_prefixes(live[pd.Series(of_pods, index=live.index, dtype=bool)]):
+    for_pods = [bool({"Workload", "Tunnel"} & set(uses)) for uses in live["allowed_uses"]]
+    of_pods = live[pd.Series(for_pods, index=live.index, dtype=bool)]  # an empty list would choose columns
+    for pool, net in pool_prefixes(of_pods):
         for table_, column, what in ((nodes, "addresses", "node"), (services, "cluster_ips", "service")):
             inside = [] if table_ is None else _inside(net, table_[column])
             if inside:

@@ -10,7 +10,8 @@ from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, f
 from calicokit.logs.lines import LOGS
 from calicokit.schema import records
 
-OF_COMPONENT = {component: id_ for id_, component in LOGS.items()}
+OF_COMPONENT = {component: id_ for id_, component in reversed(LOGS.items())}
+"""Component → its log; of several the first, which is that of the run that goes on."""
 LONGEST = 300
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from calicokit.evidence.catalog import CATALOG
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.masks import LONGEST, masked, pattern_id
 from calicokit.parsers.bird import log as _bird  # noqa: F401 (brings its kind)
@@ -28,13 +29,16 @@ LOGS = {
     "cni-log": "cni",
     "typha-log": "typha",
     "kube-controllers-log": "kube-controllers",
+    "felix-previous-log": "felix",
+    "startup-previous-log": "startup",
+    "init-log": "init",
 }
 """The catalog's logs, and the component that each is of."""
 
 COLUMNS = (
     Column("time", "time", "time of the line; null without a timestamp (BIRD)"),
     Column("node", "category", "node; null for a component of the cluster"),
-    Column("component", "category", "component: felix, bird, confd, startup, cni, typha or kube-controllers"),
+    Column("component", "category", "component: felix, bird, confd, startup, cni, typha, kube-controllers or init"),
     Column("level", "category", "DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where the line has none"),
     Column("message", "str", "the message, without the fields that follow it"),
     Column("error", "str", "value of its field error"),
@@ -119,7 +123,7 @@ def _is_loud(log: pd.DataFrame) -> pd.Series[bool]:
 def _read(logs: Given, keep: Keep | None) -> pd.DataFrame:
     frames = []
     for id_, texts in logs.items():
-        for log in texts.frames(id_) if texts is not None else ():
+        for log in texts.frames(CATALOG[id_].parser) if texts is not None else ():
             frame = _common(log, LOGS[id_])
             frame["until"] = frame["time"].max()
             frames.append(frame if keep is None else frame[keep(frame)])

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
 import pandas as pd
 
-from calicokit.parsers.pasted import clean
+from calicokit.parsers.pasted import clean, may_be_noise
 from calicokit.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a text: its number from 1 and its characters, without colours and line end."""
+    """One line of a text: its number from 1 and its characters, without line end and trailing blanks."""
 
     number: int
     text: str
@@ -47,7 +46,7 @@ class Parsed:
 
 @dataclass
 class Text:
-    """A text to parse, and the place where a parser leaves what it cannot read."""
+    """A text to parse, without what stood around the tool's output, and the place for what a parser cannot read."""
 
     kind: str
     text: str
@@ -55,13 +54,19 @@ class Text:
     unparsed: list[Line] = field(default_factory=list)
 
     def lines(self) -> Iterator[Line]:
-        """The lines that are not blank, without ANSI colours, carriage returns and trailing blanks."""
-        for number, line in enumerate(_ANSI.sub("", self.text).split("\n"), 1):
+        """The lines that are not blank, without trailing blanks."""
+        for number, line in enumerate(self.text.split("\n"), 1):
             if stripped := line.rstrip():
                 yield Line(number, stripped)
 
+    def answer(self) -> Iterator[Line]:
+        """The lines without any noise, for a parser to which every line is a row."""
+        return (line for line in self.lines() if not may_be_noise(line.text))
+
     def reject(self, line: Line, expected: str) -> None:
-        """Say that a line cannot be read: an error in strict mode, kept in ``unparsed`` otherwise."""
+        """Say that a line cannot be read: an error in strict mode, kept in ``unparsed`` otherwise, or noise."""
+        if may_be_noise(line.text):
+            return
         if self.strict:
             raise ParseError(self.kind, line, expected)
         self.unparsed.append(line)
@@ -97,7 +102,6 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def parser(name: str, *schemas: Schema, marks: str, general: bool = False, keeps: str = "") -> Callable[[Read], Read]:

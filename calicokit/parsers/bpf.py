@@ -187,7 +187,7 @@ def _route(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-routes", ROUTES, marks="")
+@parser("bpf-routes", ROUTES, marks=r"^ *[0-9A-Fa-f:.]+/\d+: (local|remote|blackhole)\b")
 def bpf_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf routes dump``: the routes of the eBPF data plane.
 
@@ -239,7 +239,7 @@ def _affine(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-nat", NAT, BACKENDS, AFFINITY, marks="")
+@parser("bpf-nat", NAT, BACKENDS, AFFINITY, marks=r"^\S+ port \d+ proto \d+ id \d+ count -?\d+ local \d+")
 def bpf_nat(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf nat dump`` (also ``nat aff`` and ``nat maglev``): services, and their backends.
 
@@ -298,7 +298,7 @@ def _raw(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-conntrack", CONNTRACK, marks="")
+@parser("bpf-conntrack", CONNTRACK, marks=r"^(\w+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)")
 def bpf_conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf conntrack dump`` (also --raw): the connections of the eBPF data plane.
 
@@ -319,7 +319,7 @@ _WITH_PORT = re.compile(r"(\S{1,60}):(\d{1,5}) \(proto (\d{1,3})\)")
 _CIDR = re.compile(r"[0-9A-Fa-f:.]{2,50}/-?\d{1,3}")
 
 
-@parser("bpf-ipsets", IPSETS, marks="")
+@parser("bpf-ipsets", IPSETS, marks=r"^IP set 0x[0-9a-f]+$")
 def bpf_ipsets(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ipsets dump``: members of the eBPF data plane's IP sets.
 
@@ -360,7 +360,7 @@ def _interface(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-ifstate", IFSTATE, marks="")
+@parser("bpf-ifstate", IFSTATE, marks=r"^ *\d+ : \{flags: ")
 def bpf_ifstate(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ifstate dump``: the interfaces that the eBPF data plane knows, and their programs.
 
@@ -382,7 +382,7 @@ def _neighbour(match: re.Match[str]) -> _Row:
     return {"ifindex": int(match[1]), "address": match[2], "source_mac": match[3], "destination_mac": match[4]}
 
 
-@parser("bpf-arp", ARP, marks="")
+@parser("bpf-arp", ARP, marks=r"^dev +\d+: +\S+ : \S+ -> ")
 def bpf_arp(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf arp dump``: the neighbours' link-layer addresses that the eBPF data plane knows.
 
@@ -438,7 +438,7 @@ class _Counters:
         return True
 
 
-@parser("bpf-counters", COUNTERS, marks="")
+@parser("bpf-counters", COUNTERS, marks=r"^\| CATEGORY +\| TYPE ")
 def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf counters dump``: packets that each interface's eBPF programs let pass and dropped, and why.
 
@@ -517,7 +517,7 @@ class _Policy:
         return True
 
 
-@parser("bpf-policy", POLICY, marks="")
+@parser("bpf-policy", POLICY, marks=r"^(IfaceName: |// Start of (tier|policy|rule) )")
 def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf policy dump INTERFACE HOOK``: rules of the policy program, and how often they matched.
 

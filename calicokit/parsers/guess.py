@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from calicokit.parsers.base import Kind, ParseError, kinds, parse
-from calicokit.parsers.pasted import ANSI, clean
+from calicokit.parsers.pasted import clean
 
 HEAD = 40_000
 """Characters that are looked at: a kind shows itself early."""
@@ -39,7 +39,7 @@ def guess(text: str) -> list[Guess]:
     elif len(text) > HEAD:
         whole = head.rpartition("\n")[0]
         head = whole if len(whole) > HEAD // 2 else text[:ONE_LINE]
-    head = clean(ANSI.sub("", head.replace("\r\n", "\n")))
+    head = clean(head)
     marked = [kind for kind in kinds().values() if kind.marks and re.search(kind.marks, head, re.MULTILINE)]
     tried = [(kind, g) for kind in marked if (g := _try(kind.name, head)) is not None]
     return [g for kind, g in sorted(tried, key=lambda t: _rank(*t))]

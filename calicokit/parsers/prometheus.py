@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.kubernetes.objects import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; Prometheus' exposition formats, OpenMetrics 1.0"
@@ -61,7 +60,6 @@ _TEXT = pd.StringDtype(na_value=np.nan)
 _TEXTS: Any = pd.arrays.ArrowStringArray
 _BLOCK = 1 << 22
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABELS = r'^(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*"(?:,|$))*$'
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|[Nn]a[Nn]|[Ii]nf(?:inity)?)"
@@ -287,8 +285,7 @@ class _Reader:
         match = _SAMPLE.fullmatch(text)
         labels = _labels(match[2] or "") if match else None
         if not match or labels is None or not (match[1] or labels[0]) or (match[1] and labels[0]):
-            if not is_noise(text):
-                self.text.reject(Line(line.number, line.text.rstrip()), "NAME{LABELS} VALUE [TIMESTAMP]")
+            self.text.reject(Line(line.number, line.text.rstrip()), "NAME{LABELS} VALUE [TIMESTAMP]")
             return None
         if match[5]:
             self.exemplars[line.number] = match[5]
@@ -392,5 +389,5 @@ def prometheus(text: Text) -> dict[str, pd.DataFrame]:
     ([18.0, nan], 'gauge', 0.5)
     """
     reader = _Reader(text)
-    reader.read((_ANSI.sub("", text.text) if "\x1b" in text.text else text.text).encode("utf-8", "replace"))
+    reader.read(text.text.encode("utf-8", "replace"))
     return {SAMPLES.name: reader.frame(), FAMILIES.name: FAMILIES.frame(reader.families.rows.values())}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from calicokit.policy.classes import Classes, Flags, PortRange, positive, readable
 from calicokit.policy.decide import ECHO_REQUEST, World, place_of
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Policy, Ports, Rule, Side, Tier
-from calicokit.registry import UnseenError
+from calicokit.registry import UnreadableError
 
 NAMES = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP", "icmp": "ping"}
 
@@ -52,9 +52,9 @@ class Reach:
     # ---- the result
 
     def check(self) -> Reach:
-        """Itself; raises ``UnseenError`` where a policy cannot be read, and so nothing is known."""
+        """Itself; raises ``UnreadableError`` where a policy cannot be read, and so nothing is known."""
         for policy in self.unreadable:
-            raise UnseenError(f"{policy.kind} {policy.ref}: {policy.problem}")
+            raise UnreadableError(f"{policy.kind} {policy.ref}: {policy.problem}")
         return self
 
     def walks(self, direction: Direction) -> tuple[Packed, npt.NDArray[np.intp]]:

@@ -253,12 +253,20 @@ class _HostPod:
     addresses: tuple[str, ...]
 
 
+def _node_name(body: Object) -> str:
+    """The node that it is on, empty for none; raises ``TypeError`` for what is no name."""
+    node = body.get("nodeName") or ""
+    if not isinstance(node, str):
+        raise TypeError(f"nodeName is {type(node).__name__}")
+    return node
+
+
 def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | None:
     """A pod's endpoint; None for one of the host's network that has ended."""
     meta, status = item["metadata"], item.get("status") or {}
     if (item.get("spec") or {}).get("hostNetwork"):
         ref = f"{meta['namespace']}/{meta['name']}"
-        node = item["spec"].get("nodeName") or ""
+        node = _node_name(item["spec"])
         return None if status.get("phase") in FINISHED else _HostPod(ref, node, tuple(pod_addresses(item)))
     endpoint, ended = _pod_endpoint(item, inherited), pod_has_ended(item)
     if ended or not endpoint.node or not endpoint.addresses:
@@ -392,7 +400,7 @@ def _slice(item: Object) -> tuple[str, list[Backend]]:
             protocol(port.get("protocol") or "TCP"),
             int(port["port"]),
             port.get("name") or "",
-            each.get("nodeName") or "",
+            _node_name(each),
             _state(each.get("conditions") or {}),
         )
         for each in item.get("endpoints") or ()

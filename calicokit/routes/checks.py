@@ -491,10 +491,6 @@ def mtu_mismatch(mtus: pd.DataFrame) -> Iterator[Finding]:
 # ---- what explains what
 
 
-def _shares(cause: Finding, effect: Finding) -> bool:
-    return bool({str(cause.subject.get("node"))} & effect.about)
-
-
 for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch"):
     explains(_cause, "bgp-route-missing")(lambda cause, effect: bool((cause.about | _named(cause)) & effect.about))
 

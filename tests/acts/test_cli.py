@@ -38,7 +38,7 @@ def test_without_yes_only_the_plan_is_shown(capsys: pytest.CaptureFixture[str]) 
     assert end.value.exit_code == 0
     assert inside.ran == before
     said = capsys.readouterr().out
-    assert "Nothing was done; run it again with --yes." in said
+    assert "Nothing was done; run it again with --yes" in said
     assert "if the kit dies" in said
 
 

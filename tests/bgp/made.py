@@ -13,6 +13,7 @@ import pandas as pd
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Answer, Evidence, Want
+from tests.clusters import Sharing
 from tests.fakes import MemorySource, node, pool, source_of
 
 STARTED = "2026-03-01 10:00:00"
@@ -124,7 +125,7 @@ class Lab:
         return "\n".join(lines) + "\n"
 
     def cluster(self) -> Cluster:
-        return Cluster(self.source())
+        return Sharing(self.source())
 
     def findings(self) -> list[Finding]:
         return list(self.cluster().check())

@@ -8,6 +8,7 @@ import pytest
 
 from tests import clusters
 from tests.edited import Edited, adding
+from tests.only import only
 
 MESH, VXLAN, NFT = "healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables"
 
@@ -34,7 +35,7 @@ def walled(name: str, *rules: str, table: str = "filter", node: str = "node-2", 
 
 
 def foreign(lab: Edited) -> list[Any]:
-    return [f for f in lab.loud() if f.id == "foreign-drop-rule"]
+    return [f for f in only(lab.cluster(), "foreign-drop-rule") if f.severity != "info"]
 
 
 @pytest.mark.parametrize("name", ["policy-drop", "policy-drop-v3.28"])

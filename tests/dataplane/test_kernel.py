@@ -10,12 +10,13 @@ import pytest
 from calicokit.dataplane.kernel.settings import effective
 from tests import clusters, recordings
 from tests.edited import Edit, Edited, adding, without
+from tests.only import only
 
 MESH, VXLAN, NFT, OLD = "healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables", "healthy-v3.28"
 
 
 def of(lab: Edited, id_: str) -> list[Any]:
-    return [f for f in lab.cluster().check() if f.id == id_]
+    return only(lab.cluster(), id_)
 
 
 def swap(old: str, new: str) -> Edit:

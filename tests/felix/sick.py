@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Answer, Evidence, Want
 from tests.edited import Edited
+from tests.only import only
 
 REFUSED = (
     'calico/node is not ready: felix is not ready: Get "http://localhost:9099/readiness": '
@@ -78,7 +79,7 @@ class Sick(Edited):
         return [(f.id, f.explained_by) for f in self.loud()]
 
     def one(self, id_: str) -> Finding:
-        (found,) = [f for f in self.loud() if f.id == id_]
+        (found,) = (f for f in only(self.cluster(), id_) if f.severity != "info")
         return found
 
 

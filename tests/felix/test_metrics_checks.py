@@ -147,7 +147,7 @@ def test_without_metrics_the_log_tells() -> None:
     made.gone |= {("felix-metrics", n) for n in made.nodes()}
     (finding,) = told(made)
     assert finding.subject == {"node": "node-1"}
-    assert "19 updates of 3 s, the longest 3.4 s (resync-filter-v4,update-filter-v4)" in finding.cause
+    assert "19 updates of 3 s on average, the longest 3.4 s (resync-filter-v4,update-filter-v4)" in finding.cause
     assert {r.id for r in finding.evidence} == {"felix-log"}
 
 
@@ -207,7 +207,7 @@ def test_rebalancing_that_ends_is_not_told() -> None:
 
 def test_clients_that_are_cut_off_are_told_where_they_are_several() -> None:
     (finding,) = told(Edited(TYPHA).edit("typha-log", None, log((1, behind("10.0.0.1")), (2, behind("10.0.0.2")))))
-    assert "cut off clients on 2 nodes" in finding.cause
+    assert "disconnected clients on 2 nodes" in finding.cause
     assert told(Edited(TYPHA).edit("typha-log", None, log((1, behind("10.0.0.1")), (9, behind("10.0.0.1"))))) == []
 
 

@@ -31,6 +31,7 @@ from tests.fakes import (
     waiting_pod,
     who,
 )
+from tests.only import only
 
 N1, N2 = node("n1", "192.168.0.1"), node("n2", "192.168.0.2")
 YOUNG = "2026-03-01 11:59:40.1 +0000 UTC"
@@ -51,8 +52,8 @@ def small(*pods: dict[str, Any], blocks: list[dict[str, Any]], pools: list[dict[
     return cluster_of(**{**lists, **more})
 
 
-def only(cluster: Cluster, id_: str) -> Any:
-    (found,) = (f for f in cluster.check() if f.id == id_)
+def the(cluster: Cluster, id_: str) -> Any:
+    (found,) = only(cluster, id_)
     return found
 
 
@@ -94,7 +95,7 @@ def test_ipv6_text_forms_are_one_address() -> None:
 
 
 def test_dual_stack_findings() -> None:
-    leak = only(dual_stack(), "ipam-leak")
+    leak = the(dual_stack(), "ipam-leak")
     assert leak.subject == {"pool": "v6", "addresses": ["fd00:10::45"]}
     assert ids(dual_stack(), "warning") == ["ipam-leak"]
 
@@ -139,7 +140,7 @@ def test_cooling_addresses_count_as_room_only_without_a_cooldown() -> None:
         "pools": [pool("p", "10.0.0.0/30", blockSize=30)],
         "events": [sandbox_event("a/w", FULL)],
     }
-    assert only(small(waiting_pod("a/w", "n1"), ipamconfigs=[config(ipCooldownSeconds=600)], **lists), "ipam-exhausted")
+    assert the(small(waiting_pod("a/w", "n1"), ipamconfigs=[config(ipCooldownSeconds=600)], **lists), "ipam-exhausted")
     assert "ipam-exhausted" not in ids(small(waiting_pod("a/w", "n1"), ipamconfigs=[config()], **lists))
 
 
@@ -187,7 +188,7 @@ def test_an_address_in_the_annotation_only_is_used() -> None:
 
 def test_a_young_leak_is_info() -> None:
     cluster = small(blocks=[block("10.0.0.0/26", "n1", {0: who("a/x", "n1", YOUNG)})], pools=[pool("p", "10.0.0.0/24")])
-    assert only(cluster, "ipam-leak").severity == "info"
+    assert the(cluster, "ipam-leak").severity == "info"
 
 
 def test_without_pods_nothing_is_called_leaked() -> None:
@@ -247,7 +248,7 @@ def test_a_virtual_machine_keeps_its_address_when_it_is_off() -> None:
 def test_two_pods_with_one_address() -> None:
     pods = [pod("a/x", "n1", "10.0.0.0"), pod("b/y", "n2", "10.0.0.0")]
     cluster = small(*pods, blocks=[block("10.0.0.0/26", "n1", {0: who("a/x", "n1")})], pools=[pool("p", "10.0.0.0/24")])
-    assert only(cluster, "ipam-duplicate").subject == {"address": "10.0.0.0", "owners": ["a/x", "b/y"]}
+    assert the(cluster, "ipam-duplicate").subject == {"address": "10.0.0.0", "owners": ["a/x", "b/y"]}
 
 
 def test_a_pod_with_a_tunnel_or_node_address() -> None:
@@ -281,7 +282,7 @@ def test_overlapping_blocks_give_an_address_twice() -> None:
         "ipam-duplicate": "ipam-block-overlap",
         "ipam-invalid-block": "ipam-block-overlap",
     }
-    assert only(cluster, "ipam-block-overlap").subject == {"block": "10.0.0.16/28", "with": "10.0.0.0/26"}
+    assert the(cluster, "ipam-block-overlap").subject == {"block": "10.0.0.16/28", "with": "10.0.0.0/26"}
     assert "ipam-invalid-block" in found  # the /28 is of another size than its pool's
     assert cluster.ipam.duplicates().iloc[0]["blocks"] == ["10.0.0.0/26", "10.0.0.16/28"]
 
@@ -328,8 +329,8 @@ def test_orphan_and_missing_handles() -> None:
         ipamhandles=[handle("k8s-pod-network.old")],
     )
     assert ids(cluster) == ["ipam-missing-handle", "ipam-orphan-handle"]
-    assert only(cluster, "ipam-missing-handle").subject["addresses"] == ["10.0.0.0"]
-    assert only(cluster, "ipam-orphan-handle").severity == "info"
+    assert the(cluster, "ipam-missing-handle").subject["addresses"] == ["10.0.0.0"]
+    assert the(cluster, "ipam-orphan-handle").severity == "info"
 
 
 def test_handle_ids_differ_in_case_only() -> None:
@@ -347,7 +348,7 @@ def test_thousands_of_orphan_handles_are_one_warning() -> None:
     blocks = [block("10.0.0.0/26", "n1", {0: who("a/x", "n1")})]
     many = [*handles(*blocks), *(handle(f"k8s-pod-network.{i}") for i in range(1500))]
     cluster = small(pod("a/x", "n1", "10.0.0.0"), blocks=blocks, pools=[pool("p", "10.0.0.0/24")], ipamhandles=many)
-    found = only(cluster, "ipam-orphan-handle")
+    found = the(cluster, "ipam-orphan-handle")
     assert found.severity == "warning"
     assert "1500 handles" in found.cause
     assert len(found.as_dict()["evidence"][0]["rows"]) == 50
@@ -367,7 +368,7 @@ def test_thousands_of_orphan_handles_are_one_warning() -> None:
 )
 def test_a_block_inconsistent_in_itself(change: dict[str, Any], words: str) -> None:
     blocks = [block("10.0.0.0/26", "n1", {0: who("a/x", "n1")}, **change)]
-    found = only(
+    found = the(
         small(pod("a/x", "n1", "10.0.0.0"), blocks=blocks, pools=[pool("p", "10.0.0.0/24")]), "ipam-invalid-block"
     )
     assert words in found.cause
@@ -453,7 +454,7 @@ def full_block(
 def test_exhausted_without_any_word_of_the_plugin() -> None:
     full, others = full_block()
     cluster = waits(None, [pool("p", "10.0.0.0/30", blockSize=30)], [full], others=others)
-    assert only(cluster, "ipam-exhausted").subject == {"pool": "p"}
+    assert the(cluster, "ipam-exhausted").subject == {"pool": "p"}
 
 
 def test_a_full_pool_that_nobody_waits_for_is_nearly_exhausted() -> None:
@@ -480,7 +481,7 @@ def test_strict_affinity_keeps_a_node_from_what_is_left() -> None:
             others=[*others, pod("a/o", "n2", "10.0.0.4")],
             ipamconfigs=[config(strictAffinity=True)],
         )
-        found = only(cluster, "ipam-strict-affinity-full")
+        found = the(cluster, "ipam-strict-affinity-full")
         assert found.subject == {"node": "n1"}
         assert "3 free addresses" in found.cause
         assert "ipam-exhausted" not in ids(cluster)
@@ -500,7 +501,7 @@ def test_a_node_at_its_limit_of_blocks() -> None:
             others=others,
             ipamconfigs=[config(strictAffinity=True, maxBlocksPerHost=1)],
         )
-        assert "owns 1 blocks of 1" in only(cluster, "ipam-strict-affinity-full").cause
+        assert "owns 1 blocks of 1" in the(cluster, "ipam-strict-affinity-full").cause
 
 
 def test_without_strict_affinity_a_node_borrows_and_nothing_is_said() -> None:
@@ -522,7 +523,7 @@ def test_under_strict_affinity_no_block_left_is_a_warning() -> None:
         pods=[pod("a/x", "n1", "10.0.0.0"), pod("a/y", "n2", "10.0.0.4")],
     )
     assert ids(cluster) == ["ipam-nearly-exhausted"]
-    assert "no whole block" in only(cluster, "ipam-nearly-exhausted").cause
+    assert "no whole block" in the(cluster, "ipam-nearly-exhausted").cause
 
 
 def test_a_disabled_pool_that_pods_need() -> None:
@@ -644,9 +645,9 @@ def test_nat_outgoing_off() -> None:
     peer = {"metadata": {"name": "tor"}, "spec": {"peerIP": "192.168.0.254:179", "asNumber": 65001}}
     inside = {"metadata": {"name": "rr"}, "spec": {"peerIP": "192.168.0.2"}}
     user = pod("a/x", "n1", "10.0.0.0")
-    assert only(small(user, **lists, bgppeers=[peer]), "nat-outgoing-off").severity == "info"
-    assert only(small(user, **lists, bgppeers=[inside]), "nat-outgoing-off").severity == "warning"
-    assert only(small(user, **lists, bgppeers=None), "nat-outgoing-off").severity == "info"
+    assert the(small(user, **lists, bgppeers=[peer]), "nat-outgoing-off").severity == "info"
+    assert the(small(user, **lists, bgppeers=[inside]), "nat-outgoing-off").severity == "warning"
+    assert the(small(user, **lists, bgppeers=None), "nat-outgoing-off").severity == "info"
     unused = {"blocks": [], "pools": lists["pools"]}
     assert ids(small(**unused)) == []
 

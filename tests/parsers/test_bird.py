@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, parse
@@ -17,6 +17,7 @@ from calicokit.parsers.bird import log as bird_log
 from calicokit.parsers.bird import protocols as bird
 from calicokit.parsers.bird import routes as bird_routes
 from tests import recordings
+from tests.examples import examples
 
 STATUS, PROTOCOLS, ROUTES, INTERFACES, LOG = (
     "bird-status",
@@ -556,7 +557,7 @@ def printed_routes(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     return "\n".join(lines) + draw(st.sampled_from(["", "\n", "\n\n"])), rows
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(printed_routes())
 def test_printed_routes_are_read_back(printed: tuple[str, list[dict[str, Any]]]) -> None:
     text, rows = printed
@@ -567,7 +568,7 @@ def test_printed_routes_are_read_back(printed: tuple[str, list[dict[str, Any]]])
         assert {name: found[name] for name in row} == row
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(
         st.tuples(

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
 from calicokit.parsers.bird import config as bird_config
 from tests import recordings
+from tests.examples import examples
 from tests.parsers.test_bird import mutated, nodes, row_of, sizes, tables, text_of
 
 KIND = "bird-config"
@@ -296,7 +297,7 @@ PEERS = st.fixed_dictionaries(
 BLANKS = st.sampled_from([" ", "\n", "\t", "  # note; {\n", " /* } */ ", "\r\n"])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(PEERS, max_size=4), BLANKS)
 def test_printed_peers_are_read_back(rows: list[dict[str, Any]], blank: str) -> None:
     text = ""

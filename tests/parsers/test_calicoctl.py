@@ -6,12 +6,13 @@ import doctest
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, parse
 from calicokit.parsers.kubernetes import calicoctl
 from tests import recordings
+from tests.examples import examples
 
 SHOW, CHECK = "calicoctl-ipam-show", "calicoctl-ipam-check"
 NAMES = recordings.names()
@@ -246,7 +247,7 @@ share = st.tuples(count, percent)
 pool = st.tuples(st.sampled_from(["IP Pool", "Block"]), st.ip_addresses().map(str), count, share, share, share)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(pool, max_size=8), st.permutations(range(6)), st.booleans())
 def test_usage_is_read_as_printed(rows: list[tuple], order: list[int], rules: bool) -> None:
     header = ["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE"]
@@ -273,7 +274,7 @@ edit = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

@@ -6,13 +6,14 @@ import doctest
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import calicokit
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
 from calicokit.parsers.kubernetes import calicoctl_get
 from tests import recordings
+from tests.examples import examples
 
 GET, STATUS, VERSION = "calicoctl-get", "calicoctl-node-status", "calicoctl-version"
 NAMES = recordings.names()
@@ -162,7 +163,7 @@ peer = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(peer, max_size=6))
 def test_peers_are_read_as_printed(peers: list[tuple[str, str, str, str, str]]) -> None:
     lines = [f"| {' | '.join(cells)} |" for cells in peers]
@@ -178,7 +179,7 @@ edit = st.tuples(
 DAMAGED = [(k, t[:3000]) for k in PATTERNS for t in texts(k, "policy-drop").values()] + [(STATUS, V6)]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(DAMAGED), st.lists(edit, max_size=8))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

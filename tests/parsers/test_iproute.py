@@ -7,7 +7,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, kinds, parse
@@ -16,6 +16,7 @@ from calicokit.parsers.iproute import links as iproute_links
 from calicokit.parsers.iproute import neighbours as iproute_neighbours
 from calicokit.parsers.iproute import routes as iproute
 from tests import recordings
+from tests.examples import examples
 
 NAMES = recordings.names()
 FILES = {
@@ -312,7 +313,7 @@ route = st.tuples(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(route, max_size=6))
 def test_routes_are_read_as_printed(routes: list[tuple]) -> None:
     text, made = "", []
@@ -343,7 +344,7 @@ edit = st.tuples(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

@@ -6,12 +6,13 @@ import doctest
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, parse
 from calicokit.parsers.netfilter import ipset
 from tests import recordings
+from tests.examples import examples
 
 LIST, SAVE = "ipset-list", "ipset-save"
 NAMES = recordings.names()
@@ -101,7 +102,7 @@ member = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(member, max_size=8))
 def test_members_are_read_as_printed(members: list[tuple]) -> None:
     lines = [f"{a},{p}:{n}{' nomatch' * no} timeout {t}" for a, p, n, no, t in members]
@@ -117,7 +118,7 @@ OUTPUTS += [(SAVE, EVERY_TYPE)]
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.text(',:/ "\n\r\x1b[-0123456789abNé\0', max_size=6))
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

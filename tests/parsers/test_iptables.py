@@ -8,12 +8,13 @@ from functools import cache
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, parse
 from calicokit.parsers.netfilter import iptables
 from tests import recordings
+from tests.examples import examples
 
 SAVE, LIST = "iptables-save", "iptables-list"
 NAMES = recordings.names()
@@ -222,7 +223,7 @@ def quoted(text: str) -> str:
     return '"' + "".join("\\" + c if c in "\"\\'" else c for c in text) + '"'
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(saved, max_size=8))
 def test_saved_rules_are_read_as_printed(rules: list[tuple]) -> None:
     lines = [
@@ -242,7 +243,7 @@ listed = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(listed, max_size=8), st.booleans())
 def test_listed_rules_are_read_as_printed(rules: list[tuple], numbers: bool) -> None:
     lines = [
@@ -267,7 +268,7 @@ OUTPUTS = [
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.text('[]:-*#!"\\/ \n\r\x1b[0KmAjg9éू\0٣²', max_size=6))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

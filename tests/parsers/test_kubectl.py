@@ -7,12 +7,13 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
 from calicokit.parsers.kubernetes import kubectl, objects
 from tests import recordings
+from tests.examples import examples
 
 GET, EVENTS, DESCRIBE, TOP = "kubectl-get", "kubectl-events", "kubectl-describe", "kubectl-top"
 NAMES = recordings.names()
@@ -226,7 +227,7 @@ word = st.from_regex(r"[a-z][a-z0-9.-]{0,12}", fullmatch=True)
 row = st.tuples(word, word, st.just("") | word | st.builds("{} {}".format, word, word), word)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(row, min_size=1, max_size=6))
 def test_tables_are_read_as_printed(rows: list[tuple[str, str, str, str]]) -> None:
     table = [("NAMESPACE", "NAME", "NOMINATED NODE", "AGE"), *rows]
@@ -247,7 +248,7 @@ DAMAGED += [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(DAMAGED), st.lists(edit, max_size=8))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

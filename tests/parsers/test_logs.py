@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, parse
 from calicokit.parsers.logs import components as logs
 from tests import recordings
+from tests.examples import examples
 
 FILES = {
     "cni.log": "cni-log",
@@ -328,7 +329,7 @@ record = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(record, max_size=6))
 def test_a_record_is_read_as_printed(records: list[tuple]) -> None:
     lines, expected = [], []
@@ -362,7 +363,7 @@ TEXTS = [text[-4000:] for name in NAMES[:3] for _, text in recorded(name)] + [
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 60), st.text('|[]: .=",\\\n\r\x1b0129aTZINFé\0', max_size=6))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(TEXTS), st.sampled_from(sorted(FILES.values())), st.lists(edit, max_size=12))
 def test_damaged_logs_never_break(text: str, kind: str, edits: list[tuple[int, int, str]]) -> None:
     for at, length, new in edits:

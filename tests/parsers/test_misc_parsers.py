@@ -7,7 +7,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers import bpf, health
@@ -15,6 +15,7 @@ from calicokit.parsers.base import KINDS, Parsed, ParseError, parse
 from calicokit.parsers.kubernetes import cni
 from calicokit.parsers.logs import dmesg as kernel
 from tests import recordings
+from tests.examples import examples
 
 READY, CONFLIST, DMESG = "health-ready", "cni-conflist", "dmesg"
 NAMES = recordings.names()
@@ -186,7 +187,7 @@ name = st.from_regex(r"[a-z][a-z0-9]{0,10}", fullmatch=True)
 packet = st.tuples(name, name, st.ip_addresses().map(str), st.integers(0, 65535), st.integers(0, 10**6), name)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(packet, max_size=6))
 def test_packets_are_read_as_printed(packets: list[tuple]) -> None:
     text = "".join(
@@ -203,7 +204,7 @@ OUTPUTS += [(DMESG, KERNEL)]
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.text(':=/,{}[]" \n\r\x1b0123456789abINé\0', max_size=6))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=10))
 def test_damaged_output_never_breaks(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output
@@ -340,7 +341,7 @@ def test_halves_of_characters_are_no_error(kind: str) -> None:
         check(kind, text)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from(list(BPF.items())), st.lists(edit, max_size=8))
 def test_damaged_bpf_dumps_never_break(output: tuple[str, str], edits: list[tuple[int, int, str]]) -> None:
     kind, text = output

@@ -8,12 +8,13 @@ import re
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import KINDS, ParseError, parse
 from calicokit.parsers.netfilter import nft
 from tests import recordings
+from tests.examples import examples
 
 KIND = "nft-ruleset"
 NAMES = recordings.names()
@@ -190,7 +191,7 @@ rule = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(rule, max_size=6))
 def test_rules_are_read_as_printed_in_both_forms(rules: list[tuple[int, str, str]]) -> None:
     lines, objects = [], []
@@ -212,7 +213,7 @@ OUTPUTS += [OTHER]
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.text('{}",:;@# \\ud\n\r\x1b[0129abé\0', max_size=6))
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12), st.booleans())
 def test_damaged_output_never_breaks(text: str, edits: list[tuple[int, int, str]], close: bool) -> None:
     for at, length, new in edits:

@@ -8,12 +8,13 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers import prometheus
 from calicokit.parsers.base import KINDS, ParseError, parse
 from tests import recordings
+from tests.examples import examples
 
 KIND = "prometheus"
 NAMES = recordings.names()
@@ -162,7 +163,7 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(sample, max_size=8))
 def test_samples_are_read_as_printed(samples: list[tuple]) -> None:
     lines, labels = [], []
@@ -183,7 +184,7 @@ OUTPUTS = ["\n".join(t.split("\n")[200:330]) for name in NAMES[:5] for t in text
 edit = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.text('{}",=# \n\r\x1b[-+.0123456789eNé\0', max_size=6))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from(OUTPUTS), st.lists(edit, max_size=12))
 def test_damaged_output_never_breaks(text: str, edits: list[tuple[int, int, str]]) -> None:
     for at, length, new in edits:

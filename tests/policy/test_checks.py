@@ -9,6 +9,7 @@ import pytest
 from calicokit.diagnosis.model import Finding
 from calicokit.selectors import is_one_edit
 from tests import clusters, recordings
+from tests.only import only
 from tests.policy.made import DEFAULT, app, cluster, endpoints, felix, gnp, hep, knp, np, service, tier
 
 IDS = {
@@ -30,7 +31,7 @@ STAGED = gnp(
 
 
 def found(**lists: Any) -> list[Finding]:
-    return [f for f in cluster(**lists).check() if f.id in IDS]
+    return only(cluster(**lists), *IDS)
 
 
 @pytest.mark.parametrize("name", recordings.names())

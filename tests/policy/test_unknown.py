@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.cluster import Cluster
@@ -22,6 +22,7 @@ from calicokit.selectors import parse
 from tests import clusters, recordings
 from tests.edited import Edited
 from tests.evidence.test_sources import unpacked
+from tests.examples import examples
 from tests.policy.made import cluster, explainer, gnp, knp, tier, verdict
 from tests.test_selectors import OBJECTS, TREES, written
 
@@ -30,7 +31,7 @@ FIRST = [gnp("security.x", tier="security", selector="app == 'db'", types=["Ingr
 SECURITY = [tier("security", 100), tier("default", 1_000_000)]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(TREES, OBJECTS, st.sets(st.sampled_from(["a", "b", "in"]), max_size=2))
 def test_unknown_labels(tree: Any, labels: dict[str, str], unknown: set[str]) -> None:
     """The answer is one that holds for every value that the unknown labels could have (those that matter are tried)."""

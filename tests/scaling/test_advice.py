@@ -20,7 +20,7 @@ def test_no_recording_asks_for_anything(name: str) -> None:
     size = cluster.scaling.size()
     assert not size["measure"].duplicated().any()
     assert (size["share"].dropna() <= 1).all()
-    assert "Nothing" in sentences.advice(cluster.scaling.advice())
+    assert "No measured value requires a change" in sentences.advice(cluster.scaling.advice())
 
 
 def felix(**spec: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def firewall(
     dataplane = Dataplane.build(rules, chains, sets, routes, endpoints)
     calico = Calico(
         nodes=nodes,
-        sessions=sessions,
+        sessions=None if sessions is None else sessions[sessions["node"].isin(set(closing["node"]))],
         speakers=speakers,
         blocks=blocks,
         settings=settings,

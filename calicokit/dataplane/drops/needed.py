@@ -7,18 +7,20 @@ is not known that nobody needs them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
 from calicokit.dataplane.packets.flow import Dataplane, parsed_address
-from calicokit.dataplane.packets.packet import AddressSet, Packet
+from calicokit.dataplane.packets.packet import Packet
 from calicokit.dataplane.packets.ruleset import Ruleset
 from calicokit.dataplane.packets.stops import IN, OUT
 from calicokit.evidence.objects import Object, Objects
-from calicokit.net import BGP_PORT, VXLAN_PORT, WIREGUARD_PORT
+from calicokit.net import BGP_PORT, VXLAN_PORT, WIREGUARD_PORT, Prefix, prefix
 from calicokit.schema import cells
 
 BGP, VXLAN, IPIP, WIREGUARD = "BGP", "VXLAN", "IPIP", "WireGuard"
@@ -147,10 +149,11 @@ def _peers(sessions: pd.DataFrame) -> dict[str, dict[int, list[Address]]]:
     for node, peer, port in cells(sessions, "node", "peer_address", "peer_port"):
         address = _plain(peer)
         if address is not None:
-            found.setdefault(node, {}).setdefault(BGP_PORT if pd.isna(port) else int(port), []).append(address)
+            found.setdefault(node, {}).setdefault(port if isinstance(port, int) else BGP_PORT, []).append(address)
     return found
 
 
+@lru_cache(maxsize=1 << 16)  # a mesh names each address as often as it has nodes
 def _plain(text: str) -> int | None:
     try:
         version, address = parsed_address(text)
@@ -219,23 +222,33 @@ def _unlike(packet: Packet) -> Packet:
     return replace(packet, dport=packet.dport ^ FAR) if packet.dport else replace(packet, protocol=TCP, dport=1)
 
 
-def _named(ruleset: Ruleset) -> AddressSet:
-    """The addresses that foreign rules of a node name: rules for one of many nodes are rare, and not to be missed."""
-    found = AddressSet()
-    for rules in ruleset.chains.values():
-        for rule in rules:
-            for text in _NAMED.findall(rule.spec) if rule.owner == "foreign" else ():
-                try:
-                    found.add(text)
-                except ValueError:
-                    continue  # 999.1.1.1 in a comment
-    return found
+def _named(ruleset: Ruleset) -> list[Prefix]:
+    """What foreign rules of a node name: rules for one of many nodes are rare, and not to be missed."""
+    texts = {
+        text
+        for rules in ruleset.chains.values()
+        for rule in rules
+        if rule.owner == "foreign"
+        for text in _NAMED.findall(rule.spec)
+    }
+    return list(_prefixes(texts))
 
 
-def _chosen(others: list[Address], named: AddressSet) -> list[Address]:
+def _prefixes(texts: Iterable[str]) -> Iterator[Prefix]:
+    for text in texts:
+        try:
+            yield prefix(text)
+        except ValueError:
+            continue  # 999.1.1.1 in a comment
+
+
+def _chosen(others: list[Address], named: list[Prefix]) -> list[Address]:
     """Some of the other ends, and of the rest those that a foreign rule names."""
-    rest = [a for a in others[MOST_PEERS:] if a is not None and named.covers(4, a)]
-    return [*others[:MOST_PEERS], *rest[:MOST_PEERS]]
+    single = {net.first for net in named if net.size == 1}
+    wide = [net for net in named if net.size > 1]
+    rest = (a for a in others[MOST_PEERS:] if a is not None)
+    found = (a for a in rest if a in single or any(net.first <= a <= net.last for net in wide))
+    return [*others[:MOST_PEERS], *islice(found, MOST_PEERS)]
 
 
 def packets_of_pods(dataplane: Dataplane, node: str) -> Iterator[Needed]:

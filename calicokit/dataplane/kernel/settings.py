@@ -1,7 +1,8 @@
 """The kernel under the rules: forwarding, connection tracking, reverse paths, interfaces and their queues.
 
-Sources: felix/dataplane/linux/endpoint_mgr.go at HEAD; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher
-of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as parsers/tc.py reads them.
+Sources: felix/dataplane/linux/endpoint_mgr.go at HEAD; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter:
+the higher of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as its parser reads
+them.
 """
 
 from __future__ import annotations

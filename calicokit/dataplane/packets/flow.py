@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any
 
 import pandas as pd
 
@@ -358,11 +357,6 @@ def shown(packet: Packet, side: str) -> str | None:
     """An address of a packet as text."""
     value = packet.source if side == "source" else packet.destination
     return None if value is None else address_text(packet.version, value)
-
-
-def stopping_rules(walk: Walk) -> Iterable[Any]:
-    """What ended the parts of a flow that do not arrive."""
-    return [e.by for e in walk.stopped]
 
 
 def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:

@@ -2,8 +2,7 @@
 
 The two sides are independent: Felix's chains and comments, and the policies as Calico's API has them. Compared are the
 policies that an endpoint's chain asks, their order, and the verdicts of each policy's chain; how Felix names chains in
-any version: dataplane/naming.py. Felix's own words about failing: felix/iptables/table.go, felix/nftables/table.go,
-felix/ipsets/ipsets.go @ HEAD (the same words @ v3.26.5).
+any version: dataplane/naming.py.
 """
 
 from __future__ import annotations
@@ -47,22 +46,6 @@ DIFFERENCES = Schema(
     ),
 )
 
-FAILURES = Schema(
-    "dataplane.failures",
-    "Dataplane programming failures from Felix's log, per node.",
-    (
-        NODE,
-        Column("failures", "int", "log lines that report a failure", "lines"),
-        Column("message", "str", "last such message"),
-        Column("error", "str", "error in that message"),
-        Column("first", "time", "first"),
-        Column("last", "time", "last"),
-        Column("until", "time", "end of the log"),
-        Column("succeeded", "time", "last success after a retry"),
-    ),
-    key=("node",),
-)
-
 RESYNCED = Schema(
     "dataplane.resynced",
     "Calico chains that Felix found modified by another program and rewrote.",
@@ -76,47 +59,8 @@ RESYNCED = Schema(
     key=("node", "chain"),
 )
 
-_FAILED = (
-    "Failed to program iptables",
-    "Failed to program nftables",
-    "Failed to execute ip(6)tables-restore command",
-    "Failed to run nft transaction",
-    "nftables command failed",
-    "iptables-save failed because there are incompatible nft rules",
-    "iptables save failed",
-    "Failed to complete ipset restore",
-    "Failed to update IP sets",
-    "Bad return code from 'ipset",
-)
-_SUCCEEDED = "Succeeded after retry"
 _CHANGED = "Detected out-of-sync Calico chain"
 _CHAIN_FIELD = 'chainName="'
-
-
-@table(FAILURES, needs={"log": "output.felix_log"})
-def failures(log: pd.DataFrame) -> pd.DataFrame:
-    """One row for each node whose Felix failed to program; see :data:`FAILURES`."""
-    rows = []
-    for node, lines in log.groupby("node"):
-        messages = lines["message"].fillna("")
-        ended = messages.str.endswith(("save command failed", "after retries"))
-        failed = lines[messages.str.startswith(_FAILED) | ended]
-        if not len(failed):
-            continue
-        last = failed.iloc[-1]
-        rows.append(
-            {
-                "node": node,
-                "failures": len(failed),
-                "message": last["message"],
-                "error": last["error"] if isinstance(last["error"], str) else None,
-                "first": failed["time"].min(),
-                "last": failed["time"].max(),
-                "until": lines["time"].max(),
-                "succeeded": lines[messages.str.startswith(_SUCCEEDED)]["time"].max(),
-            }
-        )
-    return FAILURES.frame(rows)
 
 
 @table(RESYNCED, needs={"log": "output.felix_log"}, wants={"chains": "dataplane.chains"})

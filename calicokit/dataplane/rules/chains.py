@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -255,10 +255,3 @@ def policy_name(chain: str, words: str) -> PolicyName | None:
         return None
     namespace, _, last = name.rpartition("/")
     return PolicyName(KINDS[kind], namespace, last)
-
-
-def by_place(frame: pd.DataFrame, names: Iterable[str]) -> Iterator[tuple[Place, tuple[Any, ...]]]:
-    """Rows of a table of chains or rules as (place, values)."""
-    wanted = tuple(names)
-    for row in cells(frame, *PLACE, *wanted):
-        yield row[: len(PLACE)], row[len(PLACE) :]

@@ -110,7 +110,7 @@ class Bundle(Source):
         except OSError as error:
             return Missing(want.id, f"{part.path} cannot be read: {error}", want.node)
         if said := refusal(text):
-            return Missing(want.id, f"{part.path} holds no answer but: {said}", want.node)
+            return Missing(want.id, f"{part.path} contains an error message instead of output: {said}", want.node)
         text, status = ended(text)
         errors, lost = "", ""
         if not isinstance(CATALOG[want.id].how, Log):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 
 from calicokit.evidence import node_log
 from calicokit.evidence.bundles.kubectl_output import Documents, documents, item_of, refusal
-from calicokit.evidence.catalog import CATALOG, Admin, Command, Discovery, row_of
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, Admin, Command, Discovery, row_of
 from calicokit.evidence.commands import ran
 
 MOST_PARTS = 2_000
@@ -74,6 +74,8 @@ _CONTAINER_END = re.compile(rb"==== END logs for container %b of pod %b/%b ====\
 
 _OF_CONTAINER = {"calico-kube-controllers": "kube-controllers-log", "calico-typha": "typha-log"}
 CALICO_NODE = "calico-node"
+INITS = ("install-cni", "upgrade-ipam", "mount-bpffs", "ebpf-bootstrap", "flexvol-driver")
+"""calico-node's init containers (charts/calico/templates/calico-node.yaml; tigera/operator: pkg/render/node.go)."""
 
 
 def _of_dump(name: str, text: bytes) -> Iterator[Part | Unread]:
@@ -88,6 +90,8 @@ def _of_dump(name: str, text: bytes) -> Iterator[Part | Unread]:
         hints = (start["pod"].decode(),)
         if container == CALICO_NODE:
             yield from _of_node_log(log, hints)
+        elif container in INITS and log.strip():
+            yield Part("init-log", log, hints=hints)
         elif container in _OF_CONTAINER and log.strip():
             yield Part(_OF_CONTAINER[container], log, hints=hints)
     around = b"\n".join(b for b in before if b.strip())
@@ -161,7 +165,7 @@ def _of_section(name: str, command: str, hints: tuple[str, ...], text: bytes) ->
     exact = _by_command().get(command)
     said = refusal(text)
     if said:
-        yield Unread(f"holds no answer{f' of `{command}`' if command else ''} but: {said}")
+        yield Unread(f"contains an error message instead of output{f' of `{command}`' if command else ''}: {said}")
     elif exact:
         yield Part(exact, text, command=command, hints=hints)
     elif (found := documents(text)) is not None:
@@ -194,7 +198,7 @@ _NAMESPACE = re.compile(r" (?:-n ?|--namespace[= ])([\w.-]{1,253})")
 def _scoped(command: str, kinds: set[tuple[str, str]]) -> str:
     """Which objects a list holds, where its command or the lists beside it tell that these are not all."""
     if ("v1", "replicationcontrollers") in kinds:
-        return "a dump of the namespaces that were asked for"
+        return "a dump of the requested namespaces"
     if found := _NAMESPACE.search(command):
         return f"the objects of namespace {found[1]} only"
     return "what a selector chose" if re.search(r" (?:-l|--selector|--field-selector)\b", command) else ""
@@ -220,7 +224,8 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
         return
     if _LOG_LINE.search(text[:60_000]):
         found = list(_of_log(text, hints))
-        yield from found
+        past = {service: id_ for id_, service in PREVIOUS.items()} if "previous" in name.lower() else {}
+        yield from (replace(part, id=past.get(part.id, part.id)) for part in found)
         if not found:
             yield Unread("is a log of none of Calico's components that the kit reads")
         return
@@ -259,6 +264,7 @@ _DETERMINED = re.compile(rb"(?:Determined node name: |Using NODENAME environment
 _COMPONENTS = (
     ("cni-log", re.compile(rb"\] (?:cni-plugin/|ipam/|(?:ipam_plugin|k8s|dataplane_linux|plugin)\.go )")),
     ("kube-controllers-log", re.compile(rb"\] kube-controllers/|\] main\.go \d+: Loaded configuration from env")),
+    ("init-log", re.compile(rb"\] cni-installer/")),
     ("typha-log", re.compile(rb"\] typha/|\] (?:typha_main|sync_server)\.go ")),
 )
 

@@ -203,11 +203,13 @@ class _Work:
 
     def _manifest(self, lines: list[_Line], description: str) -> bytes:
         recorded = self.source.now()
+        asked = getattr(self.source, "asked_by", None)  # a recording of a recording is as old as that
         about = {
             "version": 1,
             "description": description or f"Captured from {self.source.name}.",
             "recorded": (recorded or _now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured_by": f"calicokit {__version__}",
+            **({} if asked is None else {"asked_by": asked}),
             "no_objects": sorted({line.group.split("/")[0] for line in lines if line.path == NO_OBJECTS}),
             "files": {line.path: _row(line) for line in lines if line.path and line.path != NO_OBJECTS},
             "missing": [{"id": i.id, **({"node": i.node} if i.node else {}), "why": i.why} for i in lines if i.why],

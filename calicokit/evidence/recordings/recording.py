@@ -63,6 +63,12 @@ class Recording(Source):
             return {}
         return found if isinstance(found, dict) else {}
 
+    @property
+    def asked_by(self) -> str:
+        """The version of the kit that chose what to ask for; "" where the manifest names none."""
+        said = self.manifest.get("asked_by", self.manifest.get("captured_by"))
+        return str(said).removeprefix("calicokit").strip() if said else ""
+
     def nodes(self) -> Sequence[str]:
         """Nodes with a folder of their own."""
         parts = (name.split("/", 2) for name in [*self._files.names, *self._files.refused])
@@ -94,7 +100,16 @@ class Recording(Source):
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, item.how.groups[0])
         if isinstance(item.how, Api) and (self._older(item.how) if item.how.newer else self._unserved(item.how)):
             return Evidence(want, EMPTY_LIST, API_RESOURCES, item.how.groups[0])
+        if self._younger(item):
+            why = f"not asked for when this was recorded; calicokit does so since {item.since}"
+            return Missing(want.id, why, want.node, younger=True)
         return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
+
+    def _younger(self, item: Item) -> bool:
+        """Whether nobody can have asked for this, and indeed no node and no group has it."""
+        return item.younger_than(self.asked_by) and not any(
+            item.matches(n.rsplit("/", 1)[-1]) for n in self._files.names
+        )
 
     def _others(self, want: Want, item: Item) -> Iterator[Answer]:
         """What the component's other pods have, where a component has several."""

@@ -59,7 +59,7 @@ STATE = Schema(
     "State of Felix on each node: running and in sync or not, and how that is known.",
     (
         NODE,
-        Column("state", "str", "ready, starting, not-ready, dead or unknown"),
+        Column("state", "str", "ready, starting, just-ended, not-ready, dead or unknown"),
         Column(
             "why",
             "str",
@@ -92,6 +92,9 @@ RESYNC_DONE = 3.0
 """felix_resync_state of a Felix that is in sync."""
 SILENT = "silent"
 """The answer of a port that answers nothing in time."""
+CRASHED = re.compile(r"^(?:panic: |fatal error: |runtime: out of memory)", re.M)
+"""How Go's runtime begins what it prints when a process dies of its own fault; the log's parser keeps it with the line
+before (runtime/panic.go, runtime/malloc.go)."""
 WANTED = ("config changed", "encapsulation changed")
 """Reasons of a restart that Felix wants (exit status 129); of before v3.30 in other words, that hold these."""
 IN_SYNC = ("Completed first update to dataplane", "Overall health status changed: live=true ready=true")
@@ -119,11 +122,12 @@ def runs(log: pd.DataFrame) -> pd.DataFrame:
     """One row a run, in the order of the log; see :data:`RUNS`."""
     rows: list[dict[str, Any]] = []
     for node, lines in log.groupby("node", sort=False):
-        rows += _runs(str(node), lines)
+        rows += runs_in(str(node), lines)
     return RUNS.frame(rows)
 
 
-def _runs(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def runs_in(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The runs of one log, oldest first: rows of :data:`RUNS`."""
     lines = lines[lines["pid"].notna() & lines["time"].notna()]
     if not len(lines):
         return
@@ -155,7 +159,11 @@ def _ended(run: pd.DataFrame, said: pd.Series[str]) -> str | None:
     fatal = run[run["level"].isin(["FATAL", "PANIC"])]
     if len(fatal):
         error = fatal["error"].iloc[-1]
-        return f"{fatal['message'].iloc[-1]}{f' ({error})' if isinstance(error, str) else ''}"
+        said_last = str(fatal["message"].iloc[-1]).splitlines()[0]  # goroutines follow
+        return f"{said_last}{f' ({error})' if isinstance(error, str) else ''}"
+    for message in said.tail(1):
+        if match := CRASHED.search(message):
+            return message[match.start() :].splitlines()[0]
     return "it was told to" if len(down) else None
 
 
@@ -236,6 +244,11 @@ class _Felix:
         return self.last is not None and isinstance(self.last.ended, str) and _over(self.silent, SOON)
 
     @property
+    def just_ended(self) -> bool:
+        """Its log ends with its end, and whether it comes back is not known yet."""
+        return self.last is not None and isinstance(self.last.ended, str) and not _over(self.silent, SOON)
+
+    @property
     def in_vain(self) -> list[Any]:
         """The runs up to now that never came in sync, and did not end to restart with a new configuration."""
         found: list[Any] = []
@@ -269,10 +282,12 @@ class _Felix:
             return self._looping()
         if self.last is None or self.ended or _over(self.silent, SOON):
             return "dead", None, f"nothing listens on its health port{self._last_words()}"
+        if self.just_ended:
+            return "just-ended", None, f"nothing listens on its health port, and it has just ended{self._last_words()}"
         if self.now is None:
             return "unknown", None, "nothing listens on its health port, at an unknown time"
-        if isinstance(self.last.ended, str) or not _over(self.now - self.last.first, SOON):
-            return "starting", None, "nothing listens on its health port, and it has just exited or started"
+        if not _over(self.now - self.last.first, SOON):
+            return "starting", None, "nothing listens on its health port, and it has just started"
         return "not-ready", "port-unreachable", "its log continues, but its health port refuses connections"
 
     def _unanswered(self) -> tuple[str, str | None, str]:
@@ -282,6 +297,8 @@ class _Felix:
             return "dead", None, f"its health port does not answer{self._last_words()}"
         if not self.metrics and self.informs and _over(self.silent, QUIET):
             return "dead", None, f"it hangs: neither health port nor metrics answer{self._last_words()}"
+        if self.just_ended and not self.metrics:
+            return "just-ended", None, f"its health port does not answer, and it has just ended{self._last_words()}"
         goes_on = "its metrics answer" if self.metrics else "no sign that it exited"
         return "not-ready", "port-unreachable", f"{goes_on}, but its health port does not answer"
 
@@ -300,6 +317,8 @@ class _Felix:
             return self._looping()
         if self.ended and not self.last.restarts:
             return "dead", None, f"its log ends{self._last_words()}"
+        if self.just_ended:
+            return "just-ended", None, f"nothing shows that it came back{self._last_words()}"
         return "unknown", None, "it was not queried"
 
     @property
@@ -415,4 +434,4 @@ def _answer(row: Any) -> str | None:
         return "refused"
     if any(w in said for w in ("deadline exceeded", "Client.Timeout", "i/o timeout", "timed out")):
         return SILENT
-    return None
+    return "not-ready" if "is not ready" in said else None

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import ANSI, peer_of
+from calicokit.parsers.bird.protocols import peer_of
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; confd's templates and bgp_processor.go; BIRD's proto/bgp/config.Y, filter/config.Y"
@@ -118,10 +119,6 @@ _TOKEN = re.compile(
     r"|(?=[0-9a-fA-F.]{0,45}:)[0-9a-fA-F:.]{2,45}/\d{1,3}(?:[+-](?![\w])|\{[ \t]*\d+[ \t]*,[ \t]*\d+[ \t]*\})?)"
     r"|(?P<mark>[{};])|(?P<sign>&&|\|\||[!<>]=|!~|[-=~<>!()\[\],+*?|&])|(?P<word>[^\s{};\"'#()\[\],=~<>!&|*?+/-]"
     r"(?:[^\s{};\"'#()\[\],=~<>!&|*?+/]|/(?!\*))*|/)"
-)
-_SHELL = re.compile(
-    r"(?:\[[^\]]{1,100}\]|[\w.@:~/-]{1,100})? ?[$#>] ?(?:sudo )?(?:kubectl|calico\S*|birdcl?|cat|docker|crictl|ssh) .*"
-    r"|Defaulted container .*"
 )
 _DEPTH = 64
 _SECRETS = {"password", "secret", "key"}
@@ -597,6 +594,11 @@ def _action(text: str) -> str:
     return "call" if _CALL.fullmatch(text) else "other"
 
 
+def _is_command(line: str) -> bool:
+    """A line of the shell's in the middle of the text; ``#`` begins or ends one of the configuration's own."""
+    return may_be_noise(line) and line[0] != "#" and line[-1] not in "#$"
+
+
 @parser(
     "bird-config",
     CONFIG,
@@ -622,10 +624,9 @@ def bird_config(text: Text) -> dict[str, pd.DataFrame]:
     >>> tables["bird_filters"]["action"].to_list()
     ['call', 'reject']
     """
-    source = ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    lines = [line.rstrip() for line in source.split("\n")]
+    lines = [line.rstrip() for line in text.text.split("\n")]
     reader = _Reader(text, lines)
-    reader.read("\n".join("" if _SHELL.fullmatch(line) and line[0] != "#" else line for line in lines))
+    reader.read("\n".join("" if _is_command(line) else line for line in lines))
     config = _Config(reader)
     for statement in reader.top:
         config.top(statement)

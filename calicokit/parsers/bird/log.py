@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import is_noise, peer_of
+from calicokit.parsers.bird.protocols import peer_of
 from calicokit.parsers.logs.components import PREFIX, times
 from calicokit.schema import Column, Schema
 
@@ -103,8 +103,6 @@ def bird_log(text: Text) -> dict[str, pd.DataFrame]:
             if name and name not in peers:
                 peers[name] = peer_of(name)[1]
             rows.append({**row, "peer": peers.get(name or "")})
-        elif is_noise(line.text):
-            continue
         elif line.number == 1 and _CUT.match(line.text):
             rows.append({"event": "other", "message": line.text, "line": 1})
         else:

@@ -154,18 +154,8 @@ ADDRESSES = Schema(
     source=_SOURCE,
 )
 
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_NOISE = re.compile(
-    r"BIRD \S+ ready\.|Access restricted|Defaulted container .*|bird6?> .*|bird6?>"
-    r"|.{0,200}?[$#>] .*(?:calico|kubectl|birdcl?|crictl|docker|cat ).*"
-)
 _NAMED = re.compile(r"(Mesh|Node|Global|Local_Workload)_(.+?)(?:_port_\d+)?")
 _V4 = re.compile(r"\d{1,3}(?:_\d{1,3}){3}")
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line is none of BIRD's answer: its client's banner and prompt, or what a shell or kubectl prints."""
-    return _NOISE.fullmatch(line.strip()) is not None
 
 
 def peer_of(protocol: str) -> tuple[str | None, str | None]:
@@ -215,9 +205,7 @@ def bird_status(text: Text) -> dict[str, pd.DataFrame]:
     ('v0.3.3+birdv1.6.8', '2026-11-24 00:44:09+00:00', 'up')
     """
     rows: list[dict[str, Any]] = []
-    for line in text.lines():
-        if is_noise(line.text):
-            continue
+    for line in text.answer():
         found = _fact(line.text.strip())
         if found is None:
             text.reject(line, "a line of show status")
@@ -324,7 +312,7 @@ class _Protocols:
 
     def line(self, line: Line) -> None:
         stripped = line.text.strip()
-        if _HEADER.fullmatch(stripped) or is_noise(line.text):
+        if _HEADER.fullmatch(stripped):
             return
         if match := _PROTOCOL.fullmatch(stripped):
             self.start(match, line.number)
@@ -463,7 +451,7 @@ def bird_protocols(text: Text) -> dict[str, pd.DataFrame]:
     ('172.30.0.100', 'Idle', 'BGP Error: Bad peer AS')
     """
     protocols = _Protocols(text)
-    for line in text.lines():
+    for line in text.answer():
         protocols.line(line)
     return protocols.tables()
 
@@ -490,9 +478,9 @@ def bird_interfaces(text: Text) -> dict[str, pd.DataFrame]:
     """
     rows: list[dict[str, Any]] = []
     addresses: list[dict[str, Any]] = []
-    for line in text.lines():
+    for line in text.answer():
         stripped = line.text.strip()
-        if is_noise(stripped) or _SUMMARY.fullmatch(stripped):
+        if _SUMMARY.fullmatch(stripped):
             continue
         if match := _INTERFACE.fullmatch(stripped) or _SUMMED.fullmatch(stripped):
             rows.append(_interface(match, line.number))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import ANSI, is_noise
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of BIRD 1.6.8; BIRD's nest/rt-table.c, nest/rt-show.c, proto/bgp/attrs.c"
@@ -161,8 +161,7 @@ def bird_routes(text: Text) -> dict[str, pd.DataFrame]:
     ('172.30.0.100', 'Global_172_30_0_100', True, 100, '65001')
     """
     routes = _Routes(text)
-    source = ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    for piece in _pieces(source):
+    for piece in _pieces(text.text):
         routes.read(_Piece(piece))
     return routes.tables()
 
@@ -412,7 +411,7 @@ class _Routes:
             found.continued[number] = first
             found.more.setdefault(first, []).append(line)
         else:
-            return is_noise(line)
+            return may_be_noise(line)
         return True
 
     def routes(self, piece: _Piece, found: _Found) -> dict[str, pa.Array]:

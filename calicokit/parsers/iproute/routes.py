@@ -18,13 +18,13 @@ from calicokit.parsers.iproute.common import (
     cidr,
     columns,
     frame,
-    is_noise,
     number,
     read,
     string,
     strings,
     version,
 )
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's ip/iproute.c and ip/iprule.c"
@@ -258,7 +258,7 @@ def ip_route(text: Text) -> dict[str, pd.DataFrame]:
 
 def _asked(head: str) -> str:
     """The table that a command line before the routes asks for, as ip does not print it then."""
-    said = [_TABLE.search(line) for line in head.split("\n") if is_noise(line)]
+    said = [_TABLE.search(line) for line in head.split("\n") if may_be_noise(line)]
     names = [match[1] for match in said if match and match[1] != "all"]
     return names[0] if names else "main"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import address, is_noise, number
+from calicokit.parsers.iproute.common import address, number
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
 
@@ -227,7 +227,7 @@ def _line(line: Line, rows: list[dict[str, Any]], summary: _Summary) -> bool:
     if row is not None:
         rows += [row | {"line": line.number}] * bool(row)
         return True
-    if summary.line(stripped, line.number) or is_noise(stripped):
+    if summary.line(stripped, line.number):
         return True
     if rows and line.text[0] in " \t":
         _more(rows[-1], [stripped])

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import is_noise, number
+from calicokit.parsers.iproute.common import number
 from calicokit.schema import Column, Schema
 
 _LINE = Column("line", "int", "1-based line number in the text")
@@ -183,7 +183,7 @@ def tc_qdisc(text: Text) -> dict[str, pd.DataFrame]:
         elif rows and line.text[0] in " \t":
             if not _counted(rows[-1], stripped):
                 _more(rows[-1], "statistics", stripped)
-        elif not is_noise(stripped):
+        else:
             text.reject(line, "qdisc KIND HANDLE: dev INTERFACE …")
     return {QDISCS.name: _frame(QDISCS, rows)}
 
@@ -286,6 +286,6 @@ def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
             rows.append(row | {"line": line.number})
         elif rows and _within(line):
             _detail(rows[-1], line.text.strip())
-        elif not is_noise(line.text):
+        else:
             text.reject(line, "filter protocol PROTOCOL pref N KIND …")
     return {FILTERS.name: _frame(FILTERS, rows)}

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import is_noise, number, objects
+from calicokit.parsers.iproute.common import number, objects
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
 
@@ -99,7 +99,7 @@ def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
     """
     devices = _Devices()
     for line in text.lines():
-        if not is_noise(line.text) and not devices.line(line):
+        if not devices.line(line):
             text.reject(line, "INTERFACE: and 16 counters")
     return {DEVICES.name: DEVICES.frame({n: [row.get(n) for row in devices.rows] for n in DEVICES.names})}
 
@@ -131,6 +131,6 @@ def nstat(text: Text) -> dict[str, pd.DataFrame]:
             rows.append({"counter": match[1], "value": number(match[2]), "rate": rate, "line": line.number})
         elif (counted := pairs.rows(stripped, line.number)) is not None:
             rows += counted
-        elif not _SOURCE_LINE.fullmatch(stripped) and not is_noise(stripped):
+        elif not _SOURCE_LINE.fullmatch(stripped):
             text.reject(line, "COUNTER VALUE RATE")
     return {COUNTERS.name: COUNTERS.frame({n: [row.get(n) for row in rows] for n in COUNTERS.names})}

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Text, parser
-from calicokit.parsers.iproute.common import is_noise, number
+from calicokit.parsers.iproute.common import number
 from calicokit.schema import Column, Schema
 
 SYSCTL = Schema(
@@ -80,8 +80,6 @@ def sysctl(text: Text) -> dict[str, pd.DataFrame]:
     rows: list[dict[str, Any]] = []
     for line in text.lines():
         stripped = line.text.strip()
-        if is_noise(stripped):
-            continue
         if row := _read(stripped):
             rows.append(row | {"line": line.number})
         else:

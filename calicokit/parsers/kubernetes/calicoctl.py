@@ -155,7 +155,6 @@ PROBLEMS = Schema(
     source=_CHECK_SOURCE,
 )
 
-_PROMPT = re.compile(r".{0,200}?[$#>] .*(?:calico|kubectl)")
 _RULE = re.compile(r"\+[-+]*\+")
 _SHARE = re.compile(r"(\S+) \((\S+)%\)")
 
@@ -176,7 +175,7 @@ class _Show:
         stripped = line.text.strip()
         if stripped[0] == stripped[-1] == "|":
             self.row(line, [cell.strip() for cell in stripped[1:-1].split("|")])
-        elif _RULE.fullmatch(stripped) or _NOTE.fullmatch(stripped) or _PROMPT.match(stripped):
+        elif _RULE.fullmatch(stripped) or _NOTE.fullmatch(stripped):
             return
         elif not self.address(line.text):
             self.text.reject(line, "a table of calicoctl ipam show, or the attributes of an address")
@@ -452,7 +451,7 @@ def ipam_check(text: Text) -> dict[str, pd.DataFrame]:
     """
     check = _Check()
     for line in text.lines():
-        if not check.line(line.text.strip()) and not _PROMPT.match(line.text):
+        if not check.line(line.text.strip()):
             text.reject(line, "a line of calicoctl ipam check")
     return {
         CHECK.name: CHECK.frame(check.figures),

@@ -90,7 +90,6 @@ _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL"}
 _LOGRUS = re.compile(r'time="(\d{4}-\d\d-\d\d[^"]*)" level=([a-z]+) msg=("(?:[^"\\]|\\.)*"|\S*)(.*)')
 _BIRD = re.compile(r"(bird6?): (.*)")
 _DROPPED = re.compile(r"\.\.\. dropped \d+ logs \.\.\.")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _GO_ESCAPE = re.compile(r'\\(["\\nt])')
 _ESCAPED = {"n": "\n", "t": "\t"}
 _CNI_FIELDS = {
@@ -212,8 +211,7 @@ def _frame(text: Text, schema: Schema) -> pd.DataFrame:
     start = 0
     while start < len(text.text):
         end = text.text.find("\n", start + _PIECE) + 1 or len(text.text)
-        piece = text.text[start:end]
-        reader.read(_Piece(_ANSI.sub("", piece) if "\x1b" in piece else piece), last=end == len(text.text))
+        reader.read(_Piece(text.text[start:end]), last=end == len(text.text))
         start = end
     return reader.frame()
 

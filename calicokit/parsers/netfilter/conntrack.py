@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import address, is_noise, number
+from calicokit.parsers.iproute.common import address, number
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of conntrack-tools 1.4.7; libnetfilter_conntrack's src/conntrack/snprintf_default.c"
@@ -106,7 +106,6 @@ _GROUPS = (
     *("icmp_type", "icmp_code", "icmp_id", "packets", "bytes", "unreplied", "reply_source", "reply_destination"),
     *("reply_sport", "reply_dport", "reply_packets", "reply_bytes", "flag", "mark", "zone", "use", "other"),
 )
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SUMMARY = re.compile(r"conntrack v\S+ \(conntrack-tools\): .*")
 _STAT = re.compile(r"(?:cpu=(\d{1,6})\s+)?((?:\w{1,30}=\d{1,18}\s*)+)")
 _OLD_STAT = re.compile(r"(\w{1,30})\s+(\d{1,18})")
@@ -197,7 +196,7 @@ def _stat(text: str) -> dict[str, Any] | None:
 
 
 class _Rest:
-    """Lines that the one expression does not know: other entries, counters, noise."""
+    """Lines that the one expression does not know: other entries, counters."""
 
     def __init__(self, text: Text) -> None:
         self.text = text
@@ -206,7 +205,7 @@ class _Rest:
 
     def line(self, at: int, line: str) -> None:
         stripped = line.strip()
-        if not stripped or is_noise(stripped) or _SUMMARY.fullmatch(stripped):
+        if not stripped or _SUMMARY.fullmatch(stripped):
             return
         if row := _stat(stripped):
             self.stats.append(row | {"line": at + 1})
@@ -286,9 +285,7 @@ def conntrack(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["destination"], row["reply_source"], row["flags"]
     ('10.96.0.10', '10.48.217.68', ['UNREPLIED'])
     """
-    whole = _ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    whole = whole.replace("\r", "") if "\r" in whole else whole
-    found = _ALL.findall(whole)
+    found = _ALL.findall(text.text)
     rest = _Rest(text)
     for at, row in enumerate(found):
         if row[-1]:

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.netfilter.iptables import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; ipset's lib/session.c, lib/print.c and manual"
@@ -212,7 +211,7 @@ def ipset_list(text: Text) -> dict[str, pd.DataFrame]:
     """
     sets = _Sets(text)
     for line in text.lines():
-        if not sets.listed(line) and not is_noise(line.text):
+        if not sets.listed(line):
             text.reject(line, "a line of ipset list, or a member of the set's type")
     return sets.frames(LIST)
 
@@ -230,6 +229,6 @@ def ipset_save(text: Text) -> dict[str, pd.DataFrame]:
     """
     sets = _Sets(text)
     for line in text.lines():
-        if not sets.saved(line) and not is_noise(line.text):
+        if not sets.saved(line):
             text.reject(line, "create SET TYPE … or add SET MEMBER …")
     return sets.frames(SAVE)

@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.netfilter.iptables import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; nftables' src/rule.c and src/json.c"
@@ -144,7 +143,6 @@ _ELEMENT = re.compile(r'(?:"[^"]*"|[^",{}])+')
 _TAIL = re.compile(r" (?:timeout|expires|counter|comment|limit|quota|last|ct count) ")
 _DEPTH = {"{": 1, "}": -1}
 _NOTE = re.compile(r' comment "[^"]*"')
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WARNING = re.compile(
     r"# Warning: table .* is managed by iptables-nft, do not touch!|XT (?:target|match) \S+ not found"
 )
@@ -480,9 +478,9 @@ def _from_json(text: Text, start: re.Match[str]) -> _Ruleset:
 
 
 def _around(text: Text, part: str, first: int) -> None:
-    """Refuse what stands before or after JSON and is no noise."""
+    """Refuse what stands before or after JSON."""
     for line in Text(text.kind, part).lines():
-        if not is_noise(line.text) and not _WARNING.fullmatch(line.text):
+        if not _WARNING.fullmatch(line.text):
             text.reject(Line(line.number + first - 1, line.text), "nft -j list ruleset")
 
 
@@ -511,11 +509,10 @@ def nft_ruleset(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["verdict"], row["target_chain"], int(row["packets"]), row["comment"]
     ('jump', 'filter-cali-pi-x', 3, 'cali:abc; text')
     """
-    if start := _START.search(_ANSI.sub("", text.text)):
+    if start := _START.search(text.text):
         return _from_json(text, start).frames()
     reader = _Reader(text)
-    for line in text.lines():
-        known = is_noise(line.text) or _WARNING.fullmatch(line.text)
-        if not known and not reader.line(line):
+    for line in text.answer():
+        if not _WARNING.fullmatch(line.text) and not reader.line(line):
             text.reject(line, "a line of nft list ruleset")
     return reader.made.frames()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.kube.tables import EVIDENCE, interface_name
-from calicokit.registry import table
+from calicokit.registry import NOTHING, Given, table
 from calicokit.schema import Column, Schema, cells
 
 DEFAULT_PREFIX = "cali"
@@ -55,14 +55,14 @@ def interface_prefixes(felix: Objects | None) -> list[str]:
 @table(
     ENDPOINTS,
     needs={"pods": "pods", "workloads": "kube.workload_endpoints"},
-    wants={"felix": "felixconfigurations", "routes": "output.ip_route"},
+    wants={"felix": "felixconfigurations", "routes": ("output.ip_route", "output.ip_route_all")},
 )
 def endpoints(
-    pods: Objects, workloads: pd.DataFrame, felix: Objects | None = None, routes: pd.DataFrame | None = None
+    pods: Objects, workloads: pd.DataFrame, felix: Objects | None = None, routes: Given = NOTHING
 ) -> pd.DataFrame:
     """One row for each pod and interface it may have; see :data:`ENDPOINTS`."""
     makers = dict(pods.rows(_maker))
-    routed = _routed(routes)
+    routed = {key: interface for each in routes.values() for key, interface in _routed(each).items()}
     rows = [
         {
             "node": node,

@@ -19,14 +19,14 @@ from msgspec import json
 
 from benchmarks.ipam import peak
 from calicokit.cluster import Cluster
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 
 HEAD = "BIRD v0.3.3+birdv1.6.8 ready.\nname     proto    table    state  since       info\n"
 SICK = 7
 """The node whose sessions are down."""
 
 
-class Mesh:
+class Mesh(Source):
     """A source that makes its answers when it is asked, so that only the tables take memory."""
 
     name = "mesh"

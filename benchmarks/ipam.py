@@ -23,13 +23,13 @@ from msgspec import json
 import calicokit
 from calicokit import registry
 from calicokit.cluster import Cluster
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 
 TEMPLATE = "healthy-bgp-mesh"
 PER_BLOCK = 64
 
 
-class Generated:
+class Generated(Source):
     """A source that answers from bytes made beforehand."""
 
     name = "generated"

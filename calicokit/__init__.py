@@ -6,7 +6,10 @@ The whole public surface::
     cluster = calicokit.connect()                # a live cluster: the kubeconfig's current context, or context="NAME"
     cluster.check()                              # findings, most likely root cause first
     cluster.table("ipam.blocks")                 # any table, as a DataFrame
-    cluster.ipam.utilisation()                   # the same road, by topic
+    cluster.ipam.utilisation()                   # the same road, by topic; help(cluster.ipam.blocks) tells its columns
+    cluster.explain("shop/web", "shop/db", 5432) # what policy says of a flow, and which rule decides
+    cluster.walk("shop/web", "shop/db", 5432)    # what the programmed rules do with its first packet
+    cluster.connectivity("shop/web", "shop/db")  # why one end does not reach another
     cluster.coverage                             # what was seen, and what was not
     calicokit.parse("cni-log", text).frame       # any text that a tool printed
     calicokit.incidents()                        # the recordings that come with the kit
@@ -20,11 +23,11 @@ TYPE_CHECKING = False  # what type checkers take for true; importing typing woul
 if TYPE_CHECKING:
     from typing import Any
 
-    from calicokit.cluster import Cluster, connect, open, watched  # noqa: A004 (the design's word)
+    from calicokit.cluster import Cluster, connect, open, watched  # noqa: A004 (the word that fits)
     from calicokit.evidence.recordings.incidents import incidents
     from calicokit.parsers.base import parse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Cluster", "connect", "incidents", "open", "parse", "watched"]
 
 _HOME = {

@@ -17,8 +17,9 @@ from calicokit.evidence.model import SourceError
 app = typer.Typer(
     name="calicokit",
     help="What is this Calico cluster really doing, and why is this traffic failing?",
-    epilog="SOURCE is a recording's or support bundle's path, or a bundled incident's name (calicokit incidents); "
-    "instead of it, --context NAME or --in-cluster is a live cluster. The kit only reads.",
+    epilog="SOURCE is the path of a recording or support bundle, or the name of a bundled incident (calicokit "
+    "incidents). For a live cluster use --context NAME or --in-cluster instead. The kit is read-only, except "
+    "calicokit act --yes.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -28,24 +29,36 @@ app = typer.Typer(
 app.add_typer(act)
 
 Source = Annotated[
-    str | None, typer.Argument(metavar="[SOURCE]", help="Path of a recording or bundle, or a bundled incident's name.")
+    str | None, typer.Argument(metavar="[SOURCE]", help="Path of a recording or bundle, or name of a bundled incident.")
 ]
-Context = Annotated[str | None, typer.Option("--context", help="A live cluster: this context of the kubeconfig.")]
-InCluster = Annotated[bool, typer.Option("--in-cluster", help="The live cluster that this pod runs in.")]
-Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="This kubeconfig instead of the usual one.")]
+Context = Annotated[str | None, typer.Option("--context", help="Live cluster: the kubeconfig context to use.")]
+InCluster = Annotated[bool, typer.Option("--in-cluster", help="Live cluster: the one that this pod runs in.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Kubeconfig file instead of the default one.")]
+
+
+def _verbose(wanted: bool) -> None:
+    if wanted:
+        import logging
+
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_verbose, help="Show the traceback of a fault of calicokit.")
+]
 NO_ANSWER = 2
 PLUGIN = "CALICOKIT_IS_KUBECTL_PLUGIN"
 
 
 class Shape(StrEnum):
-    """Formats of `check`."""
+    """Output formats of `check`."""
 
     table = "table"
     json = "json"
 
 
 class TableShape(StrEnum):
-    """Formats of `table` and `parse`."""
+    """Output formats of `table` and `parse`."""
 
     table = "table"
     csv = "csv"
@@ -53,7 +66,7 @@ class TableShape(StrEnum):
     parquet = "parquet"
 
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the terminal.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write to, instead of the terminal.")]
 
 
 @app.command()
@@ -62,12 +75,16 @@ def check(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
-    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
+    everything: Annotated[
+        bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
+    ] = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Find what is wrong, most likely root cause first.
+    """Run all checks and print the findings, most likely root cause first.
 
-    Exit status: 0 nothing wrong; 1 findings of warning or above; 3 nothing found, but a critical check lacked its
-    evidence; 2 no answer possible.
+    Exit status: 0 no findings; 1 findings of severity warning or above; 3 no findings, but evidence for a critical
+    check is missing; 2 no answer.
     """
     from calicokit.cluster import open as open_source
 
@@ -79,7 +96,7 @@ def check(
     if format is Shape.json:
         terminal.print_json(findings.as_dict())
     else:
-        terminal.show_findings(findings, source)
+        terminal.show_findings(findings, source, everything, rows=verbose)
     raise typer.Exit(findings.status)
 
 
@@ -90,17 +107,20 @@ def table(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
-    list_: Annotated[bool, typer.Option("--list", help="Name all tables with their columns.")] = False,
-    format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
-    columns: Annotated[str, typer.Option(help="Only these columns, separated by commas.")] = "",
-    start: Annotated[str, typer.Option("--from", help="Of tables that ask for it: the node, pod or address.")] = "",
-    target: Annotated[str, typer.Option("--to", help="Of the same: the address, prefix, pod or service.")] = "",
-    port: Annotated[str, typer.Option(help="Of dataplane.walk and connectivity.steps.")] = "",
-    proto: Annotated[str, typer.Option(help="Of the same: tcp, udp, …")] = "",
-    limit: Annotated[int, typer.Option(help="Rows to print as a table; 0 for all.", min=0)] = terminal.MOST_ROWS,
+    list_: Annotated[bool, typer.Option("--list", help="List all tables with their columns.")] = False,
+    format: Annotated[TableShape, typer.Option("--format", help="Output format.")] = TableShape.table,  # noqa: A002
+    columns: Annotated[str, typer.Option(help="Columns to print, comma-separated.")] = "",
+    start: Annotated[str, typer.Option("--from", help="Source pod, node or IP (routes.path, dataplane.walk).")] = "",
+    target: Annotated[str, typer.Option("--to", help="Destination IP, prefix, pod or service (same tables).")] = "",
+    port: Annotated[str, typer.Option(help="Destination port (dataplane.walk, connectivity.steps).")] = "",
+    proto: Annotated[str, typer.Option(help="Protocol (same tables): tcp, udp, …")] = "",
+    limit: Annotated[
+        int, typer.Option(help="Maximum rows to print with --format table; 0 for all.", min=0)
+    ] = terminal.MOST_ROWS,
     output: Output = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Print one table of a cluster: any step between evidence and findings."""
+    """Print one table of a cluster: any intermediate result between evidence and findings."""
     from calicokit import registry
     from calicokit.cluster import open as open_source
 
@@ -134,16 +154,18 @@ def table(
 @app.command()
 def parse(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="What printed the text; guessed if left out.")
+        str | None, typer.Argument(metavar="[KIND]", help="Command that printed the text; detected if omitted.")
     ] = None,
-    file: Annotated[str | None, typer.Argument(metavar="FILE|-", help="The text, - for standard input.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Name all kinds, their tables and columns.")] = False,
-    format: Annotated[TableShape, typer.Option("--format", help="How to print.")] = TableShape.table,  # noqa: A002
-    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be read.")] = False,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE|-", help="File with the text; - for standard input.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List all kinds with their tables and columns.")] = False,
+    format: Annotated[TableShape, typer.Option("--format", help="Output format.")] = TableShape.table,  # noqa: A002
+    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be parsed.")] = False,
 ) -> None:
-    """Turn text that a tool printed into the tables that the kit builds from it.
+    """Parse the output of a networking tool into tables.
 
-    Exit status: 0 all lines were read; 1 some were not (they are shown); 2 no answer.
+    Exit status: 0 all lines parsed; 1 some not (they are shown); 2 no answer.
     """
     from calicokit.parsers.base import ParseError
     from calicokit.parsers.base import parse as parse_text
@@ -167,22 +189,22 @@ def parse(
             if len(frame) or frame is parsed.frame:
                 terminal.write_frame(frame, name, format, None, None, 0)
         for line in parsed.unparsed:
-            typer.echo(f"not read, line {line.number}: {terminal.plain(line.text)}", err=True)
+            typer.echo(f"not parsed, line {line.number}: {terminal.plain(line.text)}", err=True)
     raise typer.Exit(1 if parsed.unparsed else 0)
 
 
 @app.command()
 def incidents(
-    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
 ) -> None:
-    """List the recordings of real clusters that come with the kit."""
+    """List the bundled recordings of real clusters."""
     from calicokit.evidence.recordings.incidents import index
 
     rows = [vars(i) for i in index().values()]
     if format is Shape.json:
         terminal.print_json({"incidents": rows})
         return
-    view = terminal.rich_table("incident", "calico", "nodes", "what was done to the cluster")
+    view = terminal.rich_table("incident", "calico", "nodes", "fault injected")
     for row in rows:
         view.add_row(row["name"], row["calico"], str(row["nodes"]), row["description"])
     terminal.console().print(view)
@@ -194,22 +216,26 @@ def explain(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
-    from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Who connects.")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="To whom.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; none for icmp.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Source pod or IP.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="Destination pod, service or IP.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Destination port; omit for icmp.")] = None,
     proto: Annotated[str, typer.Option(help="tcp, udp, sctp, icmp, or a number.")] = "tcp",
     batch: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help='Many questions: a JSON list of {"src", "dst", "proto", "port"}.'),
+        typer.Option(metavar="FILE|-", help='Many flows at once: a JSON list of {"src", "dst", "proto", "port"}.'),
     ] = None,
     what_if: Annotated[
-        Path | None, typer.Option("--with", metavar="FILE", help="YAML of policies taken as added or changed.")
+        Path | None,
+        typer.Option("--with", metavar="FILE", help="YAML file of policies to evaluate as if applied (what-if)."),
     ] = None,
-    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
+    verbose: Verbose = False,
 ) -> None:
-    """Say whether policy lets a flow through, which rule decides, and every policy that was looked at.
+    """Say whether policy allows a flow, which rule decides, and every policy evaluated on the way.
 
-    Exit status: 0 answered, a deny too; 2 no answer.
+    Exit status: 0 answered (allow or deny); 2 no answer.
     """
     from calicokit.cluster import open as open_source
 
@@ -240,7 +266,7 @@ def _questions(file: str) -> list[object]:
     except DecodeError as error:
         _fail(f"{file} is not JSON ({error}).")
     if not isinstance(found, list):
-        _fail(f"{file} holds no list.")
+        _fail(f"{file} does not contain a list.")
     return found
 
 
@@ -251,19 +277,19 @@ def capture(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
-    topics: Annotated[str, typer.Option(help="Only what these topics need, separated by commas.")] = "",
-    nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
-    samples: Annotated[int, typer.Option(help="Read counters so many times before the rest.", min=0)] = 0,
+    topics: Annotated[str, typer.Option(help="Collect only what these topics need, comma-separated.")] = "",
+    nodes: Annotated[str, typer.Option(help="Only these nodes, comma-separated.")] = "",
+    samples: Annotated[int, typer.Option(help="Number of counter samples to take before the rest.", min=0)] = 0,
     interval: Annotated[float, typer.Option(help="Seconds between samples.", min=0)] = 10,
     keep_secrets: Annotated[
-        bool, typer.Option(help="Do not take out passwords, tokens and environment values.")
+        bool, typer.Option(help="Keep passwords, tokens and environment values instead of redacting them.")
     ] = False,
-    description: Annotated[str, typer.Option(help="A sentence on what this is, for the manifest.")] = "",
-    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    description: Annotated[str, typer.Option(help="Description of the recording, for its manifest.")] = "",
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
 ) -> None:
-    """Write what a cluster shows as a recording that anybody can open, without what is secret in it.
+    """Record a cluster's state to a file that can be shared: secrets are redacted.
 
-    A capture that was stopped goes on where it was when it is started again.
+    An interrupted capture resumes when the same command is run again.
     """
     from calicokit import registry
     from calicokit.evidence.recordings import capture as capturing
@@ -288,7 +314,7 @@ def capture(
                 say,
             )
     except KeyboardInterrupt:
-        typer.echo("What has come is kept; the same calicokit capture command goes on from there.", err=True)
+        typer.echo("What was collected is kept; run the same calicokit capture command to resume.", err=True)
         raise
     if format is Shape.json:
         terminal.print_json(done.as_dict())
@@ -298,16 +324,17 @@ def capture(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A SOURCE as elsewhere; context:NAME is a live cluster.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="Another, or the same later.")],
-    areas: Annotated[str, typer.Option(help="Only these, separated by commas: objects, rules, routes, bgp, …")] = "",
-    nodes: Annotated[str, typer.Option(help="Only these nodes, separated by commas.")] = "",
-    limit: Annotated[int, typer.Option(help="Lines to print for an area; 0 for all.", min=0)] = 20,
-    format: Annotated[Shape, typer.Option("--format", help="How to print.")] = Shape.table,  # noqa: A002
+    before: Annotated[str, typer.Argument(metavar="A", help="First SOURCE; context:NAME is a live cluster.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Second SOURCE: another cluster, or the same one later.")],
+    areas: Annotated[str, typer.Option(help="Only these areas, comma-separated: objects, rules, routes, bgp, …")] = "",
+    nodes: Annotated[str, typer.Option(help="Only these nodes, comma-separated.")] = "",
+    limit: Annotated[int, typer.Option(help="Maximum lines to print per area; 0 for all.", min=0)] = 20,
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
+    verbose: Verbose = False,
 ) -> None:
     """Show what changed from A to B: objects, addresses, rules, routes, sessions, sets, settings, interfaces, counters.
 
-    Exit status: 0 no difference (counters may have gone on); 1 differences; 2 no answer.
+    Exit status: 0 no difference (counters may have grown); 1 differences; 2 no answer.
     """
     from calicokit.cluster import open as open_source
     from calicokit.diff.areas import AREAS
@@ -331,14 +358,14 @@ def diff(
 def report(
     source: Source = None,
     notebook: Annotated[
-        str | None, typer.Argument(metavar="NOTEBOOK", help="Notebook's path, or its name such as 01-ipam.")
+        str | None, typer.Argument(metavar="NOTEBOOK", help="Path of a notebook, or its name such as 01-ipam.")
     ] = None,
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
 ) -> None:
-    """Execute a notebook on a source and write it as one self-contained HTML page."""
+    """Run a notebook on a source and write the result as one self-contained HTML page."""
     from calicokit.cluster import open as open_source
     from calicokit.report.html import NotebookFailedError, write_html
     from calicokit.report.notebooks import find
@@ -365,10 +392,10 @@ def lab(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
-    directory: Annotated[Path, typer.Option(help="Where your copies of the notebooks are kept.")] = Path(
+    directory: Annotated[Path, typer.Option(help="Directory for your copies of the notebooks.")] = Path(
         "calicokit-notebooks"
     ),
-    port: Annotated[int, typer.Option(help="Port of JupyterLab on this machine; 0 chooses one.")] = 8888,
+    port: Annotated[int, typer.Option(help="Local port of JupyterLab; 0 picks a free one.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Open JupyterLab on your own copies of the notebooks, with SOURCE as their source."""
@@ -379,7 +406,7 @@ def lab(
     source = "ipam-exhausted" if nothing else _source(source, context, in_cluster, kubeconfig)
     source_of(source).nodes()
     copied = copy_to(directory)
-    typer.echo(f"Notebooks: {directory.resolve()} ({len(copied)} new; yours are kept as they are)")
+    typer.echo(f"Notebooks: {directory.resolve()} ({len(copied)} new; existing ones are not overwritten)")
     local = Path(source).expanduser()
     shown = str(local.resolve()) if local.exists() else source
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={directory}", f"--port={port}"]
@@ -398,7 +425,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of all commands."""
 
@@ -448,9 +477,9 @@ def _kind_and_text(kind: str, file: str | None) -> tuple[str, str]:
     text = _read_text(kind)
     found = guess(text)
     if not found:
-        _fail("No kind of text that the kit knows fits; name the KIND (`calicokit parse --list`).")
+        _fail("The text matches no known kind; give the KIND (`calicokit parse --list`).")
     others = f"; it may also be {', '.join(g.kind for g in found[1:3])}" if found[1:] else ""
-    typer.echo(f"calicokit: guessed {found[0].kind}{others}", err=True)
+    typer.echo(f"calicokit: detected {found[0].kind}{others}", err=True)
     return found[0].kind, text
 
 

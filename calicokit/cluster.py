@@ -16,21 +16,40 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from calicokit import registry
-from calicokit.evidence.catalog import CATALOG, Api, Discovery
-from calicokit.evidence.model import Answer, Coverage, Evidence, Missing, Source, SourceError, Want, asking
+from calicokit.discover import method_of
+from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery
+from calicokit.evidence.model import (
+    Answer,
+    Coverage,
+    Evidence,
+    Failed,
+    Missing,
+    Source,
+    SourceError,
+    Unread,
+    Want,
+    asking,
+)
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.recordings.recording import NO_OBJECTS
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
+from calicokit.faults import attempt
 from calicokit.progress import Progress, shown
 from calicokit.schema import Table
 
 if TYPE_CHECKING:
+    from calicokit.connectivity.cause import Cause
+    from calicokit.dataplane.packets.trace_flow import Asked
     from calicokit.diagnosis.findings import Findings
-    from calicokit.policy.explain import Explainer, Explanation
+    from calicokit.policy.explain import Explainer
+    from calicokit.policy.explanation import Explanation
+    from calicokit.topics import Topics
+else:
+    Topics = object
 
 
-def open(source: str | Path) -> Cluster:  # noqa: A001 (the design's word)
+def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
     """The cluster of a source: a recording's or bundle's path, a bundled incident's name, or ``context:NAME``.
 
     Raises :class:`~calicokit.evidence.model.SourceError` with one clear sentence if there is no such source.
@@ -71,7 +90,7 @@ def watched(source: str | Path, url: str, hours: float = 1.0, headers: Mapping[s
     return Cluster(Watched(source_of(str(source)), server, datetime.now(UTC) - timedelta(hours=hours)))
 
 
-class Cluster:
+class Cluster(Topics):
     """What one source shows of a cluster, fetched when asked for and kept."""
 
     def __init__(self, source: Source) -> None:
@@ -81,17 +100,18 @@ class Cluster:
         self._built: dict[str, Any] = {}
         self._fetched: set[str] = set()  # names whose evidence has been asked for: it is asked for once
         self._problems: dict[Missing, None] = {}  # in order, each once
-        self._checked: list[str] = []
         self.progress: Progress | None = None
-        """Called with a few words while evidence comes in, which takes time on a live cluster."""
+        """Called with progress messages while evidence is collected, which takes time on a live cluster."""
 
     def __repr__(self) -> str:
         return f"<Cluster {self._source.name}, {len(self._evidence)} pieces of evidence seen so far>"
 
-    def __getattr__(self, topic: str) -> Topic:
-        if topic.startswith("_") or topic not in registry.TOPICS:
-            raise AttributeError(f"a Cluster has no topic {topic!r}; it has {', '.join(registry.TOPICS)}")
-        return Topic(self, topic)
+    if not TYPE_CHECKING:  # type checkers know the topics and their tables from topics.pyi
+
+        def __getattr__(self, topic: str) -> Topic:
+            if topic.startswith("_") or topic not in registry.TOPICS:
+                raise AttributeError(f"a Cluster has no topic {topic!r}; it has {', '.join(registry.TOPICS)}")
+            return Connectivity(self, topic) if topic == "connectivity" else Topic(self, topic)
 
     def __dir__(self) -> list[str]:
         return sorted([*object.__dir__(self), *registry.TOPICS])
@@ -112,13 +132,14 @@ class Cluster:
         """What has been seen and what could not be, of all that was asked for so far.
 
         That something was not sampled over time is no hole: a series is taken on purpose, and tables of growth say so.
+        Nor is it one that a recording has nothing of what the kit did not know of when it was made.
         """
-        coverage = Coverage(seen=list(self._evidence), checked=list(self._checked))
+        coverage = Coverage(seen=list(self._evidence))
         coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
         coverage.add_missing(self._problems)
-        coverage.add_missing(getattr(self._source, "unused", ()))  # files of a bundle that are no evidence
+        coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
-        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared]
+        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared and not m.younger]
         return coverage
 
     @property
@@ -128,13 +149,22 @@ class Cluster:
         return any(e.path != NO_OBJECTS and not isinstance(CATALOG[e.id].how, Discovery) for e in seen)
 
     def _spared(self) -> set[tuple[str, str | None]]:
-        """Evidence that is missing and not missed, as far as the tables built so far tell (see ``registry.spares``)."""
+        """Evidence that nobody misses (``registry.not_applicable``), as far as the tables built so far tell."""
         known = [
-            (tell, [self._built[n] for n in needs])
-            for needs, tell in registry.SPARES
-            if all(n in self._built and not self._built[n].unknown for n in needs)
+            spec
+            for spec in registry.NOT_APPLICABLE
+            if all(n in self._built and not self._built[n].unknown for n in spec.needed)
         ]
-        return {spared for tell, tables in known for spared in tell(*tables)}
+        return {spared for spec in known for spared in spec.make(self._built.__getitem__)}
+
+    def node_holes(self) -> dict[str, dict[str, Missing]]:
+        """Evidence of nodes that was asked for and is missing, and missed: its id → node → why."""
+        spared = self._spared()
+        found: dict[str, dict[str, Missing]] = {}
+        for want, (missing, *_) in self._missing.items():
+            if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
+                found.setdefault(want.id, {})[want.node] = missing
+        return found
 
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
@@ -143,7 +173,7 @@ class Cluster:
         name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
         """
         if name not in registry.load():
-            raise KeyError(f"no table is named {name!r}; `calicokit table --list` names them")
+            raise KeyError(f"no table is named {name!r}; `calicokit table --list` lists them")
         known = registry.TABLES[name].options
         if set(options) - set(known) or any(d is None and o not in options for o, d in known.items()):
             raise ValueError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
@@ -154,7 +184,7 @@ class Cluster:
     def explain(
         self, src: str, dst: str, port: int | None = None, proto: str = "tcp", *, what_if: str | Path | None = None
     ) -> Explanation:
-        """Whether policy lets a flow through, and which rule decides.
+        """Whether policy allows a flow, and which rule decides.
 
         ``src`` and ``dst`` are NS/POD or an IP, ``dst`` also svc/NS/SERVICE. What makes no sense is answered
         ``unknown`` with the reason. ``what_if`` names a YAML file whose objects are taken as added or changed.
@@ -169,12 +199,24 @@ class Cluster:
         self.fetch(["policy.model"])
         found: Explainer | None = self._given("policy.model")
         if found is None:
-            raise SourceError(f"{self.name} holds nothing that policy rests on.")
+            raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
-            return found
+            return found.with_programmed(self.given("dataplane.chains")) if found.optional_unseen else found
         from calicokit.policy.what_if import objects_in
 
         return found.changed(objects_in(what_if))
+
+    def walk(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
+        """Where the first packet of a connection ends, and by which rule, as the rules of the nodes on its way are.
+
+        ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. What is not known is answered ``unknown``.
+
+        >>> open("policy-drop").walk("10.48.84.130", "10.48.139.67", 5432).verdict
+        'drop'
+        """
+        from calicokit.dataplane.packets.trace_flow import walk
+
+        return walk(self, src, dst, port, proto)
 
     def check(self, progress: Progress | None = None) -> Findings:
         """Run every check; the findings come most likely root cause first."""
@@ -189,7 +231,9 @@ class Cluster:
 
     def _given(self, name: str) -> Any:
         value = self._input(name)
-        return None if _is_unknown(value) else value
+        if isinstance(value, Table):  # builders compute with plain DataFrames, which are faster, and know None
+            return None if value.unknown else pd.DataFrame(value)
+        return value
 
     def fetch(self, names: Iterable[str]) -> None:
         """Ask the source, in bulk, for the evidence that these tables rest on and that has not been asked for yet."""
@@ -226,6 +270,36 @@ class Cluster:
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
+        for want in new:
+            for answer in list(self._evidence.get(want, ())):
+                if why := self._no_answer(answer):
+                    self._lose(answer, Missing(want.id, why, want.node))
+
+    def _no_answer(self, evidence: Evidence) -> str:
+        """Why a text tells nothing, or less than it should: it is empty where none can be, or cut."""
+        item = CATALOG[evidence.id]
+        if evidence.text.strip():
+            whole = evidence.text.endswith(b"\n") or evidence.exit is None or not item.ends_lines
+            return "" if whole else f"{evidence.ref} is cut: its last line has no end"
+        if evidence.exit or not item.always_prints:
+            return ""
+        others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
+        self._ask(others)
+        texts = [e.text for other in others for e in self._evidence.get(other, ())]
+        if any(all(any(m in text for m in marks) for marks in (OF_CALICO, OF_SERVICES)) for text in texts):
+            return ""
+        return f"{evidence.ref} is empty, and {item.how.words} never prints nothing"
+
+    def _lose(self, evidence: Evidence, why: Missing) -> None:
+        """Count as missing what was given as an answer and is none."""
+        found = self._evidence.get(evidence.want, [])
+        if evidence in found:
+            found.remove(evidence)
+            if found:  # what another pod of the same component said
+                self.note(why)
+            else:
+                del self._evidence[evidence.want]
+                self._missing.setdefault(evidence.want, []).append(why)
 
     def _take(self, want: Want, answer: Answer) -> None:
         if isinstance(answer, Missing):
@@ -236,7 +310,7 @@ class Cluster:
             self.note(Missing(want.id, answer.partial, want.node))
 
     def _telling(self) -> AbstractContextManager[Progress]:
-        if self.progress is None and getattr(self._source, "live", False):
+        if self.progress is None and self._source.live:
             return shown(f"asking {self.name}")
         return nullcontext(self.progress or (lambda _: None))
 
@@ -249,26 +323,35 @@ class Cluster:
     def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
         spec = registry.TABLES[name]
         inputs = {i: self._input(i) for i in spec.inputs}
-        lost = [i for i in spec.needs if _is_unknown(inputs[i])]
-        if spec.any_of and all(_is_unknown(inputs[i]) for i in spec.any_of):
-            lost += spec.any_of
+        lost = [i for i in spec.needed if _is_unknown(inputs[i])]
+        if spec.any_needed and all(_is_unknown(inputs[i]) for i in spec.any_needed):
+            lost += spec.any_needed
         if lost:
             holes = (m for i in lost for m in getattr(inputs[i], "unknown", ()) or self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(holes)))
-        try:
+
+        def build() -> pd.DataFrame:
             with _collector_paused():
-                frame = spec.schema.check(spec.build(*(self._given(i) for i in spec.inputs), **(options or {})))
+                return spec.schema.check(spec.make(self._given, **(options or {})))
+
+        try:
+            frame: pd.DataFrame | Missing = attempt(
+                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
+            )
         except registry.UnseenError as error:
-            why = dict.fromkeys(m for i in spec.wants for m in self._why(i))
+            why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            if options and isinstance(error, ValueError):
+        except registry.UnreadableError as error:
+            if options:
                 raise
-            # An input of a shape nobody foresaw costs this table, not the whole answer.
-            self.note(hole := Missing(name, f"could not be computed ({type(error).__name__}: {error})"))
-            return Table(spec.schema.frame(), unknown=(hole,))
+            frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
+        if any(isinstance(value, Texts) and not value.items for value in inputs.values()):
+            return self._build(name, options)  # one of its inputs told nothing, and is unknown by now
+        if isinstance(frame, Missing):
+            self.note(frame)
+            return Table(spec.schema.frame(), unknown=(frame,))
         return Table(frame)
 
     def _input(self, name: str) -> Any:
@@ -284,14 +367,19 @@ class Cluster:
     def _model(self, name: str) -> Any:
         spec = registry.MODELS[name]
         inputs = [self._given(i) for i in spec.inputs]
-        try:
+
+        def build() -> Any:
             with _collector_paused():
-                return spec.build(*inputs)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            self.note(Missing(name, f"could not be built ({type(error).__name__}: {error})"))
+                return spec.make(self._given)
+
+        made = attempt(name, build)
+        self._note_problems(inputs)
+        if any(isinstance(value, Texts) and not value.items for value in inputs):
+            return self._model(name)
+        if isinstance(made, Failed):
+            self.note(made)
             return None
-        finally:
-            self._note_problems(inputs)
+        return made
 
     def _evidence_input(self, name: str) -> Any:
         plain = name.removesuffix("+series")
@@ -320,14 +408,21 @@ class Cluster:
         """Add holes to the coverage, each once."""
         self._problems.update(dict.fromkeys(missing))
 
-    def checked(self, *ids: str) -> None:
-        """Note in the coverage that the checks of these findings have run."""
-        self._checked.extend(i for i in ids if i not in self._checked)
-
     def _note_problems(self, inputs: Iterable[Any]) -> None:
         """Keep what builders could not read, for the coverage."""
         for value in inputs:
-            self.note(*(value.problems if isinstance(value, (Objects, Texts)) else ()))
+            if isinstance(value, (Objects, Texts)):
+                self.note(*(p for p in value.problems if not isinstance(p, Unread)))
+            if isinstance(value, Texts):
+                self._lose_unread(value)
+
+    def _lose_unread(self, texts: Texts) -> None:
+        for problem in [p for p in texts.problems if isinstance(p, Unread)]:
+            for evidence in [e for e in texts.items if e.node == problem.node]:
+                texts.items.remove(evidence)
+                self._lose(evidence, problem)
+        if not texts.items:
+            self._built[texts.id] = None
 
 
 class Topic:
@@ -344,17 +439,24 @@ class Topic:
         name = f"{self._topic}.{table}"
         if table.startswith("_") or name not in registry.load():
             raise AttributeError(f"no table is named {name!r}; {self._topic} has {', '.join(dir(self))}")
-        known = registry.TABLES[name].options
-
-        def ask(*given: str) -> Table:
-            if len(given) > len(known):
-                raise ValueError(f"{name} takes {', '.join(known) or 'no options'}")
-            return self._cluster.table(name, **dict(zip(known, given, strict=False)))
-
-        return ask
+        return method_of(name, self._cluster.table)
 
     def __repr__(self) -> str:
         return f"<{self._topic}: {', '.join(dir(self))}>"
+
+
+class Connectivity(Topic):
+    """The tables of connectivity; called, it tells why one end does not reach another."""
+
+    def __call__(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Cause:
+        """Why one end does not reach another, or that nothing is in the way: ``cluster.connectivity(src, dst, port)``.
+
+        ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. Raises ``ValueError`` for ends that are
+        none.
+        """
+        from calicokit.connectivity.cause import cause
+
+        return cause(self._cluster, src, dst, port, proto)
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+BGP_PORT, VXLAN_PORT, WIREGUARD_PORT = 179, 4789, 51820
+"""Ports on which nodes reach each other unless Calico is configured otherwise: TCP, UDP and UDP."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prefix:  # also a range of addresses that is no power of two

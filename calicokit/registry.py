@@ -1,21 +1,23 @@
 """The registry of tables: what each is built from. One road: evidence → base tables → analyses, all of them tables.
 
-A topic declares a table by decorating the pure function that builds it::
+A topic declares a table by decorating the pure function that builds it, and says which input each parameter is::
 
-    @table(BLOCKS, needs=("ipamblocks",))
-    def blocks(ipamblocks: Objects) -> pd.DataFrame: ...
+    @table(BLOCKS, needs={"blocks": "ipamblocks"}, wants={"pools": "ipam.pools"})
+    def blocks(blocks: Objects, pools: pd.DataFrame | None = None) -> pd.DataFrame: ...
 
 Names with a dot that are in :data:`TABLES` are tables, those in :data:`MODELS` what several tables share, all others
-are ids of the catalog.
+are ids of the catalog. That each parameter is bound once is looked at when the module is imported.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -28,27 +30,70 @@ TOPICS = (
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
 
 Build = Callable[..., Any]
+Bound = Mapping[str, str | tuple[str, ...]]
+"""A builder's parameter → the input it gets, or several inputs, which it gets as a :data:`Given`."""
+Given = Mapping[str, Any]
+"""Inputs by their names, None for what is unknown: what a parameter gets that is bound to several."""
+NOTHING: Bound = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spec:
-    """How something is made.
+    """How something is made, by a function whose parameters are bound to inputs by name.
 
     ``needs``: inputs without which it is unknown. ``any_of``: at least one of these must be known. ``wants``: inputs
-    that make it better. The builder gets them in this order, None for what is unknown.
+    that make it better. The function gets None for what is unknown. ``known`` and ``any_known`` are needed like
+    ``needs`` and ``any_of``, but not given: a model holds them already.
+
+    Raises ``TypeError`` where a parameter is bound to nothing or twice, or where an input that may be unknown goes to a
+    parameter that takes no None.
     """
 
     build: Build
-    needs: tuple[str, ...] = ()
-    any_of: tuple[str, ...] = ()
-    wants: tuple[str, ...] = ()
+    needs: Bound = field(default_factory=dict)
+    any_of: Bound = field(default_factory=dict)
+    wants: Bound = field(default_factory=dict)
+    known: tuple[str, ...] = field(default=(), kw_only=True)
+    any_known: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        _hold_to_signature(self)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What this takes as whoever asks says it, beside its inputs."""
+        return ()
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Inputs that must all be known."""
+        return (*_names(self.needs), *self.known)
+
+    @cached_property
+    def any_needed(self) -> tuple[str, ...]:
+        """Inputs of which one must be known; nothing where that is not asked."""
+        return (*_names(self.any_of), *self.any_known)
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """Inputs that make it better."""
+        return tuple(_names(self.wants))
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return (*self.needs, *self.any_of, *self.wants)
+        """All of them, in the order in which they are declared."""
+        return (*self.needed, *self.any_needed, *self.wanted)
+
+    def make(self, given: Callable[[str], Any], **options: str) -> Any:
+        """Call the function; ``given`` tells what an input is, None where it is unknown."""
+        bound = {
+            parameter: {name: given(name) for name in of} if isinstance(of, tuple) else given(of)
+            for parameter, of in (*self.needs.items(), *self.any_of.items(), *self.wants.items())
+        }
+        return self.build(**bound, **options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableSpec(Spec):
     """How a table is made. ``options`` are what whoever asks for it says, as keywords of the builder, which raises
     ``ValueError`` for one that makes no sense; each has its default, None where it must be said.
@@ -57,6 +102,47 @@ class TableSpec(Spec):
     schema: Schema = field(kw_only=True)
     options: Mapping[str, str | None] = field(default_factory=dict, kw_only=True)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return tuple(self.options)
+
+
+def _names(bound: Bound) -> Iterator[str]:
+    for of in bound.values():
+        yield from of if isinstance(of, tuple) else (of,)
+
+
+def _hold_to_signature(spec: Spec) -> None:
+    """Raise ``TypeError`` with one sentence where the function cannot be called with what is bound."""
+    name = getattr(spec.build, "__qualname__", type(spec.build).__qualname__)
+    parameters = inspect.signature(spec.build).parameters
+    rest = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if other := [n for n, p in parameters.items() if n not in named and p.kind is not p.VAR_KEYWORD]:
+        raise TypeError(f"{name}: nothing can be bound to {', '.join(other)} by name")
+    times = Counter((*spec.needs, *spec.any_of, *spec.wants, *spec.asked))
+    if twice := [n for n, count in times.items() if count > 1]:
+        raise TypeError(f"{name}: {', '.join(twice)} is bound twice")
+    if strange := [n for n in times if n not in named and not (rest and n in spec.asked)]:
+        raise TypeError(f"{name} has no parameter {', '.join(strange)}; it has {', '.join(named)}")
+    if unbound := [n for n in named if n not in times]:
+        raise TypeError(f"{name}: no input is bound to {', '.join(unbound)}")
+    if strict := [n for n in _may_be_none(spec) if not _takes_none(named[n])]:
+        raise TypeError(f"{name}: {', '.join(strict)} may be unknown, but takes no None")
+
+
+def _may_be_none(spec: Spec) -> Iterator[str]:
+    """Parameters of one input that may be unknown: one of ``any_of`` may be where it is not the only one."""
+    some = spec.any_of if len(spec.any_needed) > 1 else NOTHING
+    yield from (n for n, of in (*some.items(), *spec.wants.items()) if isinstance(of, str))
+
+
+def _takes_none(parameter: inspect.Parameter) -> bool:
+    if parameter.default is None or parameter.annotation is parameter.empty:
+        return True
+    said = parameter.annotation if isinstance(parameter.annotation, str) else str(parameter.annotation)
+    return bool({"None", "Any", "object"} & {part.strip() for part in said.split("|")})
+
 
 TABLES: dict[str, TableSpec] = {}
 MODELS: dict[str, Spec] = {}
@@ -64,21 +150,32 @@ MODELS: dict[str, Spec] = {}
 
 
 class UnseenError(Exception):
-    """A builder's word that none of its wants is known and its table is unknown, although its needs are known."""
+    """A builder's word that its table is unknown although its needs are known.
+
+    That is for want of the inputs ``names``, or because none of its wants is known.
+    """
+
+    def __init__(self, why: str = "", names: Iterable[str] = ()) -> None:
+        super().__init__(why)
+        self.names = tuple(names)
+
+
+class UnreadableError(ValueError):
+    """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
 
 
 Spared = Iterable[tuple[str, str | None]]
-SPARES: list[tuple[tuple[str, ...], Callable[..., Spared]]] = []
+NOT_APPLICABLE: list[Spec] = []
 
 
-def spares(*needs: str) -> Callable[[Callable[..., Spared]], Callable[..., Spared]]:
+def not_applicable(needs: Bound) -> Callable[[Callable[..., Spared]], Callable[..., Spared]]:
     """Register the decorated function of tables: the evidence (id, node) that nobody misses, as nothing could print it.
 
     A node without BIRD has no output of birdcl. That is no hole in the coverage, once the tables tell so.
     """
 
     def register(tell: Callable[..., Spared]) -> Callable[..., Spared]:
-        SPARES.append((needs, tell))
+        NOT_APPLICABLE.append(Spec(tell, needs))
         return tell
 
     return register
@@ -86,23 +183,31 @@ def spares(*needs: str) -> Callable[[Callable[..., Spared]], Callable[..., Spare
 
 def table(
     schema: Schema,
-    needs: tuple[str, ...] = (),
-    any_of: tuple[str, ...] = (),
-    wants: tuple[str, ...] = (),
+    needs: Bound = NOTHING,
+    any_of: Bound = NOTHING,
+    wants: Bound = NOTHING,
+    *,
+    known: tuple[str, ...] = (),
+    any_known: tuple[str, ...] = (),
     options: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Callable[[Build], Build]:
-    """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged."""
+    """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged.
+
+    :class:`Spec` says what the words mean.
+    """
 
     def register(build: Build) -> Build:
         if schema.name in TABLES:
             raise ValueError(f"table {schema.name} is declared twice")
-        TABLES[schema.name] = TableSpec(build, needs, any_of, wants, schema=schema, options=options)
+        TABLES[schema.name] = TableSpec(
+            build, needs, any_of, wants, known=known, any_known=any_known, schema=schema, options=options
+        )
         return build
 
     return register
 
 
-def model(name: str, wants: tuple[str, ...]) -> Callable[[Build], Build]:
+def model(name: str, wants: Bound) -> Callable[[Build], Build]:
     """Register the decorated pure function as the builder of a model: an input like tables, that no user sees.
 
     It gets None for what is unknown, and keeps in itself what it lacks.

@@ -6,8 +6,9 @@ A :class:`Schema` is the one source of a table's columns, dtypes, units and mean
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -46,19 +47,36 @@ class Table(pd.DataFrame):
 
     ``unknown`` holds the :class:`~calicokit.evidence.model.Missing` evidence without which the table could not be
     built. Such a table has its columns and no rows, and says so when it is shown, so that "could not be seen" is
-    never read as "there is none". Anything computed from a Table is a plain DataFrame.
+    never read as "there is none". What is computed from Tables is unknown where one of them is: rows and columns that
+    are chosen, groups, joins of two Tables. A column is a plain Series, which has no such word; so is what
+    ``pd.DataFrame(table)`` gives, and a plain DataFrame that a Table is joined *to*.
     """
 
     _metadata = ["unknown"]  # noqa: RUF012 (pandas' own protocol for subclasses)
-    unknown: tuple[Missing, ...]
+    unknown: tuple[Missing, ...] = ()
 
-    def __init__(self, data: Any = None, *, unknown: tuple[Missing, ...] = (), **kwargs: Any) -> None:
-        pd.DataFrame.__init__(self, data, **kwargs)  # type: ignore[call-arg]  # the stubs know __new__ only
-        object.__setattr__(self, "unknown", unknown)
+    def __init__(self, data: Any = None, *args: Any, unknown: tuple[Missing, ...] = (), **kwargs: Any) -> None:
+        pd.DataFrame.__init__(self, data, *args, **kwargs)  # type: ignore[call-arg]  # the stubs know __new__ only
+        object.__setattr__(self, "unknown", unknown or _holes_of(data))
 
     @property
-    def _constructor(self) -> type[pd.DataFrame]:
-        return pd.DataFrame
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        return partial(Table, unknown=self.unknown) if self.unknown else Table
+
+    def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Table:
+        """Pandas' own protocol: what this was made from, one frame or the several of concat and merge."""
+        mine = self.unknown
+        super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc]  # not in the stubs
+        sources = getattr(other, "input_objs", None)
+        made_from = [other] if sources is None else list(sources)
+        holes = (m for frame in made_from for m in _holes_of(frame))
+        object.__setattr__(self, "unknown", tuple(dict.fromkeys((*mine, *holes))))
+        return self
+
+    def groupby(self, *args: Any, **kwargs: Any) -> Any:
+        """Groups as pandas makes them; what is computed from an unknown table's is unknown."""
+        groups = super().groupby(*args, **kwargs)
+        return _UnknownGroups(groups, self.unknown) if self.unknown else groups
 
     def _unknown_text(self) -> str:
         return "unknown, not empty: " + "; ".join(str(m) for m in self.unknown)
@@ -72,6 +90,38 @@ class Table(pd.DataFrame):
         from html import escape
 
         return f"<p><b>{escape(self._unknown_text())}</b></p>"
+
+
+def _holes_of(made_from: Any) -> tuple[Missing, ...]:
+    """Why it is unknown; of a plain frame, which may have a column of that name, nothing is known to be."""
+    return made_from.unknown if isinstance(made_from, Table) else ()
+
+
+class _UnknownGroups:
+    """The groups of an unknown table: pandas puts their aggregates together from plain Series, which forget why."""
+
+    def __init__(self, groups: Any, unknown: tuple[Missing, ...]) -> None:
+        self._groups, self._unknown = groups, unknown
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._groups, name)
+        if not callable(found):
+            return self._told(found)
+        return lambda *args, **kwargs: self._told(found(*args, **kwargs))
+
+    def __getitem__(self, columns: Any) -> Any:
+        return self._told(self._groups[columns])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def _told(self, made: Any) -> Any:
+        if isinstance(made, pd.DataFrame):
+            return Table(made, unknown=self._unknown)
+        return _UnknownGroups(made, self._unknown) if hasattr(made, "ngroups") else made
 
 
 @dataclass(frozen=True)
@@ -89,6 +139,8 @@ class Schema:
     key: tuple[str, ...] = ()
     verified: bool = True
     source: str = ""
+    undecided: tuple[str, str] | None = None
+    """A column and its value in rows of nodes about which the table says that it does not know."""
 
     @property
     def names(self) -> list[str]:

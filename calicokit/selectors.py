@@ -29,7 +29,6 @@ MAX_LABEL_LENGTH = 512
 _SHOWN = 120  # characters of a long expression that an error shows
 
 _NAME = r"[a-zA-Z0-9_./-]"  # identifierChar: ASCII only, and no rule on what comes first
-_LABEL = re.compile(rf"{_NAME}+")
 _SPACES = re.compile(r"[ \t]*")  # trimWhitespace: a line break is no white space
 _ANYWHERE = re.compile(r"""(?P<sign>[(){},]|==|!=?|&&|\|\|)|(?P<string>"[^"]*"|'[^']*')""")
 _TERM = re.compile(  # a call that went wrong is no label called "has": Calico has decided by then
@@ -126,19 +125,6 @@ def parse(expression: str, prefix: str = "") -> Selector:
     return Selector(expression, prefix, canonical, keys, _required(root), program)
 
 
-def from_kubernetes(label_selector: Mapping[str, Any] | None) -> Selector:
-    """A Kubernetes LabelSelector as a selector: None selects nothing, an empty one everything.
-
-    The terms are those of ``k8sSelectorToCalico`` (``libcalico-go/lib/backend/k8s/conversion/conversion.go``), without
-    the one on the orchestrator that Calico adds for pods.
-    """
-    if label_selector is None:
-        return parse("!all()")  # selector.NoMatch
-    terms = [f"{_name(k)} == {_quote(v)}" for k, v in sorted((label_selector.get("matchLabels") or {}).items())]
-    terms += [_kubernetes_term(requirement) for requirement in label_selector.get("matchExpressions") or ()]
-    return parse(" && ".join(terms) or "all()")
-
-
 def one_edit_away(
     selector: Selector, keys: Iterable[str], values: Callable[[str], Iterable[str]]
 ) -> Iterator[tuple[str, str, str]]:
@@ -177,23 +163,6 @@ def is_one_edit(one: str, other: str) -> bool:
         or rest == other_rest[1:]
         or (rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:])
     )
-
-
-def _kubernetes_term(requirement: Mapping[str, Any]) -> str:
-    key, operator = _name(requirement["key"]), requirement["operator"]
-    values = requirement.get("values") or ()
-    word = {"In": "in", "NotIn": "not in", "Exists": "", "DoesNotExist": "!"}.get(operator)
-    if word is None:
-        raise SelectorError("unknown operator", str(operator), 0)
-    if bool(values) != (operator in ("In", "NotIn")):  # Kubernetes refuses both mistakes
-        raise SelectorError(f"{operator} with {len(values)} values", key, 0)
-    return f"{key} {word} {{{', '.join(map(_quote, values))}}}" if values else f"{word}has({key})"
-
-
-def _name(key: str) -> str:
-    if not _LABEL.fullmatch(key):  # else the text could parse as something else
-        raise SelectorError("not a label name", key, 0)
-    return key
 
 
 def _quote(value: str) -> str:

@@ -49,13 +49,13 @@ def show(table: pd.DataFrame, *columns: str, rows: int = MOST_ROWS, **only: Any)
         found = found[found[column].eq(value).fillna(False).astype(bool)]
     if not len(found):
         which = " and ".join(f"{c} {v}" for c, v in only.items())
-        none = f"{schema.name or 'The table'} has no row{f' with {which}' if which else ''}."
+        none = f"{schema.name or 'The table'} has no rows{f' with {which}' if which else ''}."
         return Shown(f'<p class="none">{escape(none)}</p>', none)
     first = found[chosen].head(rows)
     declared = {c.name: c for c in schema.columns}
     columns_of = [declared.get(c, Column(c, "", "")) for c in chosen]
     cells = [[_text(v, c) for v, c in zip(row, columns_of, strict=True)] for row in first.itertuples(index=False)]
-    left = f"{len(found) - len(first):,} more rows are not shown." if len(found) > len(first) else ""
+    left = f"{len(found) - len(first):,} more rows not shown." if len(found) > len(first) else ""
     return Shown(_html(schema, columns_of, cells, left), _plain(chosen, cells, left))
 
 

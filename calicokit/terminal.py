@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from calicokit.diff.between import Difference
     from calicokit.evidence.model import Coverage
     from calicokit.evidence.recordings.capture import Captured
-    from calicokit.policy.explain import Explanation
+    from calicokit.policy.explanation import Explanation
 
 
 def did_you_mean(word: str, known: list[str], where: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"`{where}` names them." if " " in where else f"{where} names them."
+    return f"did you mean {near[0]}?" if near else f"`{where}` lists them." if " " in where else f"{where} lists them."
 
 
 def plain(text: object) -> str:
@@ -56,41 +55,24 @@ WIDEST, GAP = 48, 3
 COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
 
 
-def show_findings(findings: Findings, source: str) -> None:
-    """Findings of warning and above in full, the others in a line each, then what was and was not seen."""
+def show_findings(findings: Findings, source: str, everything: bool = False, rows: bool = False) -> None:
+    """The answer on one screen: causes over their effects, infos in a line a kind, then what was and was not seen."""
     from rich.text import Text
 
+    from calicokit.diagnosis.answer import answer
+
     out = console()
-    out.print(Text(f"{plain(source)}: {findings.verdict()}", style="bold"))
-    for found in findings:
-        because = f"  (explained by {found.explained_by})" if found.explained_by else ""
-        head: list[Any] = [(found.severity, COLOURS[found.severity]), f"  {found.id}  "]
-        if found.severity == "info":
-            out.print(Text.assemble("\n", *head, (plain(found.cause), "dim"), because), end="")
-            continue
-        out.print(Text.assemble("\n", *head, (found.title, "bold"), because))
-        out.print(Text(_indented(found.cause, out.width)))
-        out.print(Text(_indented(f"Do: {found.remedy}", out.width)))
-        seen = ", ".join(f"{r.count} of {r.table} ({r.id}{f' on {r.node}' if r.node else ''})" for r in found.evidence)
-        out.print(Text(_indented(f"Rows: {seen}. Guide: {found.guide_step}", out.width), style="dim"))
-    out.print(Text(f"\n{_coverage_text(findings.coverage)}", style="dim"))
+    for line in answer(findings, source, out.width, everything, rows):
+        head = [(line.severity, COLOURS[line.severity])] if line.severity else []
+        out.print(Text.assemble(*head, (plain(line.text), LOOKS[line.look])))
 
 
-def _indented(text: str, width: int) -> str:
-    return fill(plain(text), width, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
-
-
-def _coverage_text(coverage: Coverage) -> str:
-    lines = [f"Looked at {len(coverage.seen)} pieces of evidence for {len(coverage.checked)} kinds of findings."]
-    lines += [f"Missing: {plain(m)}" for m in coverage.missing]
-    return "\n".join(lines)
-
-
+LOOKS = {"head": "bold", "text": "", "dim": "dim"}
 VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
 
 
 def show_explanation(answer: Explanation) -> None:
-    """The verdict in words, then every policy that was looked at, in order."""
+    """The verdict as a sentence, then every policy evaluated, in order."""
     from rich.text import Text
 
     out = console()
@@ -129,11 +111,11 @@ def show_captured(done: Captured) -> None:
         for what, count in counts.items():
             totals[what] = totals.get(what, 0) + count
     said = ", ".join(f"{count} {what}" for what, count in sorted(totals.items())) or "nothing"
-    typer.echo(f"Taken out: {said} (the manifest names the files).")
+    typer.echo(f"Redacted: {said} (the manifest lists the files).")
     for missing in done.missing[:MOST_HOLES]:
         typer.echo(f"Missing: {plain(missing)}")
     if len(done.missing) > MOST_HOLES:
-        typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, named in the manifest.")
+        typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, listed in the manifest.")
 
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "reordered": "%"}
@@ -162,7 +144,7 @@ def show_difference(found: Difference, limit: int) -> None:
             out.print(Text(f"  {len(rows) - limit} more (--limit 0 or --format json has all)", style="dim"))
     _show_counters(found.counters)
     for hole in found.holes:
-        out.print(Text(f"Unknown, not compared or in part only ({hole.side}): {plain(hole.missing)}", style="dim"))
+        out.print(Text(f"Unknown, not or only partly compared ({hole.side}): {plain(hole.missing)}", style="dim"))
 
 
 def difference(found: Difference) -> dict[str, Any]:
@@ -192,7 +174,7 @@ def _show_counters(counters: pd.DataFrame) -> None:
     from rich.text import Text
 
     out = console()
-    out.print(Text(f"\n{len(counters)} counters and gauges went on; the fastest:", style="bold"))
+    out.print(Text(f"\n{len(counters)} counters and gauges changed; the fastest:", style="bold"))
     counters = counters.assign(own=counters["subject"].str.startswith(("go_", "process_"), na=False))
     order = counters.sort_values(["own", "rate", "delta"], ascending=[True, False, False], na_position="last")
     first = order.head(MOST_COUNTERS)
@@ -251,7 +233,7 @@ def write_frame(
 ) -> None:
     if shape == "parquet":
         if output is None:
-            raise SourceError("Parquet is not for a terminal; name a file with -o FILE.parquet.")
+            raise SourceError("Parquet cannot be printed; give a file with -o FILE.parquet.")
         frame.astype({c: "str" for c in frame.columns if any(isinstance(v, dict) for v in frame[c])}).to_parquet(output)
     elif shape == "csv":
         text = frame.to_csv(index=False)
@@ -278,7 +260,11 @@ def _show_frame(frame: pd.DataFrame, name: str, limit: int, coverage: Coverage |
     left = f", {len(frame) - len(shown)} more with --limit 0 or --format csv" if len(shown) < len(frame) else ""
     out.print(f"{name}: {len(frame)} rows{left}", style="dim")
     if out_of_sight := [c for c in frame.columns if c not in fitting]:
-        out.print(f"Too narrow for: {', '.join(out_of_sight)} (--columns chooses, --format csv has all)", style="dim")
+        out.print(
+            f"Columns not shown (terminal too narrow): {', '.join(out_of_sight)} (choose with --columns, or --format "
+            "csv for all)",
+            style="dim",
+        )
     for missing in coverage.missing if coverage else ():
         out.print(f"Missing: {plain(missing)}", style="dim")
 

@@ -60,6 +60,10 @@ class Sharing(Cluster):
                 _BUILT.popitem(last=False)
         return found
 
+    def _lose(self, evidence: Evidence, why: Missing) -> None:
+        super()._lose(evidence, why)
+        self.__dict__.pop("_keys", None)  # what is built from now on rests on less
+
     def _key(self, name: str) -> bytes:
         """The content of all that something rests on, as a digest."""
         keys: dict[str, bytes] = self.__dict__.setdefault("_keys", {})

@@ -1,7 +1,8 @@
-"""What holds for all tests."""
+"""What holds for all tests: a fault of the kit raises, also in processes that tests start; texts are parsed once."""
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 from calicokit.evidence import texts
 from calicokit.evidence.recordings.incidents import index
+from calicokit.faults import RAISES
+
+os.environ[RAISES] = "1"
 
 settings.register_profile("all", max_examples=1000, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
@@ -16,6 +20,12 @@ settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 
 texts.parse = lru_cache(maxsize=2000)(texts.parse)
 """Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults are told, as a user sees them, and do not raise."""
+    monkeypatch.delenv(RAISES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from tests import clusters
 
 Edit = Callable[[str], str]
 
 
 @dataclass
-class Edited:
+class Edited(Source):
     """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing.
 
     ``samples`` is a series beside the incident's own: time and text of each sample, by id and node.

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import json
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from tests.clusters import Sharing
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -22,7 +22,7 @@ OLD_GO = "2026-03-01 08:00:00.5 +0000 UTC"
 
 
 @dataclass
-class MemorySource:
+class MemorySource(Source):
     """Answers from a dict. ``slow`` and ``refused`` say how long a want takes and why it is refused.
 
     All wants of one fetch are asked at once; after ``deadline`` seconds those that did not answer are missing.

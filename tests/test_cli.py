@@ -111,7 +111,7 @@ def test_parse_from_file_and_from_standard_input(tmp_path: Path) -> None:
 def test_parse_shows_what_it_could_not_read_and_exits_1() -> None:
     done = run("parse", "calicoctl-ipam-show", "-", text="something else entirely\n")
     assert done.returncode == 1
-    assert "not read, line 1: something else entirely" in done.stderr
+    assert "not parsed, line 1: something else entirely" in done.stderr
     strict = run("parse", "calicoctl-ipam-show", "-", "--strict", text="something else entirely\n")
     assert strict.returncode == 2
     assert "line 1" in strict.stderr
@@ -135,7 +135,7 @@ def test_incidents_lists_all() -> None:
         (("parse", "cni-log", "/no/such/file"), "cannot be read"),
         (("check", "ipam-exhaustd"), "did you mean ipam-exhausted?"),
         (("report", "ipam-exhausted", "no-such-notebook"), "no-such-notebook"),
-        (("lab", "no-such-source"), "no file or directory"),
+        (("lab", "no-such-source"), "neither a file or directory"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_2(words: tuple[str, ...], said: str) -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 import calicokit
-from calicokit.diagnosis.model import vocabulary
 
 ROOT = Path(__file__).parents[1]
 PAGES = [p for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if p.is_file()]
-VOCABULARY = ROOT.parent / "shared" / "finding-ids.toml"
+TEXTS = (".py", ".md", ".toml", ".lock", ".txt", ".sh", "", ".ipynb", ".yml", ".yaml", ".css")
 
 
 def test_generated_pages_are_fresh() -> None:
@@ -33,7 +32,7 @@ def test_links_lead_to_files(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ("tables.md", "parsers.md")], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_modules_that_pages_name_exist(page: Path) -> None:
     for name in re.findall(
         r"`((?:calicokit|tests|benchmarks|docs|notebooks|binder)/[\w./-]+)`", page.read_text("utf-8")
@@ -56,23 +55,28 @@ def test_every_module_says_what_it_is_about(name: str) -> None:
     assert (importlib.import_module(name).__doc__ or "").strip()
 
 
-@pytest.mark.skipif(not VOCABULARY.exists(), reason="the team's vocabulary lies beside the repository, not in it")
-def test_the_words_of_findings_are_those_of_the_vocabulary() -> None:
-    agreed = tomllib.loads(VOCABULARY.read_text("utf-8"))
-    for word in vocabulary().values():
-        theirs = agreed[word.id]
-        assert (theirs["severity"], tuple(theirs["subject"]), theirs["means"]) == (
-            word.severity,
-            word.subject,
-            word.means,
-        )
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert project["version"] == calicokit.__version__ == newest[1]
+
+
+def committed() -> list[Path]:
+    """Every text file that git knows."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [p for p in (ROOT / name for name in listed) if p.suffix in TEXTS and p.is_file()]
 
 
 def test_files_name_no_package_registry() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     hosts = ("pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "proxy.golang" + ".org")
-    for name in listed:
-        path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".lock", ".txt", ".sh", "", ".ipynb", ".yml") and path.is_file():
-            content = path.read_bytes()
-            assert not [h for h in hosts if h.encode() in content], name
+    for path in committed():
+        content = path.read_bytes()
+        assert not [h for h in hosts if h.encode() in content], path
+
+
+def test_sources_are_public_or_in_the_repository() -> None:
+    """What is cited can be looked up by everybody: no notes that lie beside the repository."""
+    private = re.compile(r"reference/[\w-]+\.md" + r"|\.\./" + "shared|[Tt]he design" + "'s")
+    for path in committed():
+        assert not private.findall(path.read_text("utf-8")), path

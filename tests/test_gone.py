@@ -19,7 +19,7 @@ HEALTHY = "healthy-vxlan-typha"
 def asked() -> list[str]:
     """The lists that checks rest on."""
     registry.load()
-    names = tuple(n for c in CHECKS for n in (*c.needs, *c.wants) if not n.startswith("@"))
+    names = tuple(n for c in CHECKS for n in c.inputs if not n.startswith("@"))
     ids = {i.removesuffix("+series") for i in registry.evidence_of(names) if not i.startswith("@")}
     return sorted(i for i in ids if isinstance(CATALOG[i].how, Api))
 

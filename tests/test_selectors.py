@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from calicokit.selectors import MAX_LABEL_LENGTH, Selector, SelectorError, from_kubernetes, parse
+from calicokit.selectors import MAX_LABEL_LENGTH, Selector, SelectorError, parse
 from tests.examples import examples
 
 WEB, DB, BARE = {"role": "web", "tier": "front"}, {"role": "db"}, dict[str, str]()
@@ -199,45 +199,6 @@ def test_any_depth() -> None:
     for unbalanced in ("(" * depth, "(" * depth + "has(x)", "has(x)" + ")" * depth):
         with pytest.raises(SelectorError):
             parse(unbalanced)
-
-
-# --- Kubernetes
-
-
-@pytest.mark.parametrize(
-    ("label_selector", "canonical"),
-    [
-        (None, "!all()"),
-        ({}, "all()"),
-        ({"matchLabels": None, "matchExpressions": []}, "all()"),
-        ({"matchLabels": {"b": "2", "a": ""}}, '(a == "" && b == "2")'),
-        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["y", "x"]}]}, 'a in {"x", "y"}'),
-        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}, 'a not in {"x"}'),
-        ({"matchExpressions": [{"key": "a.b/c", "operator": "Exists"}]}, "has(a.b/c)"),
-        (
-            {"matchLabels": {"z": "1"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist", "values": []}]},
-            '(z == "1" && !has(a))',
-        ),
-    ],
-)
-def test_from_kubernetes(label_selector: dict[str, Any] | None, canonical: str) -> None:
-    assert str(from_kubernetes(label_selector)) == canonical
-
-
-@pytest.mark.parametrize(
-    "label_selector",
-    [
-        {"matchLabels": {"a) || has(b": "x"}},
-        {"matchLabels": {"a": "' and \""}},
-        {"matchLabels": {"": "x"}},
-        {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]},
-        {"matchExpressions": [{"key": "a", "operator": "In", "values": []}]},
-        {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["x"]}]},
-    ],
-)
-def test_from_kubernetes_refuses(label_selector: dict[str, Any]) -> None:
-    with pytest.raises(SelectorError):
-        from_kubernetes(label_selector)
 
 
 # --- properties: a tree is a tuple (operator, ...), written and evaluated here in the plainest way

@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="act",
-    help="Change something on a live cluster for a while, with --yes only; without it, show what would be done.",
+    help="Make a temporary change on a live cluster, only with --yes; without it, show the plan.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Context = Annotated[str | None, typer.Option("--context", help="This context of the kubeconfig; else the current one.")]
-Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="This kubeconfig instead of the usual one.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only the plan is shown.")]
-To = Annotated[str, typer.Option("--to", metavar="IP|NS/POD|svc/NS/NAME", help="Where the packets go.")]
+Context = Annotated[str | None, typer.Option("--context", help="Kubeconfig context; the current one if omitted.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Kubeconfig file instead of the default one.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Execute the plan. Without it, the plan is only shown.")]
+To = Annotated[str, typer.Option("--to", metavar="IP|NS/POD|svc/NS/NAME", help="Destination pod, service or IP.")]
 Port = Annotated[int, typer.Option("--port", help="Destination port.")]
 
 
 @app.command()
 def loglevel(
-    node: Annotated[str, typer.Argument(help="The node.")],
+    node: Annotated[str, typer.Argument(help="Node.")],
     level: Annotated[str, typer.Option(help="debug, trace, info, warning or error.")] = "debug",
-    minutes: Annotated[float, typer.Option(help="How long.")] = 5,
+    minutes: Annotated[float, typer.Option(help="Duration.")] = 5,
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Raise Felix's log level on one node for some minutes; Felix there restarts twice."""
+    """Raise Felix's log level on one node for some minutes; Felix restarts twice there."""
     from calicokit.acts import loglevel as act
 
     target = _Target(context, kubeconfig)
@@ -56,17 +56,17 @@ def loglevel(
 
 @app.command()
 def trace(
-    source: Annotated[str, typer.Option("--from", metavar="IP|NS/POD", help="Where the packets come from.")],
+    source: Annotated[str, typer.Option("--from", metavar="IP|NS/POD", help="Source pod or IP.")],
     to: To,
     port: Port,
     protocol: Annotated[str, typer.Option("--proto", help="tcp or udp.")] = "tcp",
-    node: Annotated[str | None, typer.Option(help="The node to trace on; that of the source pod if left out.")] = None,
-    seconds: Annotated[int, typer.Option(help="How long.")] = 30,
+    node: Annotated[str | None, typer.Option(help="Node to trace on; the source pod's node if omitted.")] = None,
+    seconds: Annotated[int, typer.Option(help="Duration.")] = 30,
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Trace one flow through a node's rules for some seconds and print its way."""
+    """Trace one flow through a node's iptables or nftables rules for some seconds and print its path."""
     from calicokit import terminal
     from calicokit.acts import trace as act
     from calicokit.parsers.base import parse
@@ -90,16 +90,16 @@ def trace(
 
 @app.command()
 def probe(
-    source: Annotated[str, typer.Argument(metavar="NS/POD", help="The pod to connect from.")],
+    source: Annotated[str, typer.Argument(metavar="NS/POD", help="Source pod.")],
     to: To,
     port: Port,
-    container: Annotated[str | None, typer.Option(help="A container of the pod; the first if left out.")] = None,
-    seconds: Annotated[int, typer.Option(help="How long to wait for an answer.")] = 3,
+    container: Annotated[str | None, typer.Option(help="Container of the pod; the first if omitted.")] = None,
+    seconds: Annotated[int, typer.Option(help="Seconds to wait for an answer.")] = 3,
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Try a TCP connection from a pod, with what its image has. Exit status: 0 connected, 1 not, 2 no answer."""
+    """Try a TCP connection from a pod, with a tool of its image. Exit status: 0 connected, 1 not, 2 no answer."""
     from calicokit.acts import probe as act
 
     target = _Target(context, kubeconfig)
@@ -116,7 +116,7 @@ def probe(
     found = act.UNKNOWN if outcome.last is None else act.verdict(plan.steps[0].argv[0], outcome.last)
     typer.echo(f"{source} → {to} port {port}: {found}")
     if found == act.UNKNOWN:
-        _fail(f"It cannot be told what became of it ({outcome.failed}).")
+        _fail(f"The result is unknown ({outcome.failed}).")
     raise typer.Exit(0 if found == act.CONNECTED else 1)
 
 
@@ -152,7 +152,7 @@ class _Target:
 
     def node_of(self, name: str) -> str:
         if "/" not in name:
-            _fail("Give --node, as no pod is named to tell it.")
+            _fail("Give --node: without a source pod the node is not known.")
         return str(self._pod(name)["node"])
 
     def address(self, name: str) -> str:
@@ -208,7 +208,7 @@ def _carried_out(plan: Plan, target: _Target, yes: bool) -> Outcome:
     for line in plan.lines():
         typer.echo(terminal.plain(line), err=yes)
     if not yes:
-        typer.echo("Nothing was done; --yes does it.")
+        typer.echo("Nothing was done; run it again with --yes to execute the plan.")
         raise typer.Exit(0)
     try:
         outcome = perform(plan, target.execute(plan.pod, plan.container), lambda word: typer.echo(word, err=True))
@@ -217,9 +217,11 @@ def _carried_out(plan: Plan, target: _Target, yes: bool) -> Outcome:
     for left in outcome.left:
         typer.echo(f"NOT UNDONE: {terminal.plain(left)}; if the kit dies: {plan.expires}", err=True)
     if outcome.interrupted:
-        typer.echo("stopped; " + ("see above for what is left" if outcome.left else "all was undone"), err=True)
+        typer.echo(
+            "stopped; " + ("see above for what was not undone" if outcome.left else "everything was undone"), err=True
+        )
     if any(s.undo for s in plan.steps) and (outcome.failed or outcome.left):
-        _fail(f"{outcome.failed or 'not all was undone'}.")
+        _fail(f"{outcome.failed or 'not everything was undone'}.")
     return outcome
 
 

@@ -13,32 +13,45 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed
 
 USE = Schema(
     "bgp.use",
-    "Whether BGP is in use: what needs it, and what says otherwise. One row for the cluster.",
+    "Whether BGP is in use, and why: one row for the cluster.",
     (
-        Column("in_use", "bool", "it is needed, or some node ran BIRD; null where that is not known"),
-        Column("needed", "bool", "pools, BGPPeers or advertised services need it; null where that is not known"),
+        Column("in_use", "bool", "BGP is needed, or some node ran BIRD; null where unknown"),
+        Column("needed", "bool", "pools, BGPPeers or advertised services need it; null where unknown"),
         Column("pools_need", "bool", "a pool that is not VXLAN-only needs it to reach other nodes' pods"),
-        Column("why", "str", "what needs it, or why nothing does"),
-        Column("backend", "str", "what the configuration says: bird, vxlan or none; null where it is not known"),
-        Column("ran", "list", "nodes on which BIRD answered, or left a configuration or a log"),
+        Column("why", "str", "what needs it, or why it is not needed"),
+        Column("backend", "str", "configured backend: bird, vxlan or none; null where unknown"),
+        Column("ran", "list", "nodes on which BIRD answered, or left a configuration or log"),
     ),
 )
 
 VXLAN = ("Always", "CrossSubnet")
 OFF = "Disabled"
-TRACES = ("birdcl-status", "birdcl-protocols", "birdcl-protocols-all", "bird.cfg", "bird-log")
 
 
 @table(
     USE,
-    any_of=("ippools", "bgppeers", *TRACES),
-    wants=("bgp.configuration", "health.install", "configmaps", "installations", "ipam.blocks"),
+    any_of={
+        "pools": "ippools",
+        "peers": "bgppeers",
+        "status": "birdcl-status",
+        "protocols": "birdcl-protocols",
+        "details": "birdcl-protocols-all",
+        "files": "bird.cfg",
+        "logs": "bird-log",
+    },
+    wants={
+        "configuration": "bgp.configuration",
+        "install": "health.install",
+        "configmaps": "configmaps",
+        "installations": "installations",
+        "blocks": "ipam.blocks",
+    },
 )
 def use(
     pools: Objects | None,
@@ -68,7 +81,7 @@ def use(
     ]
     needed: bool | None = bool(reasons)
     if backend == "none":
-        needed, reasons = False, ["the configuration says that Calico does no networking (backend none)"]
+        needed, reasons = False, ["the configuration disables Calico networking (backend none)"]
     elif not reasons:
         needed = None if by_pools is None or by_peers is None else False
         reasons = ["whether pools or peers need it is unknown" if needed is None else "all pools are VXLAN-only"]
@@ -119,7 +132,7 @@ def _backend(install: pd.DataFrame | None, configmaps: Objects | None, installat
     return None
 
 
-@spares("bgp.use")
+@not_applicable(needs={"use": "bgp.use"})
 def _second_sources(use: pd.DataFrame) -> Spared:
     """Where one thing tells the backend, nobody misses the others that might."""
     if use["backend"].notna().any():

@@ -13,12 +13,13 @@ import pandas as pd
 
 from calicokit.bgp.common_node import stars
 from calicokit.bgp.sentences import meaning
+from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 MOST = 50
-"""So many nodes at fault are named one by one."""
+"""Maximum nodes at fault reported individually."""
 
 SOURCES = {
     "birdcl": "birdcl-protocols-all",
@@ -30,7 +31,7 @@ SOURCES = {
 # ---- BIRD and its configuration
 
 
-@check("bird-dead", needs=("bgp.birds", "bgp.use"))
+@check("bird-dead", needs={"birds": "bgp.birds", "use": "bgp.use"})
 def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
@@ -40,18 +41,21 @@ def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
             "bird-dead",
             subject={"node": row.node},
             cause=f"BIRD on {row.node} is dead: {row.why}. BGP is in use ({reason}).",
-            remedy=f"Look at calico-node on {row.node}: its log (bird: …), `sv status bird`, and whether "
-            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Its routes in the kernel stay and grow "
-            "old meanwhile; other nodes drop theirs to it.",
+            remedy=f"Check calico-node on {row.node}: its log (bird: …), `sv status bird`, and whether "
+            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Meanwhile its kernel routes stay and "
+            "go stale; other nodes withdraw their routes to it.",
             evidence=[Rows.of(row.evidence_id, "bgp.birds", [{"node": row.node}], row.node)],
         )
 
 
-@check("bgp-no-peers", needs=("bgp.use", "bgp.expected", "bgp.nodes", "bgp.configuration"))
+@check(
+    "bgp-no-peers",
+    needs={"use": "bgp.use", "expected": "bgp.expected", "nodes": "bgp.nodes", "configuration": "bgp.configuration"},
+)
 def no_peers(
     use: pd.DataFrame, expected: pd.DataFrame, nodes: pd.DataFrame, configuration: pd.DataFrame
 ) -> Iterator[Finding]:
-    """Nodes that need BGP to reach the others, and that nothing gives a peer."""
+    """Nodes that need BGP to reach the others and have no peer configured."""
     addressed = nodes[nodes["address"].notna() | nodes["address6"].notna()]
     if not bool(use["pools_need"].fillna(False).iloc[0]) or len(addressed) < 2:
         return
@@ -59,12 +63,12 @@ def no_peers(
     if not len(alone):
         return
     mesh = bool(configuration["mesh"].iloc[0])
-    why = "the mesh leaves route reflectors out" if mesh else "nodeToNodeMeshEnabled is false"
+    why = "the mesh excludes route reflectors" if mesh else "nodeToNodeMeshEnabled is false"
     yield finding(
         "bgp-no-peers",
         subject={"nodes": list(alone["node"])},
         cause=f"{plural(len(alone), 'node has', 'nodes have')} no BGP peer ({listed(alone['node'])}): {why}, and no "
-        "BGPPeer selects them. BIRD is ready and silent, and no route to another node's pods is learnt.",
+        "BGPPeer selects them. BIRD runs without sessions and learns no route to other nodes' pods.",
         remedy="Add a BGPPeer for these nodes (to route reflectors or a router), or set nodeToNodeMeshEnabled: true in "
         "BGPConfiguration default.",
         evidence=[
@@ -76,8 +80,8 @@ def no_peers(
 
 @check(
     "bgp-config-stale",
-    needs=("bgp.config_differences", "bgp.use"),
-    wants=("bgp.confd", "bgp.birds", "bgp.compared"),
+    needs={"differences": "bgp.config_differences", "use": "bgp.use"},
+    wants={"confd": "bgp.confd", "birds": "bgp.birds", "compared": "bgp.compared"},
 )
 def config_stale(
     differences: pd.DataFrame,
@@ -86,7 +90,7 @@ def config_stale(
     birds: pd.DataFrame | None = None,
     compared: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """bird.cfg, or what BIRD runs, is not what the resources ask for; or confd is dead and it will not be for long."""
+    """bird.cfg or the running BIRD differs from the resources; or confd is dead, so that it soon will."""
     if use["in_use"].eq(False).iloc[0]:
         return
     logs = {} if confd is None else {r.node: r for r in records(confd)}
@@ -112,14 +116,17 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
     evidence = [Rows.of("bird.cfg", "bgp.config_differences", keys, node)]
     why = ""
     if log is not None and log.state != "logs":
-        why = f" confd {'has ended' if log.state == 'ended' else 'cannot load what it writes'}: {log.why}."
+        why = (
+            f" confd {'has ended' if log.state == 'ended' else 'writes a configuration that BIRD cannot load'}: "
+            f"{log.why}."
+        )
         evidence.append(Rows.of("confd-log", "bgp.confd", [{"node": node}], node))
     return finding(
         "bgp-config-stale",
         subject={"node": node},
         cause=f"On {node}, {_said(first)}{more}.{why}",
-        remedy=f"Never edit bird.cfg: confd writes it. See that confd runs on {node} (`sv status confd`) and read its "
-        "log; restarting calico-node writes the file anew.",
+        remedy=f"Never edit bird.cfg: confd writes it. Check that confd runs on {node} (`sv status confd`) and read "
+        "its log; restarting calico-node regenerates the file.",
         evidence=evidence,
         about={p for p in group["peer"] if isinstance(p, str)},
     )
@@ -129,28 +136,29 @@ def _said(row: Any) -> str:
     """One difference in words."""
     line = "" if pd.isna(row.line) else f" (the block from line {row.line})"
     place = f"bird.cfg{line}" if row.where == "bird.cfg" else "the running BIRD"
-    asks = f" (asked for by {row.why})" if isinstance(row.why, str) else ""
+    asks = f" (from {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":
         lacks = isinstance(row.expected, str)
-        about = asks if lacks else ", which nothing asks for"
+        about = asks if lacks else ", which no resource configures"
         return f"{place} {'lacks' if lacks else 'has'} the session {row.protocol}{about}"
     about = f" of {row.protocol}" if isinstance(row.protocol, str) else ""
     wants = row.expected if isinstance(row.expected, str) else "nothing"
     has = row.found if isinstance(row.found, str) else "nothing"
-    return f"{place} says {row.field}{about} {has}, the resources say {wants}{asks}"
+    return f"{place} has {row.field}{about} {has}, the resources have {wants}{asks}"
 
 
 def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
-    """Without a difference that can be seen; a password is never read, but its sessions tell that it differs."""
+    """Without a visible difference; passwords are never read, but failing sessions show that one differs."""
     ended = log.state == "ended"
-    rest = "bird.cfg is still as it should be, but no change reaches it"
+    rest = "bird.cfg is still correct, but changes no longer reach it"
     if unsigned:
-        rest = "its sessions fail for their password, which is all of bird.cfg that cannot be compared"
+        rest = "its sessions fail on the MD5 password, the only part of bird.cfg that is not compared"
     return finding(
         "bgp-config-stale",
         severity="" if unsigned else "warning",
         subject={"node": node},
-        cause=f"confd on {node} {'has ended' if ended else 'writes what BIRD refuses'} ({log.why}); {rest}.",
+        cause=f"confd on {node} {'has ended' if ended else 'writes a configuration that BIRD rejects'} ({log.why}); "
+        f"{rest}.",
         remedy=f"Restart calico-node on {node}, and read confd's log.",
         evidence=[Rows.of("confd-log", "bgp.confd", [{"node": node}], node)],
     )
@@ -159,7 +167,11 @@ def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
 # ---- what the ends disagree on
 
 
-@check("bgp-as-mismatch", needs=("bgp.compared",), wants=("bgp.config_differences", "bgp.nodes", "bgp.session_log"))
+@check(
+    "bgp-as-mismatch",
+    needs={"compared": "bgp.compared"},
+    wants={"differences": "bgp.config_differences", "nodes": "bgp.nodes", "log": "bgp.session_log"},
+)
 def as_mismatch(
     compared: pd.DataFrame,
     differences: pd.DataFrame | None = None,
@@ -184,7 +196,7 @@ def as_mismatch(
 def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFrame | None) -> Finding:
     known = rows["wrong_as"].dropna()
     seen = (
-        f" OPENs came with AS {listed(sorted(set(known)))}, which is not what the other end is set to."
+        f" OPEN messages carried AS {listed(sorted(set(known)))}, which the receiving end is not configured for."
         if len(known)
         else ""
     )
@@ -192,14 +204,18 @@ def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFra
         "bgp-as-mismatch",
         subject={"peer": peer, "nodes": nodes},
         cause=f"{peer} and {listed(nodes)} disagree on AS numbers: {_worst(rows)}.{seen}",
-        remedy="Make both ends agree: asNumber of the BGPPeer (with a router outside), of BGPConfiguration default, or "
-        "of the node (annotation projectcalico.org/ASNumber).",
+        remedy="Configure the same AS at both ends: asNumber of the BGPPeer (external router), of BGPConfiguration "
+        "default, or of the node (annotation projectcalico.org/ASNumber).",
         evidence=[*_evidence(rows), *_logged(rows, log)],
         about={peer, *nodes},
     )
 
 
-@check("bgp-password-mismatch", needs=("bgp.compared",), wants=("bgp.md5", "bgp.config_differences"))
+@check(
+    "bgp-password-mismatch",
+    needs={"compared": "bgp.compared"},
+    wants={"md5": "bgp.md5", "differences": "bgp.config_differences"},
+)
 def password_mismatch(
     compared: pd.DataFrame, md5: pd.DataFrame | None = None, differences: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -217,10 +233,10 @@ def password_mismatch(
         yield finding(
             "bgp-password-mismatch",
             subject={"node": node, "peer": peer},
-            cause=f"{node} and {peer} disagree on the TCP MD5 password: no connection gets through ({_worst(mine)})"
-            f"{counts}.",
-            remedy="Compare the Secret that password.secretKeyRef (BGPPeer) or nodeMeshPassword (BGPConfiguration) "
-            "names with the other end's password, and see in confd's log that it could be read.",
+            cause=f"{node} and {peer} disagree on the TCP MD5 password: no TCP connection is established "
+            f"({_worst(mine)}){counts}.",
+            remedy="Compare the Secret referenced by password.secretKeyRef (BGPPeer) or nodeMeshPassword "
+            "(BGPConfiguration) with the other end's password, and check in confd's log that it was read.",
             evidence=[*_evidence(mine), *([] if md5 is None else [_counters(md5, node, peer)])],
             about={node, peer},
         )
@@ -228,9 +244,9 @@ def password_mismatch(
 
 def _dropped(counters: pd.DataFrame) -> str:
     words = {
-        "missing": "without a signature",
-        "unexpected": "with one that is not expected",
-        "wrong": "with a wrong one",
+        "missing": "without an MD5 signature",
+        "unexpected": "with an unexpected signature",
+        "wrong": "with a wrong signature",
     }
     said = [
         f"{row.node} dropped {plural(int(getattr(row, c)), 'segment')} {text}"
@@ -253,27 +269,28 @@ WHY = {
     "peer-dead": "peer-dead",
     **{w: w for w in ("port-in-use", "md5", "tcp-179-blocked", "connection-refused", "no-route", "hold-timer-expired")},
 }
-"""Cause of a session → the word of the vocabulary; all others are unknown."""
+"""Cause of a session → its `why` value in the finding; all others are unknown."""
 
 REMEDIES = {
-    "peer-dead": "See bird-dead: the sessions come back with BIRD.",
-    "port-in-use": "Find what else has BIRD's port (`ss -tlnp 'sport = :179'`), stop it, and restart BIRD there.",
+    "peer-dead": "See bird-dead: the sessions recover with BIRD.",
+    "port-in-use": "Find the process that holds BIRD's port (`ss -tlnp 'sport = :179'`), stop it, and restart BIRD "
+    "there.",
     "md5": "See bgp-password-mismatch.",
     "tcp-179-blocked": "Open TCP 179 between all nodes, towards the listening node and from it: `iptables-save`, "
     "`nft list ruleset`, security groups and network policies on hosts.",
-    "connection-refused": "See on which port and address the other end's BIRD listens (listenPort, bindMode), and "
-    "look for a rule that rejects.",
-    "no-route": "`ip route get` and `ip neigh` of the other end's address; see that both nodes' addresses are right.",
-    "hold-timer-expired": "Look for loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, "
-    "counters of the interfaces.",
-    UNKNOWN: "Read both ends' BIRD logs around the time of the change, and `birdcl show protocols all`.",
+    "connection-refused": "Check the port and address that the other end's BIRD listens on (listenPort, bindMode), "
+    "and look for a REJECT rule.",
+    "no-route": "`ip route get` and `ip neigh` of the other end's address; check that both nodes' addresses are right.",
+    "hold-timer-expired": "Check loss, MTU and load between the nodes: `ping -M do -s 1472`, `tc -s qdisc`, "
+    "interface counters.",
+    UNKNOWN: "Read the BIRD logs of both ends around the time of the change, and `birdcl show protocols all`.",
 }
 
 
 @check(
     "bgp-session-down",
-    needs=("bgp.compared",),
-    wants=("bgp.firewall", "bgp.birds", "bgp.sockets", "bgp.daemon_log"),
+    needs={"compared": "bgp.compared"},
+    wants={"firewall": "bgp.firewall", "birds": "bgp.birds", "sockets": "bgp.sockets", "log": "bgp.daemon_log"},
 )
 def session_down(
     compared: pd.DataFrame,
@@ -282,7 +299,7 @@ def session_down(
     sockets: pd.DataFrame | None = None,
     log: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """Sessions between nodes that are down, one finding for each node that they have in common."""
+    """Sessions between nodes that are down, one finding per node that they have in common."""
     rows = compared[
         compared["internal"].astype(bool)
         & compared["status"].isin(["down", "one-sided"])
@@ -299,9 +316,7 @@ def session_down(
     for node, others in found[:MOST]:
         mine = _between(rows, node, others)
         cause = _cause(mine)
-        left = (
-            f" {plural(len(found) - MOST, 'more node')} with sessions down are not named." if len(found) > MOST else ""
-        )
+        left = f" {plural(len(found) - MOST, 'more node')} with sessions down not listed." if len(found) > MOST else ""
         yield finding(
             "bgp-session-down",
             severity="info" if cause == "graceful-restart" else "",
@@ -315,7 +330,7 @@ def session_down(
 
 
 def _no_port(rows: pd.DataFrame, log: pd.DataFrame | None) -> Iterator[str]:
-    """Nodes that cannot listen."""
+    """Nodes whose BIRD cannot listen."""
     if log is not None:
         yield from log[log["no_socket"].notna()]["node"]
     yield from rows[rows["last_error"].astype("str").str.contains("No listening socket")]["node"].astype("str").unique()
@@ -324,26 +339,26 @@ def _no_port(rows: pd.DataFrame, log: pd.DataFrame | None) -> Iterator[str]:
 REASONS = {
     "bird-dead": "its BIRD is dead; ",
     "peer-dead": "its BIRD is dead; ",
-    "port-in-use": "its BIRD cannot listen, as another process has the port; ",
+    "port-in-use": "its BIRD cannot listen, as another process holds the port; ",
     "md5": "the ends disagree on the TCP MD5 password; ",
-    "tcp-179-blocked": "connections to TCP 179 get no answer, although both BIRDs run and listen; ",
+    "tcp-179-blocked": "connections to TCP 179 get no reply, although both BIRDs run and listen; ",
     "connection-refused": "connections are refused; ",
-    "no-route": "there is no way to the other end; ",
-    "hold-timer-expired": "nothing came through for the hold time; ",
+    "no-route": "no route to the other end; ",
+    "hold-timer-expired": "the hold timer expired: no message arrived; ",
     "config-stale": "its BIRD does not have these sessions; ",
     "peer-unknown": "the other end does not have these sessions; ",
-    "disabled": "they are switched off in BIRD; ",
-    "wrong-address": "the address that Calico uses for a node is not one that its peers reach it at; ",
-    "no-answer": "connections get no answer, and what the other end sees is not known; ",
-    "graceful-restart": "a graceful restart is under way; ",
+    "disabled": "they are disabled in BIRD; ",
+    "wrong-address": "the address that Calico uses for a node is not reachable for its peers; ",
+    "no-answer": "connections get no reply, and the other end's state is unknown; ",
+    "graceful-restart": "graceful restart in progress; ",
 }
 
 
 def _reason(cause: str, node: str, firewall: pd.DataFrame | None) -> str:
     rules = [] if firewall is None else list(firewall[firewall["node"] == node]["rule"])
     if cause == "tcp-179-blocked" and rules:
-        return f"a rule on {node} keeps TCP 179 out ({rules[0]}); "
-    return REASONS.get(cause, "nothing that was seen tells why; ")
+        return f"a rule on {node} blocks TCP 179 ({rules[0]}); "
+    return REASONS.get(cause, "the evidence shows no cause; ")
 
 
 def _cause(rows: pd.DataFrame) -> str:
@@ -365,7 +380,9 @@ def _more(
     ends = [node, *others]
     if cause == "tcp-179-blocked" and firewall is not None:
         rules = firewall[firewall["node"].isin(ends)]
-        yield Rows.of("iptables-save", "bgp.firewall", [{"node": r.node, "rule": r.rule} for r in records(rules)])
+        for backend, mine in rules.groupby("backend"):
+            keys = [{"node": r.node, "rule": r.rule} for r in records(mine)]
+            yield Rows.of(source_of(str(backend)), "bgp.firewall", keys)
     if cause in ("tcp-179-blocked", "no-answer", "port-in-use") and sockets is not None:
         half = sockets[sockets["node"].isin(ends) & ((sockets["state"] == "SYN-SENT") | (cause == "port-in-use"))]
         yield Rows.of("ss-bgp", "bgp.sockets", [{"node": r.node, "line": int(r.line)} for r in records(half)])
@@ -373,7 +390,7 @@ def _more(
         yield Rows.of("birdcl-protocols", "bgp.birds", [{"node": node}], node)
 
 
-@check("bgp-session-flapping", needs=("bgp.compared",), wants=("bgp.session_log",))
+@check("bgp-session-flapping", needs={"compared": "bgp.compared"}, wants={"log": "bgp.session_log"})
 def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Sessions that went down and came back again and again; under the node that closes them."""
     if log is None:
@@ -390,13 +407,14 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
         for node in at_fault:
             mine = flaps[(flaps["node"] == node) | (flaps["peer"] == node)]
             peers = sorted({center} if center in outside else set(others))
-            last = next((t for t in mine["last_drop"].astype(object) if isinstance(t, str)), "no reason was logged")
+            last = next((t for t in mine["last_drop"].astype(object) if isinstance(t, str)), "no reason logged")
             yield finding(
                 "bgp-session-flapping",
                 subject={"node": node, "peers": peers},
                 cause=f"Sessions of {node} with {listed(peers)} went down and came back up to {mine['returns'].max()} "
                 f"times; the last time: {last}.",
-                remedy=meaning(None, last).next or "Read BIRD's log on both ends at the times of the changes.",
+                remedy=meaning(None, last).next
+                or "Read BIRD's log at both ends around the times of the state changes.",
                 evidence=[
                     Rows.of(
                         "bird-log",
@@ -407,7 +425,7 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
             )
 
 
-@check("bgp-external-peer-down", needs=("bgp.compared",))
+@check("bgp-external-peer-down", needs={"compared": "bgp.compared"})
 def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
     """A router outside the cluster that nodes should peer with and do not."""
     rows = compared[
@@ -426,13 +444,13 @@ def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
             subject={"peer": str(peer), "nodes": nodes},
             cause=f"{peer} is down on {len(nodes)} of {plural(len(all_), 'node')} that should peer with it "
             f"({listed(nodes)}): {said}{_worst(group)}.",
-            remedy=_next(group) or "Look at the router's own BGP state, and at TCP 179 between it and these nodes.",
+            remedy=_next(group) or "Check the router's own BGP state, and TCP 179 between it and these nodes.",
             evidence=_evidence(group),
             about={*nodes, cause},
         )
 
 
-@check("rr-not-redundant", needs=("bgp.expected", "bgp.nodes"))
+@check("rr-not-redundant", needs={"expected": "bgp.expected", "nodes": "bgp.nodes"})
 def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """All nodes get their routes from one route reflector."""
     clients = expected[expected["rr_client"].astype(bool) & expected["internal"].astype(bool)]
@@ -448,9 +466,9 @@ def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Fi
         "rr-not-redundant",
         subject={"nodes": reflectors},
         cause=f"{reflector} is the only route reflector of {plural(len(served), 'node')} ({listed(served)}): without "
-        "it they lose the routes to each other.",
-        remedy="Make a second node a route reflector: the same cluster id (annotation "
-        "projectcalico.org/RouteReflectorClusterID), and the label that the BGPPeer's peerSelector asks for.",
+        "it they lose the routes to each other's pods.",
+        remedy="Add a second route reflector: same cluster ID (annotation "
+        "projectcalico.org/RouteReflectorClusterID), and the label that the BGPPeer's peerSelector matches.",
         evidence=[Rows.of("nodes", "bgp.nodes", [{"node": reflector}])],
     )
 
@@ -503,7 +521,7 @@ def _worst(rows: pd.DataFrame) -> str:
         if row.bgp_state != "Established":
             texts[_words(row)] = None
     shown = list(texts)[:2]
-    return "; ".join(shown) if shown else "the other end alone says that it is down"
+    return "; ".join(shown) if shown else "only the other end reports it down"
 
 
 def _words(row: Any) -> str:

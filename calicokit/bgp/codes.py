@@ -1,4 +1,7 @@
-"""Joins of tables with millions of rows, as arrays of numbers: a place in another table, -1 for none."""
+"""Tables with millions of rows: text as categories, and joins as arrays of numbers, the place in another table.
+
+-1 is no place.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from calicokit.schema import Column, Schema
+
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+NODE = Column("node", "category", "node it was read on")
+READ = Column("evidence", "category", "where this was read: a file of the recording, or id and node")
 
 
 class Words:
@@ -72,3 +80,29 @@ def category(codes: NDArray[Any], texts: Sequence[str] | pd.Index[Any]) -> pd.Ca
     """Texts by their place, -1 for none."""
     narrow = np.asarray(codes).astype("int16" if len(texts) < 1 << 15 else "int32")
     return pd.Categorical.from_codes(narrow, categories=pd.Index(list(texts), dtype="str"))
+
+
+def together(schema: Schema, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All of them in one table. Text becomes categories frame by frame, as there may be 4,000,000 rows of it."""
+    known: dict[str, dict[Any, int]] = {c.name: {} for c in schema.columns if c.kind == "category"}
+    parts: dict[str, list[Any]] = {name: [] for name in schema.names}
+    for frame in frames:
+        for name in schema.names:
+            values = frame[name].reset_index(drop=True)
+            parts[name].append(_places(values, known[name]) if name in known else values)
+    if not parts[schema.names[0]]:
+        return schema.frame()
+    made = {
+        name: category(np.concatenate(found), list(known[name]))
+        if name in known
+        else pd.concat(found, ignore_index=True)
+        for name, found in parts.items()
+    }
+    return schema.take(pd.DataFrame(made))
+
+
+def _places(values: pd.Series[Any], known: dict[Any, int]) -> NDArray[np.int32]:
+    """Each value's place among those known, which grow by the new ones; -1 for null."""
+    codes, uniques = pd.factorize(values)
+    places = np.array([*(known.setdefault(str(u), len(known)) for u in uniques), -1], dtype="int32")
+    return places[codes]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from calicokit.bgp.bird import SESSION_LOG
 from calicokit.bgp.codes import Codes, Mask, Words, category, lookup, picked, taken, times
+from calicokit.bgp.session_log import SESSION_LOG
 from calicokit.parsers.bird.protocols import peer_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -27,27 +27,28 @@ STARTING = pd.Timedelta(seconds=30)
 
 COMPARED = Schema(
     "bgp.compared",
-    "Each direction of each session: how it should be, how it is, and why it is not. Those that are not up come first.",
+    "Each direction of each session: expected and actual state, and why it is not up. Sessions that are not up come "
+    "first.",
     (
-        Column("node", "category", "node whose side this is"),
+        Column("node", "category", "local node of this direction"),
         Column("protocol", "category", "name of the session"),
         Column("kind", "category", "Mesh, Global, Node or Local_Workload"),
         Column("family", "int", "4 or 6"),
-        Column("peer", "category", "the node at the other end, the workload, or a router's address"),
-        Column("internal", "bool", "the other end is a node of this cluster"),
+        Column("peer", "category", "peer: node, workload, or external router's address"),
+        Column("internal", "bool", "the peer is a node of this cluster"),
         Column("peer_address", "category", "address of the other end"),
-        Column("expected", "bool", "some resource asks for it"),
+        Column("expected", "bool", "a resource configures it"),
         Column("status", "category", "up, down, one-sided, flapping, starting, unexpected or unknown"),
-        Column("cause", "category", "why it is not up; null where it is; unknown where nothing tells"),
-        Column("bgp_state", "category", "state at this end; null: no such session, or not seen"),
-        Column("last_error", "category", "last error at this end"),
-        Column("other_state", "category", "state at the other end; null: no such session, or not seen"),
-        Column("other_error", "category", "last error at the other end"),
-        Column("other_seen", "bool", "what the other end says is known"),
-        Column("since", "time", "when this end's state last changed"),
-        Column("wrong_as", "int", "AS that an OPEN had and that was not expected, as the logs tell"),
-        Column("source", "category", "what shows this end: birdcl, CalicoNodeStatus, calicoctl or log"),
-        Column("why", "category", "the resource that asks for it"),
+        Column("cause", "category", "why it is not up; null where it is up; unknown without evidence"),
+        Column("bgp_state", "category", "state at the local end; null: no such session, or not seen"),
+        Column("last_error", "category", "last error at the local end"),
+        Column("other_state", "category", "state at the peer's end; null: no such session, or not seen"),
+        Column("other_error", "category", "last error at the peer's end"),
+        Column("other_seen", "bool", "the peer's state is known"),
+        Column("since", "time", "last state change at the local end"),
+        Column("wrong_as", "int", "unexpected AS of an OPEN message, from the logs"),
+        Column("source", "category", "source of the local state: birdcl, CalicoNodeStatus, calicoctl or log"),
+        Column("why", "category", "the resource that configures it"),
     ),
     key=("node", "protocol", "family"),
 )
@@ -62,11 +63,18 @@ STATUSES = ("up", "down", "one-sided", "flapping", "starting", "unexpected", "un
 
 @table(
     COMPARED,
-    needs=("bgp.expected", "bgp.sessions", "bgp.birds", "bgp.nodes"),
-    wants=(
-        *("bgp.session_log", "bgp.daemon_log", "bgp.configured", "bgp.sockets", "bgp.md5", "bgp.firewall"),
-        *("output.ip_neigh", "output.ip_addr", "@now"),
-    ),
+    needs={"expected": "bgp.expected", "sessions": "bgp.sessions", "birds": "bgp.birds", "nodes": "bgp.nodes"},
+    wants={
+        "log": "bgp.session_log",
+        "daemon_log": "bgp.daemon_log",
+        "configured": "bgp.configured",
+        "sockets": "bgp.sockets",
+        "md5": "bgp.md5",
+        "firewall": "bgp.firewall",
+        "neighbours": "output.ip_neigh",
+        "addresses": "output.ip_addr",
+        "now": "@now",
+    },
 )
 def compared(
     expected: pd.DataFrame,
@@ -133,7 +141,7 @@ class _Seen:
         rules = self.firewall
         if rules is None:
             return set()
-        return set(rules[rules["rule"].str.contains("REJECT") if reject else rules["rule"].notna()]["node"])
+        return set(rules[rules["verdict"].eq("reject") if reject else rules["rule"].notna()]["node"])
 
     def unanswered(self) -> set[tuple[str, str]]:
         """(node, address) of connections that were asked for and are not answered."""

@@ -15,17 +15,17 @@ from calicokit.schema import Column, Schema, cells, records
 
 DIFFERENCES = Schema(
     "bgp.config_differences",
-    "Where bird.cfg, or what BIRD runs, is not what the resources ask for.",
+    "Differences between the resources and bird.cfg or the running BIRD.",
     (
         Column("node", "str", "node"),
-        Column("protocol", "str", "session; null for what concerns all of BIRD"),
+        Column("protocol", "str", "session; null for global settings"),
         Column("field", "str", "what differs: session, peer_as, local_as, source_address, passive, import_filter, …"),
-        Column("expected", "str", "what the resources ask for; null for nothing"),
-        Column("found", "str", "what is there; null for nothing"),
-        Column("where", "str", "bird.cfg, or bird: what BIRD runs"),
-        Column("line", "int", "line in bird.cfg at which its block begins"),
-        Column("peer", "str", "the other end of the session"),
-        Column("why", "str", "the resource that asks for it"),
+        Column("expected", "str", "value from the resources; null for none"),
+        Column("found", "str", "actual value; null for none"),
+        Column("where", "str", "bird.cfg, or bird: the running BIRD"),
+        Column("line", "int", "line in bird.cfg where its block begins"),
+        Column("peer", "str", "peer of the session"),
+        Column("why", "str", "the resource that configures it"),
         Column("evidence", "str", "where this was read"),
     ),
     key=("node", "protocol", "field", "where"),
@@ -51,8 +51,8 @@ _NAMED = re.compile(r"(?:Mesh|Node|Global|Local_Workload)_")
 
 @table(
     DIFFERENCES,
-    needs=("bgp.expected", "bgp.nodes", "bgp.configuration"),
-    wants=("bgp.configured", "bgp.settings", "bgp.protocols", "@now"),
+    needs={"expected": "bgp.expected", "nodes": "bgp.nodes", "configuration": "bgp.configuration"},
+    wants={"configured": "bgp.configured", "settings": "bgp.settings", "protocols": "bgp.protocols", "now": "@now"},
 )
 def config_differences(
     expected: pd.DataFrame,

@@ -1,4 +1,4 @@
-"""Pictures of BGP: who is linked with whom and how it goes, and when sessions changed."""
+"""Figures of BGP: sessions and their states, and when they changed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, natural, plural
 
 MOST_ALONE = 60
-"""Up to so many ends, every session is a line; beyond, those that are up are drawn as bundles between groups."""
+"""Maximum ends with every session drawn as a line; beyond, sessions that are up are bundled between groups."""
 
 MOST_LINES = 1_200
-"""So many sessions that are not up are drawn one by one."""
+"""Maximum sessions that are not up drawn individually."""
 
 CROWD = 12
-"""More ends than these get small marks and slanted names; more lines than ten times as many get thin."""
+"""Number of ends above which marks are small and names slanted; above ten times as many lines are thin."""
 
 MOST_SPANS = 40
 BAND = "#c9cdd2"
@@ -56,18 +56,18 @@ class Look:
 
 LOOKS = {
     "down": Look("down", VERMILLION, "solid", 4),
-    "missing": Look("expected, not there", VERMILLION, "dash", 3),
-    "one-sided": Look("one end says up, the other does not", ORANGE, "dashdot", 3),
+    "missing": Look("expected but missing", VERMILLION, "dash", 3),
+    "one-sided": Look("up at one end only", ORANGE, "dashdot", 3),
     "flapping": Look("up, but flapping", PURPLE, "longdash", 3),
     "starting": Look("starting", SKY, "dot", 3),
-    "unexpected": Look("there, and nothing asks for it", INK, "longdashdot", 2),
+    "unexpected": Look("present but not configured", INK, "longdashdot", 2),
     "unknown": Look("unknown", GREY, "dot", 1.5),
     "up": Look("up", BLUE, "solid", 1.2),
 }
 ROLES = {
     "node": ("node", "circle", PALE),
     "reflector": ("route reflector", "diamond", YELLOW),
-    "external": ("router outside", "square", GREEN),
+    "external": ("external router", "square", GREEN),
     "workload": ("workload", "triangle-up", SKY),
 }
 """Role → its word, the marker's shape and colour."""
@@ -92,7 +92,7 @@ def topology(links: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     traces += _lines(alone, places)
     traces += _dots(shown, places)
     traces += _labels(shown, places) if grouped else []
-    note = "Nodes stand together by rack, zone or AS; grey bands are sessions that are up." if grouped else ""
+    note = "Nodes are grouped by rack, zone or AS; grey bands are sessions that are up." if grouped else ""
     if grouped and len(odd) > len(alone):
         note += f" Of {len(odd):,} pairs that are not up {len(alone):,} are drawn."
     top = 1.5 if not grouped and shown["role"].isin(["external", "workload"]).any() else 1.12
@@ -344,9 +344,9 @@ def _end_told(row: Any) -> str:
 
 @of_tables
 def timeline(timeline: pd.DataFrame) -> Figure:
-    """Spans of each session's states, the youngest change first (``bgp.timeline``)."""
+    """Periods of each session's states, the most recent change first (``bgp.timeline``)."""
     if not len(timeline):
-        return message("Of no session it is known since when it is in its state.")
+        return message("For no session is the time of its last state change known.")
     rows = timeline.astype(dict.fromkeys(("node", "peer", "state", "source", "protocol"), "str"))
     last = rows.groupby(["node", "protocol"])["start"].max().sort_values(ascending=False)
     chosen = list(last.index[:MOST_SPANS])
@@ -408,16 +408,16 @@ def _when(rows: pd.DataFrame, chosen: list[Any]) -> str:
     down = current[current["state"] == "down"]
     if not len(down):
         first = current["start"].max()
-        return f"All sessions are up, the youngest since {first:%H:%M:%S} UTC"
+        return f"All sessions are up, the most recent since {first:%H:%M:%S} UTC"
     first = down["start"].min()
     count = plural(len(down), "end is", "ends are")
     return f"{count} down, the first since {first:%H:%M:%S} UTC ({listed(set(down['node']))})"
 
 
 def _time_note(last: pd.Series[Any], rows: pd.DataFrame) -> str:
-    note = f"The {MOST_SPANS} with the youngest change of {len(last):,} are drawn. " if len(last) > MOST_SPANS else ""
+    note = (
+        f"Drawn are the {MOST_SPANS} of {len(last):,} with the most recent change. " if len(last) > MOST_SPANS else ""
+    )
     if not (rows["source"] == "log").any():
-        note += (
-            "Only the present state is drawn, as no log of BIRD with times was seen; bgp.session_log counts what was."
-        )
+        note += "Only the current state is drawn, as no BIRD log with timestamps was seen; bgp.session_log has counts."
     return note

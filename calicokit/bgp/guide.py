@@ -14,8 +14,8 @@ from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "bgp.steps",
-    "The guide's six steps of *Diagnosing BGP Issues*, answered for each pair whose session is not up (for the first "
-    "pair, where all are).",
+    "The guide's six steps of *Diagnosing BGP Issues*, for each pair whose session is not up (for the first pair, if "
+    "all are up).",
     (
         Column("node", "str", "one end"),
         Column("peer", "str", "the other end"),
@@ -38,8 +38,13 @@ Step = tuple[str, str, str, str]
 
 @table(
     STEPS,
-    needs=("bgp.links", "bgp.compared", "bgp.configuration", "bgp.birds"),
-    wants=("bgp.sessions", "bgp.sockets", "bgp.firewall", "bgp.session_log"),
+    needs={
+        "links": "bgp.links",
+        "compared": "bgp.compared",
+        "configuration": "bgp.configuration",
+        "birds": "bgp.birds",
+    },
+    wants={"sessions": "bgp.sessions", "sockets": "bgp.sockets", "firewall": "bgp.firewall", "log": "bgp.session_log"},
 )
 def steps(
     links: pd.DataFrame,
@@ -108,7 +113,7 @@ class _Path:
         """1. Mesh enabled; or which BGPPeer asks."""
         reasons = sorted({str(w) for w in mine["why"].dropna()})
         mesh = f"the mesh is {'on' if self.mesh else 'off'}"
-        asks = f"the session is asked for by {listed(reasons)}" if reasons else "nothing asks for the session"
+        asks = f"the session is configured by {listed(reasons)}" if reasons else "no resource configures the session"
         verdict = "fine" if reasons else "wrong"
         command = "kubectl get bgpconfigurations default -o yaml; kubectl get bgppeers -o yaml"
         return "Should there be a session?", f"{mesh}; {asks}", verdict, command
@@ -145,7 +150,7 @@ class _Path:
         counted = [r for r in records(rows) if (r.node, r.protocol) in keys and pd.notna(r.imported)]
         if not counted:
             return question, "not seen", "unknown", command
-        said = "; ".join(f"{r.node} has {r.imported} of it and gives {r.exported}" for r in counted)
+        said = "; ".join(f"{r.node} imports {r.imported} and exports {r.exported}" for r in counted)
         empty = any(r.up and not r.imported for r in counted)
         up = any(r.up for r in counted)
         return question, said, "unknown" if empty else "fine" if up else "wrong", command
@@ -159,16 +164,16 @@ class _Path:
         waits = 0 if self.sockets is None else self._waiting(link)
         deaf = [n for n in ends if n in self.birds and self.birds[n].listening is False]
         parts = [
-            *([f"{plural(len(rules), 'rule keeps', 'rules keep')} it out: {rules[0]}"] if rules else []),
-            *([f"{plural(waits, 'connection is', 'connections are')} asked for and not answered"] if waits else []),
+            *([f"{plural(len(rules), 'rule blocks', 'rules block')} it: {rules[0]}"] if rules else []),
+            *([f"{plural(waits, 'connection attempt has', 'connection attempts have')} no reply"] if waits else []),
             *([f"nothing listens on {listed(deaf)}"] if deaf else []),
         ]
         if parts:
             return question, "; ".join(parts), "wrong", command
         if link.status in SURE:
-            return question, "it does: the session is up", "fine", command
+            return question, "yes: the session is up", "fine", command
         seen = self.sockets is not None or self.firewall is not None
-        return question, "nothing speaks against it" if seen else "not seen", "fine" if seen else "unknown", command
+        return question, "no sign of a problem" if seen else "not seen", "fine" if seen else "unknown", command
 
     def _waiting(self, link: Any) -> int:
         rows = self.compared
@@ -194,7 +199,7 @@ class _Path:
         flaps = max((int(r.returns) for r in rows), default=0)
         return (
             question,
-            f"no error since it was last up; came back {flaps} times" if rows else "no word",
+            f"no error since it was last up; came back {flaps} times" if rows else "no line about it",
             "fine",
             command,
         )

@@ -1,7 +1,6 @@
-"""What BIRD's words mean, and what BGP's tables mean in sentences.
+"""Meanings of BIRD's states and errors, and summaries of BGP's tables.
 
-Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs);
-reference/bgp.md, section 5.
+Sources of the meanings: BIRD's proto/bgp/bgp.c and packets.c (states, classes of errors, texts of NOTIFICATIONs).
 """
 
 from __future__ import annotations
@@ -15,37 +14,35 @@ from calicokit.sentences import first_upper, listed, number, plural, says
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a state or error means for a session of Calico's, and what to try next."""
+    """Meaning of a state or error of a session, and what to try next."""
 
     means: str
     next: str = ""
 
 
 NOT_UP = "not up"
-"""State of a session that only a log tells of, which does not say more."""
+"""State of a session known only from a log."""
 
 STATES = {
     "Established": Meaning("The session is up."),
     "Passive": Meaning(
-        "This end waits for the other to connect, and nobody connects.",
-        "Look at the other end: does its BIRD run, has it a session to this address, is TCP 179 open towards here?",
+        "Passive: this end waits for the peer to connect, and no connection arrives.",
+        "Check the peer: does its BIRD run, does it have a session to this address, is TCP 179 open towards this node?",
     ),
     "Connect": Meaning(
-        "A connection was asked for and nothing answers: the packets are dropped, or the address is nobody's.",
-        "Look for a firewall on TCP 179 at both ends, at the address, and at a TCP MD5 password that only one end has.",
+        "The TCP connection attempt gets no reply: packets are dropped, or nobody has the address.",
+        "Check firewalls on TCP 179 at both ends, the address, and whether only one end has a TCP MD5 password.",
     ),
-    "Active": Meaning("It waits two seconds before the next attempt.", "Read the last error."),
-    "Idle": Meaning("It waits 5 to 30 seconds after an error of the protocol.", "Read the last error."),
+    "Active": Meaning("Waiting two seconds before the next attempt.", "Read the last error."),
+    "Idle": Meaning("Waiting 5 to 30 seconds after a protocol error.", "Read the last error."),
     "OpenSent": Meaning(
-        "TCP is up and the other end does not answer the OPEN.",
-        "The other BIRD hangs, does not know this end, or packets of full size are lost (MTU).",
+        "TCP is up, but the peer does not answer the OPEN.",
+        "The peer's BIRD hangs, has no session to this end, or full-size packets are lost (MTU).",
     ),
-    "OpenConfirm": Meaning("OPENs were exchanged, the first KEEPALIVE is missing.", "Look at the other end's log."),
-    NOT_UP: Meaning(
-        "The session is not up; a log alone tells no more.", "Read the last error, and birdcl show protocols."
-    ),
+    "OpenConfirm": Meaning("OPENs were exchanged, but the first KEEPALIVE is missing.", "Read the peer's log."),
+    NOT_UP: Meaning("The session is not up; the log shows no more.", "Read the last error, and birdcl show protocols."),
     "Close": Meaning("The session is being closed."),
-    "Down": Meaning("The session is switched off.", "birdcl enable NAME; read the last error, if there is one."),
+    "Down": Meaning("The session is disabled.", "birdcl enable NAME; read the last error, if there is one."),
 }
 """BIRD's state of a session → its meaning."""
 
@@ -53,81 +50,82 @@ ERRORS: tuple[tuple[str, Meaning], ...] = (
     (
         "Bad peer AS",
         Meaning(
-            "The ends disagree on the AS of one of them.",
-            "Compare the AS in the OPEN (BIRD's log names it) with asNumber of BGPPeer, BGPConfiguration and the node.",
+            "AS number mismatch between the two ends.",
+            "Compare the AS in the OPEN (see BIRD's log) with asNumber of BGPPeer, BGPConfiguration and the node.",
         ),
     ),
     (
         "Bad BGP identifier",
-        Meaning(
-            "Both ends have the same router id.", "Look for a node address or CALICO_ROUTER_ID that is used twice."
-        ),
+        Meaning("Both ends have the same router id.", "Look for a duplicate node address or CALICO_ROUTER_ID."),
     ),
     (
         "Hold timer expired",
         Meaning(
-            "Nothing came from the other end for the hold time (240 seconds): packets are lost, or its BIRD hangs.",
-            "Look at loss and MTU between the two nodes and at the load of the other one.",
+            "No message from the peer within the hold time (240 seconds): packets are lost, or its BIRD hangs.",
+            "Check loss and MTU between the two nodes, and the load of the peer.",
         ),
     ),
-    ("Administrative reset", Meaning("The other end restarted the session.", "See whether it comes back.")),
-    ("Administrative shutdown", Meaning("The other end's BIRD was stopped.", "See whether its BIRD runs.")),
+    ("Administrative reset", Meaning("The peer restarted the session.", "Check whether it comes back.")),
+    ("Administrative shutdown", Meaning("The peer's BIRD was stopped.", "Check whether its BIRD runs.")),
     (
         "Peer de-configured",
-        Meaning("The other end took this session out of its configuration.", "Compare both ends' bird.cfg."),
+        Meaning("The peer removed this session from its configuration.", "Compare both ends' bird.cfg."),
     ),
-    ("Other configuration change", Meaning("The other end changed the session's settings and restarts it.")),
-    ("Connection collision", Meaning("Both ends connected at once; one connection was given up. Harmless.")),
-    ("Connection rejected", Meaning("The other end has this session already.")),
+    ("Other configuration change", Meaning("The peer changed the session's settings and restarts it.")),
+    ("Connection collision", Meaning("Both ends connected at once; one connection was closed. Harmless.")),
+    ("Connection rejected", Meaning("The peer already has this session.")),
     (
         "Connection refused",
         Meaning(
-            "The other end's kernel refuses: its BIRD does not run or listens elsewhere, or a firewall rejects.",
-            "See whether its BIRD runs and on which port it listens; look for a REJECT rule.",
+            "The peer's kernel refuses: its BIRD is not running or listens elsewhere, or a firewall rejects.",
+            "Check whether its BIRD runs and on which port it listens; look for a REJECT rule.",
         ),
     ),
-    ("Connection reset", Meaning("The other end dropped the connection without a word.", "Read the other end's log.")),
-    ("Connection closed", Meaning("The connection ended without a word.", "Read both ends' logs.")),
-    ("Connection timed out", Meaning("The other end stopped answering.", "Look at the path between the two.")),
+    ("Connection reset", Meaning("The peer reset the connection without a NOTIFICATION.", "Read the peer's log.")),
+    ("Connection closed", Meaning("The connection was closed without a NOTIFICATION.", "Read both ends' logs.")),
+    ("Connection timed out", Meaning("The peer stopped answering.", "Check the path between the two.")),
     (
         "No route to host",
-        Meaning("The other end does not answer ARP, or a firewall rejects.", "ip neigh; look for a REJECT rule."),
+        Meaning("The peer does not answer ARP, or a firewall rejects.", "ip neigh; look for a REJECT rule."),
     ),
-    ("Host is unreachable", Meaning("A router or firewall on the way rejects.", "ip route get ADDRESS.")),
-    ("Network is unreachable", Meaning("There is no route to the other end.", "ip route get ADDRESS.")),
+    ("Host is unreachable", Meaning("A router or firewall on the path rejects.", "ip route get ADDRESS.")),
+    ("Network is unreachable", Meaning("There is no route to the peer.", "ip route get ADDRESS.")),
     (
         "Cannot assign requested address",
-        Meaning("The session's own address is on no interface.", "Compare the node's IPv4Address with ip addr."),
+        Meaning("The session's local address is on no interface.", "Compare the node's IPv4Address with ip addr."),
     ),
     (
         "No listening socket",
-        Meaning("BIRD could not open its port: another process has it.", "ss -tlnp 'sport = :179'"),
+        Meaning("BIRD could not bind its port: another process holds it.", "ss -tlnp 'sport = :179'"),
     ),
-    ("Kernel MD5 auth failed", Meaning("The kernel could not set the TCP MD5 password.", "Look at its length (80).")),
+    (
+        "Kernel MD5 auth failed",
+        Meaning("The kernel could not set the TCP MD5 password.", "Check its length (at most 80)."),
+    ),
     (
         "Authentication failure",
-        Meaning("The other router refuses the authentication.", "Compare the passwords of both ends."),
+        Meaning("The peer rejects the authentication.", "Compare the passwords of both ends."),
     ),
-    ("Graceful restart", Meaning("The other end restarts, and its routes are kept meanwhile.")),
-    ("Invalid next hop", Meaning("The other end's address is not on a network of this node.")),
-    ("Neighbor lost", Meaning("The network to the other end went away.")),
-    ("Link down", Meaning("The interface to the other end is down.")),
-    ("Route limit exceeded", Meaning("The other end sent more routes than allowed.")),
-    ("Out of Resources", Meaning("The other router has no room.")),
-    ("Unsupported", Meaning("The other router does not support what this one asks for.")),
-    ("Required capability missing", Meaning("The other router does not support what this one asks for.")),
-    ("Cease", Meaning("The other router ends the session.", "Its log says why.")),
+    ("Graceful restart", Meaning("The peer is restarting; its routes are kept meanwhile.")),
+    ("Invalid next hop", Meaning("The peer's address is not on a network of this node.")),
+    ("Neighbor lost", Meaning("The network to the peer disappeared.")),
+    ("Link down", Meaning("The interface to the peer is down.")),
+    ("Route limit exceeded", Meaning("The peer sent more routes than allowed.")),
+    ("Out of Resources", Meaning("The peer is out of resources.")),
+    ("Unsupported", Meaning("The peer does not support a requested capability.")),
+    ("Required capability missing", Meaning("The peer does not support a requested capability.")),
+    ("Cease", Meaning("The peer closed the session.", "Read its log.")),
 )
-"""A part of an error's text → its meaning; the first that fits."""
+"""Substring of an error → its meaning; the first match counts."""
 
 
 def meaning(state: str | None, error: str | None = None) -> Meaning:
     """What a session's state and last error mean; the error tells more, where there is one.
 
     >>> meaning("Idle", "BGP Error: Bad peer AS").means
-    'The ends disagree on the AS of one of them.'
+    'AS number mismatch between the two ends.'
     >>> meaning("Passive").means
-    'This end waits for the other to connect, and nobody connects.'
+    'Passive: this end waits for the peer to connect, and no connection arrives.'
     """
     if state != "Established" and isinstance(error, str):
         for part, told in ERRORS:
@@ -141,42 +139,46 @@ def meaning(state: str | None, error: str | None = None) -> Meaning:
 
 @says
 def use(use: pd.DataFrame) -> str:
-    """Whether BGP carries routes here, and why (``bgp.use``)."""
+    """Whether BGP is in use, and why (``bgp.use``)."""
     row = use.iloc[0]
-    ran = f" BIRD ran on {plural(len(row['ran']), 'node')}." if row["ran"] else " No node was seen to run BIRD."
+    ran = f" BIRD ran on {plural(len(row['ran']), 'node')}." if row["ran"] else " BIRD was not seen on any node."
     if pd.isna(row["in_use"]):
-        return f"Whether BGP is in use is not known: {row['why']}."
+        return f"Whether BGP is in use is unknown: {row['why']}."
     if not row["in_use"]:
-        return f"BGP is not in use: {row['why']}.{ran} There is nothing else to see here."
+        return f"BGP is not in use: {row['why']}.{ran} The rest of this notebook does not apply."
     if pd.notna(row["needed"]) and bool(row["needed"]):
         return f"BGP is in use, and needed: {row['why']}.{ran}"
-    return f"BGP runs although nothing needs it ({row['why']}).{ran}"
+    return f"BGP runs although it is not needed ({row['why']}).{ran}"
 
 
 @says
 def configuration(configuration: pd.DataFrame, peers: pd.DataFrame, nodes: pd.DataFrame) -> str:
-    """What kind of topology is configured (``bgp.configuration``, ``bgp.peers``, ``bgp.nodes``)."""
+    """The configured topology (``bgp.configuration``, ``bgp.peers``, ``bgp.nodes``)."""
     row = configuration.iloc[0]
-    mesh = "Every node is to peer with every other (the mesh is on)" if row["mesh"] else "The mesh is off"
+    mesh = (
+        "Node-to-node mesh is enabled: every node peers with every other"
+        if row["mesh"]
+        else "The node-to-node mesh is disabled"
+    )
     reflectors = list(nodes[nodes["cluster_id"].notna()]["node"])
     own = nodes[nodes["own_as"].notna()]
     parts = [
         f"{mesh}; {plural(len(peers), 'BGPPeer adds', 'BGPPeers add')} to it.",
         f"The cluster's AS is {row['as_number']}"
-        + (f"; {plural(len(own), 'node has', 'nodes have')} one of their own." if len(own) else "."),
+        + (f"; {plural(len(own), 'node has', 'nodes have')} an AS of their own." if len(own) else "."),
         f"Route reflectors: {listed(reflectors)}." if reflectors else "There is no route reflector.",
     ]
     bare = list(nodes[nodes["address"].isna() & nodes["address6"].isna()]["node"])
     if bare:
-        parts.append(f"Without an address for BGP, so that nobody peers with them: {listed(bare)}.")
+        parts.append(f"Without a BGP address, so that no node peers with them: {listed(bare)}.")
     return " ".join(parts)
 
 
 @says
 def expected(expected: pd.DataFrame) -> str:
-    """How many sessions the resources ask for (``bgp.expected``)."""
+    """Number of sessions that the resources configure (``bgp.expected``)."""
     if not len(expected):
-        return "The resources ask for no session."
+        return "The resources configure no session."
     whys = expected["why"].value_counts()
     by_why = "; ".join(f"{number(n)} by {w}" for w, n in whys.head(3).items() if n)
     outside = int((~expected["internal"].astype(bool)).sum())
@@ -184,30 +186,31 @@ def expected(expected: pd.DataFrame) -> str:
     ends = plural(len(expected), "end of a session is", "ends of sessions are")
     waiting = first_upper(plural(waits, "end waits", "ends wait"))
     return (
-        f"{ends} asked for on {plural(expected['node'].nunique(), 'node')} ({by_why}); "
-        f"{number(outside) if outside else 'none'} of them lead out of the cluster. {waiting} for the other to connect."
+        f"{ends} configured on {plural(expected['node'].nunique(), 'node')} ({by_why}); "
+        f"{number(outside) if outside else 'none'} of them to external peers. {waiting} for the peer to connect "
+        "(passive)."
     )
 
 
 @says
 def compared(compared: pd.DataFrame) -> str:
-    """How expected and real sessions compare (``bgp.compared``)."""
+    """Expected compared with actual sessions (``bgp.compared``)."""
     if not len(compared):
         return "There is no session to compare."
     counts = compared["status"].astype("str").value_counts()
     total = plural(len(compared), "end", "ends")
     odd = compared[~compared["status"].isin(["up"])]
     if not len(odd):
-        return f"All {total} of sessions are up, as the resources ask."
+        return f"All {total} of sessions are up, as configured."
     causes = odd["cause"].dropna().astype("str").value_counts()
     why = f" Causes: {', '.join(f'{c} ({n})' for c, n in causes.items())}." if len(causes) else ""
     said = ", ".join(f"{n} {s}" for s, n in counts.items())
-    return f"Of {total} of sessions: {said}.{why} Concerned: {listed(odd['node'].astype('str').unique())}."
+    return f"Of {total} of sessions: {said}.{why} Affected: {listed(odd['node'].astype('str').unique())}."
 
 
 @says
 def birds(birds: pd.DataFrame) -> str:
-    """On which nodes BIRD lives (``bgp.birds``)."""
+    """Nodes on which BIRD is alive (``bgp.birds``)."""
     dead = birds[birds["state"] == "dead"]
     if len(dead):
         return f"BIRD is dead on {listed(dead['node'])}: {dead['why'].iloc[0]}."
@@ -215,32 +218,32 @@ def birds(birds: pd.DataFrame) -> str:
         return "No node runs BIRD, and none needs it."
     unknown = birds[birds["state"] == "unknown"]
     said = f"BIRD answers on {plural(int((birds['state'] == 'answers').sum()), 'node')}."
-    return said + (f" Of {listed(unknown['node'])} it is not known." if len(unknown) else "")
+    return said + (f" Unknown on {listed(unknown['node'])}." if len(unknown) else "")
 
 
 @says
 def differences(differences: pd.DataFrame, birds: pd.DataFrame) -> str:
-    """Whether bird.cfg and BIRD are what the resources ask for (``bgp.config_differences``, ``bgp.birds``)."""
+    """Whether bird.cfg and the running BIRD match the resources (``bgp.config_differences``, ``bgp.birds``)."""
     if (birds["state"] == "none").all():
-        return "No node runs BIRD, so that there is no configuration of it to compare."
+        return "No node runs BIRD: there is no configuration to compare."
     if not len(differences):
-        return "bird.cfg and what BIRD runs are what the resources ask for, on every node that was seen."
+        return "bird.cfg and the running BIRD match the resources on every node seen."
     nodes = differences["node"].unique()
     row = differences.iloc[0]
     line = f" (the block from line {row['line']})" if pd.notna(row["line"]) else ""
     wants, has = (row[c] if isinstance(row[c], str) else "nothing" for c in ("expected", "found"))
     return (
-        f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} says "
-        f"{row['field']} {has}, the resources say {wants}."
+        f"{plural(len(differences), 'difference')} on {listed(nodes)}. The first: {row['where']}{line} has "
+        f"{row['field']} {has}, the resources have {wants}."
     )
 
 
 @says
 def reflectors(expected: pd.DataFrame) -> str:
-    """Who reflects routes to whom (``bgp.expected``)."""
+    """Route reflectors and their clients (``bgp.expected``)."""
     clients = expected[expected["rr_client"].astype(bool) & expected["internal"].astype(bool)]
     if not len(clients):
-        return "No node reflects routes to others."
+        return "There is no route reflector."
     by_node = clients.groupby("node", observed=True)["peer"].nunique()
     served = ", ".join(f"{n} serves {c}" for n, c in by_node.items())
     lone = " That is a single point of failure." if len(by_node) == 1 else ""
@@ -249,24 +252,24 @@ def reflectors(expected: pd.DataFrame) -> str:
 
 @says
 def log(log: pd.DataFrame) -> str:
-    """What the sessions went through (``bgp.session_log``)."""
+    """History of the sessions (``bgp.session_log``)."""
     if not len(log):
-        return "BIRD's log says nothing of any session."
+        return "BIRD's log has no line about any session."
     drops, returns = int(log["drops"].sum()), int(log["returns"].max())
     if not drops:
-        return f"None of the {plural(len(log), 'session')} in the logs went down after it had been up."
+        return f"None of the {plural(len(log), 'session')} in the logs went down after having been up."
     worst = log.sort_values("drops").iloc[-1]
     return (
-        f"Sessions went down {plural(drops, 'time')} after they had been up, most often {worst['protocol']} on "
+        f"Sessions went down {plural(drops, 'time')} after having been up, most often {worst['protocol']} on "
         f"{worst['node']} ({worst['drops']}); none came back more than {plural(returns, 'time')}."
     )
 
 
 @says
 def path(steps: pd.DataFrame) -> str:
-    """Where the guide's steps lead for the first pair (``bgp.steps``)."""
+    """Result of the guide's steps for the first pair (``bgp.steps``)."""
     if not len(steps):
-        return "There is no session to walk through."
+        return "There is no session to diagnose."
     first = steps[(steps["node"] == steps["node"].iloc[0]) & (steps["peer"] == steps["peer"].iloc[0])]
     wrong = first[first["verdict"] == "wrong"]
     pair = f"{first['node'].iloc[0]} and {first['peer'].iloc[0]}"

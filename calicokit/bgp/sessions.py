@@ -13,15 +13,15 @@ from calicokit.bgp.sentences import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.parsers.bird.protocols import peer_of
-from calicokit.registry import Spared, UnseenError, spares, table
+from calicokit.registry import Given, Spared, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
     "bgp.sessions",
-    "BGP sessions as they are, and what their state means.",
+    "BGP sessions with their state and what it means.",
     (
         Column("node", "category", "node"),
-        Column("protocol", "category", "name of the session; null where the source does not tell"),
+        Column("protocol", "category", "protocol name of the session; null where the source does not show it"),
         Column("family", "int", "4 or 6"),
         Column("peer_address", "category", "address of the other end"),
         Column("up", "bool", "the session is established"),
@@ -29,16 +29,18 @@ SESSIONS = Schema(
             "bgp_state", "category", "Established, Active, Connect, Passive, OpenSent, OpenConfirm, Idle, Close, Down"
         ),
         Column("last_error", "category", "last error since it was last up"),
-        Column("since", "time", "when its state last changed"),
-        Column("peer_as", "int", "AS that the other end must have; null where not shown"),
+        Column("since", "time", "last state change"),
+        Column("peer_as", "int", "AS expected of the peer; null where not shown"),
         Column("session", "category", "internal or external, multihop, route-reflector, AS4; null where not shown"),
-        Column("imported", "int", "routes it brought in; null where not shown"),
-        Column("exported", "int", "routes it sends; null where not shown"),
-        Column("restarting", "bool", "the other end is in a graceful restart"),
+        Column("imported", "int", "routes imported; null where not shown"),
+        Column("exported", "int", "routes exported; null where not shown"),
+        Column("restarting", "bool", "the peer is in graceful restart"),
         Column("means", "category", "what its state and error mean"),
         Column("next", "category", "what to try next"),
         Column(
-            "source", "category", "the best that the node has: birdcl, else CalicoNodeStatus, else calicoctl, else log"
+            "source",
+            "category",
+            "best source available on the node: birdcl, else CalicoNodeStatus, else calicoctl, else log",
         ),
         Column("evidence", "category", "where this was read"),
     ),
@@ -47,16 +49,16 @@ SESSIONS = Schema(
 
 BIRDS = Schema(
     "bgp.birds",
-    "Whether each node's BIRD is alive, and how that is known.",
+    "Whether BIRD is alive on each node, and how that is known.",
     (
         Column("node", "str", "node"),
-        Column("state", "str", "answers, dead, none (it does not run here and need not), or unknown"),
-        Column("why", "str", "what says so"),
+        Column("state", "str", "answers, dead, none (not running and not needed), or unknown"),
+        Column("why", "str", "reason for the state"),
         Column("listening", "bool", "a process listens on BIRD's port; null where sockets were not seen"),
         Column("listener", "str", "the process that listens there"),
         Column("started", "time", "when BIRD started"),
-        Column("now", "time", "its clock when it was asked"),
-        Column("evidence_id", "str", "the evidence that says so"),
+        Column("now", "time", "its clock when queried"),
+        Column("evidence_id", "str", "evidence for the state"),
         Column("evidence", "str", "where this was read"),
     ),
     key=("node",),
@@ -69,20 +71,26 @@ ASKED = ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status")
 
 @table(
     BIRDS,
-    needs=("kube.nodes", "bgp.use"),
-    wants=("bgp.daemon_log", "bgp.sockets", "bgp.daemons", "bgp.nodes", *ASKED, "bird-ready", "ss-bgp"),
+    needs={"nodes": "kube.nodes", "use": "bgp.use"},
+    wants={
+        "log": "bgp.daemon_log",
+        "sockets": "bgp.sockets",
+        "daemons": "bgp.daemons",
+        "known": "bgp.nodes",
+        "texts": (*ASKED, "bird-ready", "ss-bgp"),
+    },
 )
 def birds(
     nodes: pd.DataFrame,
     use: pd.DataFrame,
+    texts: Given,
     log: pd.DataFrame | None = None,
     sockets: pd.DataFrame | None = None,
     daemons: pd.DataFrame | None = None,
     known: pd.DataFrame | None = None,
-    *texts: Texts | None,
 ) -> pd.DataFrame:
     """One row for each Linux node; see :data:`BIRDS`."""
-    looked = _Birds(use, log, sockets, known, texts)
+    looked = _Birds(use, log, sockets, known, texts.values())
     clocks = {} if daemons is None else {d.node: d for d in records(daemons)}
     rows = []
     for node in nodes[nodes["system"] != "windows"]["node"]:
@@ -130,10 +138,10 @@ class _Birds:
         if told:
             return _bird("answers", "birdcl answers", told)
         if pd.isna(self.in_use):
-            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is not known"}
+            return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is unknown"}
         if not self.in_use:
             return {"state": "none", "why": "BGP is not in use"}
-        return self.dead(node, mine) or {"state": "unknown", "why": "nothing was seen that tells"}
+        return self.dead(node, mine) or {"state": "unknown", "why": "no evidence"}
 
     def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
         for evidence in mine:
@@ -158,11 +166,15 @@ def _bird(state: str, why: str, evidence: Evidence) -> dict[str, Any]:
 
 @table(
     SESSIONS,
-    needs=("bgp.use",),
-    wants=(
-        *("bgp.protocols", "bgp.session_log", "bgp.daemons", "bgp.node_statuses", "calicoctl-node-status"),
-        "@now",
-    ),
+    needs={"use": "bgp.use"},
+    wants={
+        "protocols": "bgp.protocols",
+        "log": "bgp.session_log",
+        "daemons": "bgp.daemons",
+        "statuses": "bgp.node_statuses",
+        "calicoctl": "calicoctl-node-status",
+        "now": "@now",
+    },
 )
 def sessions(
     use: pd.DataFrame,
@@ -181,8 +193,8 @@ def sessions(
         seen |= set(new["node"].unique())
         found += [new] if len(new) else []
     if not found:
-        if protocols is None and log is None and not use["in_use"].eq(False).iloc[0]:
-            raise UnseenError("nothing shows the sessions")
+        if protocols is None and log is None and not use["in_use"].eq(False).fillna(False).all():
+            raise UnseenError("no source shows the sessions")
         return SESSIONS.frame()
     rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
     clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))
@@ -293,14 +305,14 @@ OF_BIRD = (
 )
 
 
-@spares("bgp.birds")
+@not_applicable(needs={"birds": "bgp.birds"})
 def _without_bird(birds: pd.DataFrame) -> Spared:
     """A node that runs no BIRD, and need not, has no output of it."""
     for node in birds[birds["state"] == "none"]["node"]:
         yield from ((i, node) for i in OF_BIRD)
 
 
-@spares("bgp.sessions")
+@not_applicable(needs={"sessions": "bgp.sessions"})
 def _second_sources(sessions: pd.DataFrame) -> Spared:
     """Where birdcl answers, nobody misses what says less of the same."""
     for node in sessions[sessions["source"] == "birdcl"]["node"].unique():

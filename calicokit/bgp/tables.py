@@ -22,11 +22,10 @@ NODE_CONFIG = "node."
 """A BGPConfiguration of this prefix and a node's name is for that node."""
 
 DEFAULT_AS = 64512
-DEFAULT_PORT = 179
 
 NODES = Schema(
     "bgp.nodes",
-    "What BGP knows of each node: its addresses, AS, port and cluster id.",
+    "BGP settings of each node: addresses, AS, port and cluster id.",
     (
         Column("node", "str", "name of the node"),
         Column("system", "str", "operating system: linux or windows"),
@@ -34,11 +33,11 @@ NODES = Schema(
         Column("address6", "str", "its IPv6 address for BGP; null: no IPv6 session"),
         Column("network", "str", "address and length of its IPv4 network, as Calico chose it"),
         Column("kubernetes_addresses", "list", "Kubernetes' InternalIP addresses of it"),
-        Column("own_as", "int", "AS number of the node itself; null: that of the cluster"),
-        Column("as_number", "int", "AS number that it uses"),
+        Column("own_as", "int", "AS number set on the node; null: the cluster's"),
+        Column("as_number", "int", "AS number in use"),
         Column("cluster_id", "str", "cluster id, where it is a route reflector"),
-        Column("listen_port", "int", "port that it listens on; null: 179, as nothing is set"),
-        Column("group", "str", "rack, else zone, that its labels name; null for none"),
+        Column("listen_port", "int", "listen port; null: 179, the default"),
+        Column("group", "str", "rack, else zone, from its labels; null for none"),
         Column("labels", "map", "labels, as selectors see them"),
         Column("created", "time", "creation time"),
         EVIDENCE,
@@ -51,13 +50,13 @@ CONFIGURATION = Schema(
     "BGPConfiguration as it takes effect, with Calico's defaults where nothing is set: one row for the cluster.",
     (
         Column("mesh", "bool", "node-to-node mesh (nodeToNodeMeshEnabled)"),
-        Column("as_number", "int", "AS number of nodes that have none of their own"),
-        Column("listen_port", "int", "port that BIRD listens on; null: 179, as nothing is set"),
-        Column("bind_mode", "str", "None: on all addresses; NodeIP: on the node's only"),
+        Column("as_number", "int", "default AS number of nodes"),
+        Column("listen_port", "int", "BIRD's listen port; null: 179, the default"),
+        Column("bind_mode", "str", "None: listen on all addresses; NodeIP: on the node's address only"),
         Column("mesh_password", "str", "SECRET/KEY of the mesh's password; null for none"),
         Column("mesh_restart_time", "int", "nodeMeshMaxRestartTime", "s"),
         Column("service_ranges", "list", "service addresses that are advertised"),
-        Column("workload_peering", "list", "addresses that nodes show to local workloads which peer with them"),
+        Column("workload_peering", "list", "node addresses for peering with local workloads"),
         Column("present", "bool", "the object default exists"),
         EVIDENCE,
     ),
@@ -65,7 +64,7 @@ CONFIGURATION = Schema(
 
 NODE_CONFIGURATIONS = Schema(
     "bgp.node_configurations",
-    "What BGPConfigurations named node.NAME set for single nodes.",
+    "Per-node BGPConfigurations (node.NAME).",
     (
         Column("node", "str", "name of the node"),
         Column("listen_port", "int", "port that its BIRD listens on"),
@@ -76,27 +75,27 @@ NODE_CONFIGURATIONS = Schema(
 
 BGP_PEERS = Schema(
     "bgp.peers",
-    "BGPPeers: who is to peer with whom, and how.",
+    "BGPPeers and their settings.",
     (
         Column("peer", "str", "name of the BGPPeer"),
-        Column("node", "str", "spec.node: the one node it is for"),
-        Column("node_selector", "str", "selector of the nodes it is for; without it and node, all"),
+        Column("node", "str", "spec.node: the single node it applies to"),
+        Column("node_selector", "str", "selector of the nodes it applies to; all nodes if neither is set"),
         Column("peer_ip", "str", "peerIP, as written"),
-        Column("address", "str", "its address; null if there is none or it is malformed"),
+        Column("address", "str", "address; null if absent or malformed"),
         Column("port", "int", "its port, where peerIP has one"),
         Column("as_number", "int", "AS number of the peer"),
         Column("peer_selector", "str", "selector of the nodes to peer with"),
         Column("workload_selector", "str", "selector of local workloads to peer with"),
         Column("source_address", "str", "UseNodeIP or None"),
         Column("password", "str", "SECRET/KEY of the password; null for none"),
-        Column("ttl", "int", "ttlSecurity: hops at most", "hops"),
+        Column("ttl", "int", "ttlSecurity: maximum hops", "hops"),
         Column("filters", "list", "BGPFilters, in their order"),
         Column("reachable_by", "str", "gateway of a static route to the peer"),
-        Column("local_as", "int", "localASNumber: another own AS towards this peer"),
+        Column("local_as", "int", "localASNumber: local AS used towards this peer"),
         Column(
             "next_hop", "str", "Keep or Self (nextHopMode, or keepOriginalNextHop: keep-external); null for neither"
         ),
-        Column("reverse", "bool", "nodes at the other end get the peering too (reversePeering)"),
+        Column("reverse", "bool", "the peering is also configured at the peer nodes (reversePeering)"),
         Column("restart_time", "int", "maxRestartTime", "s"),
         Column("keepalive_time", "int", "keepaliveTime", "s"),
         Column("allow_local_as", "int", "numAllowedLocalASNumbers"),
@@ -107,7 +106,7 @@ BGP_PEERS = Schema(
 
 PEERS = Schema(
     "bgp.external_peers",
-    "BGPPeers that lead out of the cluster: their address is no node's.",
+    "BGPPeers to external routers.",
     (
         Column("peer", "str", "name of the BGPPeer"),
         Column("address", "str", "address of the router"),
@@ -118,7 +117,7 @@ PEERS = Schema(
 )
 
 
-@table(PEERS, needs=("bgppeers", "kube.nodes"))
+@table(PEERS, needs={"objects": "bgppeers", "nodes": "kube.nodes"})
 def external_peers(objects: Objects, nodes: pd.DataFrame) -> pd.DataFrame:
     """One row for each BGPPeer with the address of a router outside; see :data:`PEERS`."""
     inside = {a for addresses in [*nodes["addresses"], *nodes["calico_addresses"]] for a in addresses}
@@ -184,7 +183,7 @@ def _address(text: str | None, version: int) -> str | None:
     return str(found) if found.version == version else None
 
 
-@table(CONFIGURATION, needs=("bgpconfigurations",))
+@table(CONFIGURATION, needs={"objects": "bgpconfigurations"})
 def configuration(objects: Objects) -> pd.DataFrame:
     """One row; see :data:`CONFIGURATION`."""
     default: Object = next((o for o in objects.rows(dict) if name_of(o) == "default"), {})
@@ -207,7 +206,7 @@ def configuration(objects: Objects) -> pd.DataFrame:
     return CONFIGURATION.frame([row])
 
 
-@table(NODE_CONFIGURATIONS, needs=("bgpconfigurations",))
+@table(NODE_CONFIGURATIONS, needs={"objects": "bgpconfigurations"})
 def node_configurations(objects: Objects) -> pd.DataFrame:
     """One row for each node with a BGPConfiguration of its own; see :data:`NODE_CONFIGURATIONS`."""
     return objects.frame(NODE_CONFIGURATIONS, _node_configuration)
@@ -220,7 +219,7 @@ def _node_configuration(item: Object) -> list[Object]:
     return [{"node": name.removeprefix(NODE_CONFIG), "listen_port": spec(item).get("listenPort") or None}]
 
 
-@table(NODES, needs=("nodes", "bgp.configuration", "bgp.node_configurations"))
+@table(NODES, needs={"objects": "nodes", "configuration": "bgp.configuration", "own": "bgp.node_configurations"})
 def nodes(objects: Objects, configuration: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """One row a node; see :data:`NODES`."""
     found = objects.frame(NODES, _node)
@@ -259,7 +258,7 @@ def _node(item: Object) -> Object:
     }
 
 
-@table(BGP_PEERS, needs=("bgppeers",))
+@table(BGP_PEERS, needs={"objects": "bgppeers"})
 def peers(objects: Objects) -> pd.DataFrame:
     """One row for each BGPPeer; see :data:`BGP_PEERS`."""
     return objects.frame(BGP_PEERS, _bgp_peer)

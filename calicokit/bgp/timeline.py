@@ -11,27 +11,27 @@ from calicokit.schema import Column, Schema, cells
 
 TIMELINE = Schema(
     "bgp.timeline",
-    "Spans of time in which a session was in one state; the last lasts until the cluster was seen.",
+    "Periods in which a session stayed in one state; the last one ends at the time of observation.",
     (
         Column("node", "category", "node"),
         Column("protocol", "category", "name of the session"),
         Column("peer", "category", "the other end"),
         Column("state", "category", "up or down"),
-        Column("what", "category", "state and last error as BIRD says them, or the line of the log that ended it"),
+        Column("what", "category", "state and last error from BIRD, or the log line that ended the period"),
         Column("start", "time", "when it began"),
         Column("end", "time", "when it ended"),
-        Column("source", "category", "since: BIRD's own word; log: its log"),
+        Column("source", "category", "since: BIRD's reported state; log: its log"),
     ),
     key=("node", "protocol", "start"),
 )
 
 EVENTS = Schema(
     "bgp.session_events",
-    "What BIRD's log says of sessions going up and down, line by line; without times where the log has none.",
+    "Session events in BIRD's log, line by line.",
     (
         Column("node", "str", "node"),
         Column("protocol", "str", "session"),
-        Column("time", "time", "when it was logged; null where the log has no times"),
+        Column("time", "time", "time of the log line; null without timestamps"),
         Column("event", "str", "up, down, error or connect"),
         Column("message", "str", "the line"),
         Column("line", "int", "its number in the log"),
@@ -43,7 +43,7 @@ EVENTS = Schema(
 _DOWN = ("stop", "down", "start", "flush")
 
 
-@table(EVENTS, needs=("output.bird_log",))
+@table(EVENTS, needs={"log": "output.bird_log"})
 def session_events(log: pd.DataFrame) -> pd.DataFrame:
     """One row for each line that tells of a session; see :data:`EVENTS`."""
     told = log[log["peer"].notna() & ~log["event"].isin(["route", "reconfigure"])]
@@ -53,7 +53,11 @@ def session_events(log: pd.DataFrame) -> pd.DataFrame:
     return EVENTS.take(told.assign(event=event)[~quiet.fillna(False).astype(bool)])
 
 
-@table(TIMELINE, needs=("bgp.sessions",), wants=("bgp.session_events", "bgp.compared", "@now"))
+@table(
+    TIMELINE,
+    needs={"sessions": "bgp.sessions"},
+    wants={"events": "bgp.session_events", "compared": "bgp.compared", "now": "@now"},
+)
 def timeline(
     sessions: pd.DataFrame,
     events: pd.DataFrame | None = None,

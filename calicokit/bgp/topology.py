@@ -13,10 +13,10 @@ from calicokit.schema import Column, Schema, cells
 
 LINKS = Schema(
     "bgp.links",
-    "Sessions as pairs of ends, both directions and IP versions in one row; the worst that either end says counts.",
+    "Sessions as pairs of ends, both directions and IP versions in one row; the worst reported state counts.",
     (
         Column("a", "category", "one end: a node"),
-        Column("b", "category", "the other end: a node, a workload, or a router's address"),
+        Column("b", "category", "other end: node, workload, or external router's address"),
         Column("internal", "bool", "both ends are nodes of this cluster"),
         Column("kind", "category", "Mesh, Global, Node or Local_Workload"),
         Column(
@@ -26,29 +26,29 @@ LINKS = Schema(
         ),
         Column("cause", "category", "why it is not up"),
         Column("sessions", "int", "directions that are expected or seen", "sessions"),
-        Column("up", "int", "those that are up", "sessions"),
+        Column("up", "int", "sessions that are up", "sessions"),
         Column("a_says", "category", "state and error at the one end"),
         Column("b_says", "category", "state and error at the other end"),
-        Column("since", "time", "the latest change of state at either end"),
+        Column("since", "time", "latest state change at either end"),
     ),
     key=("a", "b"),
 )
 
 ENDS = Schema(
     "bgp.ends",
-    "Each node, and each router outside, with its sessions.",
+    "Each node and external router with its sessions.",
     (
-        Column("end", "str", "node, workload, or a router's address"),
+        Column("end", "str", "node, workload, or external router's address"),
         Column("role", "str", "node, reflector, external or workload"),
-        Column("group", "str", "rack or zone that the node's labels name, else its AS"),
-        Column("as_number", "int", "its AS; of a router outside the one that is expected"),
+        Column("group", "str", "rack or zone from the node's labels, else its AS"),
+        Column("as_number", "int", "AS number; for an external router the expected one"),
         Column("address", "str", "its address for BGP"),
         Column("cluster_id", "str", "cluster id of a route reflector"),
-        Column("bird", "str", "state of its BIRD: answers, dead, none, unknown; null outside"),
-        Column("sessions", "int", "directions of sessions that begin here", "sessions"),
-        Column("up", "int", "those that are up", "sessions"),
-        Column("down", "int", "those that are down or one-sided", "sessions"),
-        Column("unknown", "int", "those of which nothing is known", "sessions"),
+        Column("bird", "str", "state of its BIRD: answers, dead, none, unknown; null for external routers"),
+        Column("sessions", "int", "sessions from this end", "sessions"),
+        Column("up", "int", "sessions that are up", "sessions"),
+        Column("down", "int", "sessions that are down or one-sided", "sessions"),
+        Column("unknown", "int", "sessions of unknown state", "sessions"),
     ),
     key=("end",),
 )
@@ -57,7 +57,7 @@ ORDER = ("missing", "down", "one-sided", "flapping", "starting", "unexpected", "
 """Statuses of a link, the worst first."""
 
 
-@table(LINKS, needs=("bgp.compared",))
+@table(LINKS, needs={"compared": "bgp.compared"})
 def links(compared: pd.DataFrame) -> pd.DataFrame:
     """One row for each pair of ends; see :data:`LINKS`."""
     if not len(compared):
@@ -127,7 +127,11 @@ def _with_none(codes: Codes, categories: pd.Index[Any]) -> pd.Categorical[Any]:
     return category(np.where(codes < len(categories), codes, -1), categories)
 
 
-@table(ENDS, needs=("bgp.compared", "bgp.nodes"), wants=("bgp.birds", "bgp.expected"))
+@table(
+    ENDS,
+    needs={"compared": "bgp.compared", "nodes": "bgp.nodes"},
+    wants={"birds": "bgp.birds", "expected": "bgp.expected"},
+)
 def ends(
     compared: pd.DataFrame,
     nodes: pd.DataFrame,

@@ -1,6 +1,6 @@
 """What the CNI plugin's errors mean: its words, the cause, and the finding that names it.
 
-Source of the words: reference/ipam.md, section 3 (cni-plugin/, libcalico-go/lib/ipam); the first that fits counts.
+Source of the words: cni-plugin/ and libcalico-go/lib/ipam at HEAD, and recordings; the first that fits counts.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CAUSES = (
         "forbidden",
         "crd-or-rbac-missing",
         r'is forbidden: User "system:serviceaccount:',
-        "the CNI plugin's service account may not do what it must",
+        "the CNI plugin's service account lacks permissions it needs",
         "Apply the ClusterRole and ClusterRoleBinding calico-cni-plugin of the Calico version that runs.",
     ),
     _cause(
         "kind-missing",
         "crd-or-rbac-missing",
         r"could not find the requested resource|no matches for kind",
-        "the API server has not the kind that the CNI plugin asks for",
+        "the API server does not serve a kind that the CNI plugin requests",
         "Install the CustomResourceDefinitions of the Calico version that runs.",
     ),
     _cause(
@@ -44,8 +44,8 @@ CAUSES = (
         "cni-unauthorized",
         r"connection is unauthorized|\bUnauthorized\b|is forbidden: User|provide credentials",
         "the API server refuses the credentials in the CNI plugin's kubeconfig",
-        "Restart calico-node on the node: it writes a fresh token to /etc/cni/net.d/calico-kubeconfig; if that does "
-        "not help, check the clock of the node and the ClusterRole of its service account.",
+        "Restart calico-node on the node: it writes a new token to /etc/cni/net.d/calico-kubeconfig; if that does "
+        "not help, check the node's clock and the ClusterRole of its service account.",
     ),
     _cause(
         "datastore-not-ready",
@@ -59,20 +59,20 @@ CAUSES = (
         "ipam-strict-affinity-full",
         r"No more free affine blocks and strict affinity enabled",
         "the node's own blocks are full, no whole block is left, and strictAffinity forbids borrowing",
-        "Add a pool or free whole blocks; or, without Windows nodes, turn strictAffinity off.",
+        "Add a pool or free whole blocks; or, without Windows nodes, disable strictAffinity.",
     ),
     _cause(
         "block-limit",
         "ipam-strict-affinity-full",
         r"limit of \d+ blocks reached for this node|per host block limit",
-        "the node owns as many blocks as it may",
-        "Raise maxBlocksPerHost (it needs strictAffinity), use larger blocks in a new pool, or move pods away.",
+        "the node has reached its block limit (maxBlocksPerHost)",
+        "Raise maxBlocksPerHost (requires strictAffinity), use larger blocks in a new pool, or move pods away.",
     ),
     _cause(
         "exhausted",
         "ipam-exhausted",
         r"No IPs available in pools|All addresses exhausted in pool",
-        "every pool that the pod may use is full",
+        "every pool that the pod can use is exhausted",
         "Add an IP pool or free addresses.",
     ),
     _cause(
@@ -86,14 +86,14 @@ CAUSES = (
         "no-qualified-pool",
         "ippool-disabled",
         r"cannot find a qualified ippool|no pools match the required use",
-        "no enabled pool of this IP version is for workloads",
+        "no enabled pool of this IP version allows workloads",
         "Enable a pool, or add Workload to its allowedUses.",
     ),
     _cause(
         "pool-not-enabled",
         "ippool-disabled",
         r"the given pool \(?(?P<pool>[^)]*?)\)? does not exist, or is not enabled",
-        "the pool that the pod or namespace asks for by name is disabled or does not exist",
+        "the pool that the pod or namespace requests by name is disabled or does not exist",
         "Enable the pool, or change the annotation cni.projectcalico.org/ipv4pools.",
     ),
     _cause(
@@ -101,7 +101,7 @@ CAUSES = (
         "datastore-unreachable",
         r"error getting ClusterInformation: (Get|Post)|dial tcp .*(i/o timeout|connection refused|no route to host)",
         "the node cannot reach the API server",
-        "Check the way from the node to the API server's service address: kube-proxy, routes, firewall.",
+        "Check connectivity from the node to the API server's service address: kube-proxy, routes, firewall.",
     ),
     _cause(
         "node-not-started",
@@ -128,22 +128,22 @@ CAUSES = (
         "address-taken",
         "cni-error",
         r"Address already assigned in block|resource already exists",
-        "the fixed address that the pod asks for is in use",
+        "the fixed address that the pod requests is in use",
         "Find its owner in ipam.allocations; change the annotation cni.projectcalico.org/ipAddrs or the owner.",
     ),
     _cause(
         "address-outside",
         "cni-error",
         r"The provided IP address is not in a configured pool",
-        "the fixed address that the pod asks for is in no pool",
+        "the fixed address that the pod requests is in no pool",
         "Change the annotation cni.projectcalico.org/ipAddrs, or add a pool.",
     ),
     _cause(
         "contention",
         "cni-error",
         r"Max retries hit - excessive concurrent IPAM requests|failed to find or claim a block",
-        "too many nodes claim addresses at once, or autoAllocateBlocks is off and no block is free",
-        "Look at autoAllocateBlocks, and at the API server's latency.",
+        "too many concurrent IPAM requests, or autoAllocateBlocks is off and no block is free",
+        "Check autoAllocateBlocks and the API server's latency.",
     ),
 )
 
@@ -152,7 +152,7 @@ OTHER = Cause(
     "cni-error",
     re.compile(""),
     "the CNI plugin fails",
-    "Read the message; look at the node's /var/log/calico/cni/cni.log around that time.",
+    "Read the message, and the node's /var/log/calico/cni/cni.log around that time.",
 )
 
 BY_WORD = {c.word: c for c in (*CAUSES, OTHER)}

@@ -24,13 +24,13 @@ def named(pods: list[str]) -> str:
     return f"{len(pods)} pod{'s wait' if len(pods) > 1 else ' waits'}: {', '.join(pods[:MOST_NAMED])}{more}"
 
 
-@check("cni-unauthorized", needs=("cni.errors",))
+@check("cni-unauthorized", needs={"errors": "cni.errors"})
 def credentials(errors: pd.DataFrame) -> Iterator[Finding]:
     """The API server refuses the plugin on a node; that it cannot be reached is told in ``felix/checks.py``."""
     yield from _by_node(errors, "cni-unauthorized")
 
 
-@check("cni-error", needs=("cni.errors",))
+@check("cni-error", needs={"errors": "cni.errors"})
 def cni_error(errors: pd.DataFrame) -> Iterator[Finding]:
     """The plugin fails on a node for a cause that no other id names: one finding for each node and cause."""
     yield from _by_node(errors, "cni-error")
@@ -56,7 +56,11 @@ def _finding(node: str, cause: Any, group: pd.DataFrame) -> Finding:
     )
 
 
-@check("cni-conflict", needs=("cni.configs",), wants=("cni.leftovers", "installations"))
+@check(
+    "cni-conflict",
+    needs={"configs": "cni.configs"},
+    wants={"leftovers": "cni.leftovers", "installations": "installations"},
+)
 def cni_conflict(
     configs: pd.DataFrame, leftovers: pd.DataFrame | None = None, installations: Objects | None = None
 ) -> Iterator[Finding]:
@@ -71,8 +75,8 @@ def cni_conflict(
             "cni-conflict",
             subject={"node": node},
             cause=f"On {node}, {listed([words for words, _ in found])}.",
-            remedy="Remove the other network's configuration, interfaces, routes and rules from the node (its own "
-            "clean-up, or a restart of the node after its files are gone), then make the pods anew that it set up.",
+            remedy="Remove the other CNI's configuration, interfaces, routes and rules from the node (with its own "
+            "clean-up, or by rebooting after deleting its files), then recreate the pods that it set up.",
             evidence=[rows for _, rows in found],
             about={node, *about},
         )
@@ -80,8 +84,8 @@ def cni_conflict(
 
 def _first(node: str, first: Any, calico: Any) -> tuple[str, Rows]:
     words = (
-        f"{first.file} ({', '.join(first.plugins)}) comes before {calico.file} by name, so that new pods get their "
-        "network from it and not from Calico"
+        f"{first.file} ({', '.join(first.plugins)}) sorts before {calico.file}, so that it sets up new pods instead "
+        "of Calico"
     )
     return words, Rows.of("cni-net.d", "cni.configs", [{"node": node, "place": first.place}], node)
 
@@ -90,7 +94,7 @@ def _left(node: str, left: pd.DataFrame) -> tuple[str, Rows]:
     told = [f"{r.network}'s {r.what} {r.where} ({r.words})" for r in records(left.head(MOST_NAMED))]
     more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
     keys = [{"node": node, "where": r.where} for r in records(left)]
-    words = f"what another network left decides in place of Calico: {'; '.join(told)}{more}"
+    words = f"leftovers of another CNI override Calico: {'; '.join(told)}{more}"
     return words, Rows.of("ip-route-all", "cni.leftovers", keys, node)
 
 

@@ -22,16 +22,16 @@ from calicokit.schema import Column, Schema, cells, records
 
 CONFIGS = Schema(
     "cni.configs",
-    "The CNI configurations on each node, in the order of their names; the runtime takes the first.",
+    "CNI configurations on each node by file name; the container runtime uses the first.",
     (
         Column("node", "str", "node"),
-        Column("place", "int", "place by name, from 1"),
+        Column("place", "int", "1-based position by name"),
         Column("file", "str", "path"),
         Column("name", "str", "name of the network"),
-        Column("plugins", "list", "its plugins, in the order in which they are called"),
-        Column("calico", "bool", "whether Calico's plugin is among them"),
-        Column("delegates", "bool", "whether it hands pods on to another configuration (Multus and its like)"),
-        Column("used", "bool", "whether it is the one that the runtime takes"),
+        Column("plugins", "list", "plugins, in call order"),
+        Column("calico", "bool", "Calico's plugin is among them"),
+        Column("delegates", "bool", "it delegates to another configuration (Multus and similar)"),
+        Column("used", "bool", "it is the one that the runtime uses"),
         EVIDENCE,
     ),
     key=("node", "place"),
@@ -39,10 +39,10 @@ CONFIGS = Schema(
 
 LEFTOVERS = Schema(
     "cni.leftovers",
-    "Routes and rules of other networks that decide in place of Calico's.",
+    "Leftover routes and rules of other CNIs that override Calico's.",
     (
         Column("node", "str", "node"),
-        Column("network", "str", "whose they are: flannel, Cilium, Weave Net, kube-router, Antrea, OVN-Kubernetes"),
+        Column("network", "str", "CNI they belong to: flannel, Cilium, Weave Net, kube-router, Antrea, OVN-Kubernetes"),
         Column("what", "str", "route, or rule"),
         Column("where", "str", "the route's destination, or table and chain"),
         Column("words", "str", "as it was printed"),
@@ -64,7 +64,7 @@ _OTHERS = {
 _DEVICE = re.compile(r"\bdev (\S+)")
 
 
-@table(CONFIGS, needs=("cni-net.d",))
+@table(CONFIGS, needs={"texts": "cni-net.d"})
 def configs(texts: Texts) -> pd.DataFrame:
     """One row for each file that is a configuration; see :data:`CONFIGS`."""
     rows: list[dict[str, Any]] = []
@@ -91,7 +91,11 @@ def _config(file: object, plugins: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     yield from (("delegates", any(_DELEGATES.search(t) for t in types)), ("evidence", first["evidence"]))
 
 
-@table(LEFTOVERS, any_of=("routes.conflicts", "dataplane.foreign_drops"), wants=("health.pods",))
+@table(
+    LEFTOVERS,
+    any_of={"conflicts": "routes.conflicts", "drops": "dataplane.foreign_drops"},
+    wants={"pods": "health.pods"},
+)
 def leftovers(
     conflicts: pd.DataFrame | None, drops: pd.DataFrame | None, pods: pd.DataFrame | None = None
 ) -> pd.DataFrame:

@@ -24,37 +24,37 @@ POD = (
 
 RESULTS = Schema(
     "cni.results",
-    "How each call of the CNI plugin to set up a pod ended, from its log; logs are cut at 150,000 bytes.",
+    "Result of each CNI ADD, from the plugin's log; logs are cut at 150,000 bytes.",
     (
-        Column("time", "time", "when it ended"),
+        Column("time", "time", "end time"),
         Column("node", "str", "node"),
         *POD,
         Column("container_id", "str", "sandbox"),
-        Column("error", "str", "the error; null where it went well"),
+        Column("error", "str", "error; null on success"),
         EVIDENCE,
     ),
 )
 
 ERRORS = Schema(
     "cni.errors",
-    "Pods that the CNI plugin failed to set up: the last error of each, and whether the pod still waits.",
+    "Pods that the CNI plugin failed to set up: the last error of each, and whether the pod is still waiting.",
     (
-        Column("node", "str", "node; null where only an event without host tells"),
+        Column("node", "str", "node; null where known only from an event without a host"),
         *POD,
-        Column("error", "str", "the plugin's words"),
-        Column("cause", "str", "what they mean, one word (calicokit.cni.causes)"),
-        Column("finding", "str", "the finding id that names it"),
+        Column("error", "str", "error message of the plugin"),
+        Column("cause", "str", "cause, one word (calicokit.cni.causes)"),
+        Column("finding", "str", "finding id for this cause"),
         Column("count", "int", "times seen", "errors"),
         Column("first", "time", "first seen"),
         Column("last", "time", "last seen"),
-        Column("open", "bool", "the pod still waits for its network"),
+        Column("open", "bool", "the pod is still waiting for its network"),
         EVIDENCE,
     ),
     key=("namespace", "pod"),
 )
 
 
-@table(RESULTS, needs=("cni-log",))
+@table(RESULTS, needs={"logs": "cni-log"})
 def results(logs: Texts) -> pd.DataFrame:
     """One row for each ADD that ended; see :data:`RESULTS`."""
     frames = [_results(frame) for frame in logs.frames("cni-log")]
@@ -79,7 +79,7 @@ def _pod_of_workload(name: str) -> str | None:
     return parts[2].replace("\0", "-") if len(parts) == 4 and parts[1] == "k8s" else None
 
 
-@table(ERRORS, any_of=("kube.events", "cni.results"), wants=("kube.pods", "@now"))
+@table(ERRORS, any_of={"events": "kube.events", "results": "cni.results"}, wants={"pods": "kube.pods", "now": "@now"})
 def errors(
     events: pd.DataFrame | None,
     results: pd.DataFrame | None,
@@ -159,7 +159,7 @@ def _last_of_each(failures: pd.DataFrame, when: str, counts: pd.Series[int]) -> 
 def _waiting(pods: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Pods with a node, without an address, that have not ended and are not being deleted: (namespace, pod) → node."""
     own = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"] & pods["deleted"].isna()]
-    own = own[[not a for a in own["addresses"]]]
+    own = own[pd.Series([not a for a in own["addresses"]], index=own.index, dtype=bool)]
     return {(namespace, pod): node for namespace, pod, node in cells(own, "namespace", "pod", "node")}
 
 

@@ -1,1 +1,1 @@
-"""Two ends that cannot talk: the guide's path from their names to a cause."""
+"""Two ends that cannot connect: the guide's steps from their names to a cause."""

@@ -1,26 +1,25 @@
-"""From two ends that cannot talk to a cause: the first step that is wrong, and the findings that touch these ends."""
+"""From two ends that cannot connect to a cause: the first step that fails, and the findings related to these ends."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pandas as pd
 
 from calicokit.connectivity.steps import FINE, UNKNOWN, WRONG
 from calicokit.diagnosis.model import Finding
 from calicokit.net import prefix
+from calicokit.policy.explain import Explainer
 from calicokit.routes.path import PATH
 from calicokit.schema import cells, records
 from calicokit.sentences import listed
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
-    from calicokit.policy.explain import Explainer
+from calicokit.tables import Tables
 
 TRIED = 4
-"""The step that tells of attempts: an effect, never a cause."""
+"""The step about connection attempts: an effect, never a cause."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Cause:
         steps = list(records(self.steps[self.steps["step"] != TRIED]))
         wrong = [s for s in steps if s.verdict == WRONG]
         if wrong:
-            first = f"Step {wrong[0].step} is where it ends: {wrong[0].answer}"
+            first = f"Step {wrong[0].step} fails: {wrong[0].answer}"
         elif self.verdict == UNKNOWN:
             unseen = listed(f"step {s.step}" for s in steps if s.verdict == UNKNOWN)
-            first = f"Nothing that was seen stands in the way; {unseen} could not be answered."
+            first = f"No problem was found, but {unseen} could not be answered."
         else:
-            first = "Nothing stands in the way: addresses, routes, policy and rules let it through."
+            first = "No problem found: addresses, routes, policy and rules allow it."
         heads = [f for f in self.findings if not f.explained_by]
-        return f"{first} {f'The finding that touches it: {heads[0].cause}' if heads else ''}".strip()
+        return f"{first} {f'Related finding: {heads[0].cause}' if heads else ''}".strip()
 
     def __repr__(self) -> str:
         return f"{self.question}: {self.sentence}"
@@ -70,7 +69,15 @@ class Cause:
         return head + show(self.steps, "step", "question", "verdict", "answer", "command")._repr_html_()
 
 
-def cause(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Cause:
+class Checked(Tables, Protocol):
+    """A cluster that can be checked."""
+
+    def check(self) -> Sequence[Finding]:
+        """The findings, roots first."""
+        ...
+
+
+def cause(cluster: Checked, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Cause:
     """Why one end does not reach another, or that nothing is in the way.
 
     ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. Raises ``ValueError`` for ends that are none.
@@ -92,7 +99,7 @@ def cause(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: 
     return Cause(question, steps, tuple(found), mine, *_ways(cluster, mine, src, dst), flows[seen])
 
 
-def _ways(cluster: Cluster, pods: pd.DataFrame, src: str, dst: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _ways(cluster: Tables, pods: pd.DataFrame, src: str, dst: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The routes from one end's node to the other end's address, and back."""
     ends = {f"{n}/{p}": (node, next(iter(its), "")) for n, p, node, its in cells(pods, *PLACED)}
     ends |= {address: (node, address) for node, address in ends.values()}
@@ -103,7 +110,7 @@ def _ways(cluster: Cluster, pods: pd.DataFrame, src: str, dst: str) -> tuple[pd.
 PLACED = ("namespace", "pod", "node", "addresses")
 
 
-def _path(cluster: Cluster, node: object, address: str) -> pd.DataFrame:
+def _path(cluster: Tables, node: object, address: str) -> pd.DataFrame:
     if not isinstance(node, str) or not address:
         return PATH.frame()
     try:
@@ -112,7 +119,7 @@ def _path(cluster: Cluster, node: object, address: str) -> pd.DataFrame:
         return PATH.frame()
 
 
-def example(cluster: Cluster) -> tuple[str, str, int | None]:
+def example(cluster: Tables) -> tuple[str, str, int | None]:
     """Two ends worth asking about: a flow that was seen being dropped, a pod without an address, or pods that serve."""
     flows, pods = cluster.table("dataplane.dropped_flows"), cluster.table("kube.pods")
     own = pods[~pods["host_network"] & ~pods["finished"]]
@@ -130,7 +137,7 @@ def example(cluster: Cluster) -> tuple[str, str, int | None]:
     return next((n for n in where if where[n][0] != where[dst][0]), next(n for n in where if n != dst)), dst, port
 
 
-def _serving(cluster: Cluster, holders: dict[str, str]) -> tuple[str, int | None]:
+def _serving(cluster: Tables, holders: dict[str, str]) -> tuple[str, int | None]:
     """A pod that a service leads to, and its port there; nothing where none is known."""
     model: Explainer | None = cluster.given("policy.model")
     for backends in model.parts.backends.values() if model is not None else ():
@@ -144,7 +151,7 @@ def _port(value: object) -> int | None:
     return None if pd.isna(value) else int(str(value))  # type: ignore[call-overload]
 
 
-def _touched(cluster: Cluster, ends: tuple[str, str]) -> tuple[set[str], list[str]]:
+def _touched(cluster: Tables, ends: tuple[str, str]) -> tuple[set[str], list[str]]:
     """The words that findings may name these ends by, and their addresses."""
     pods, endpoints = cluster.table("kube.pods"), cluster.table("dataplane.endpoints")
     words, addresses = set(ends), [e for e in ends if "/" not in e]

@@ -11,47 +11,76 @@ import pandas as pd
 from calicokit.dataplane.packets.trace_flow import INPUTS as OF_WALK
 from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, walked
 from calicokit.net import prefix
-from calicokit.policy.explain import Explainer, Explanation
-from calicokit.registry import table
+from calicokit.policy.explain import Explainer
+from calicokit.policy.explanation import Explanation
+from calicokit.registry import Given, table
 from calicokit.routes.path import path
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed, plural
 
 STEPS = Schema(
     "connectivity.steps",
-    "The guide's steps of *Diagnosing Pod Connectivity Failure* for two ends. Give --from NS/POD|IP, --to "
-    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    "The guide's steps of *Diagnosing Pod Connectivity Failure* for two endpoints. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp).",
     (
         Column("step", "int", "number of the step in the guide"),
         Column("question", "str", "what the step asks"),
-        Column("answer", "str", "what was seen"),
+        Column("answer", "str", "what the evidence shows"),
         Column("verdict", "str", "fine, wrong or unknown"),
-        Column("command", "str", "how to see it on a live cluster"),
+        Column("command", "str", "command for a live cluster"),
     ),
     key=("step",),
 )
 
 SERVICE = "svc/"
 MOST = 8
-"""So many backends of a service are followed."""
+"""Maximum backends of a service that are followed."""
 FINE, WRONG, UNKNOWN = "fine", "wrong", "unknown"
 
 Answer = tuple[str, str]
 """What was seen, and the verdict."""
 
-OF_ROUTES = ("routes.kernel", "bgp.nodes", "kube.tunnels", "output.ip_rule", "routes.pods")
-OTHERS = ("policy.model", "output.conntrack", "dataplane.window", "dataplane.dropped_flows")
+OF_ROUTES = {
+    "kernel": "routes.kernel",
+    "nodes": "bgp.nodes",
+    "tunnels": "kube.tunnels",
+    "rules": "output.ip_rule",
+    "pods": "routes.pods",
+}
+"""Parameters of :func:`~calicokit.routes.path.path` → the tables they get."""
 
 
-@table(STEPS, needs=("kube.pods",), wants=(*OF_WALK, *OF_ROUTES, *OTHERS), options=OPTIONS)
-def steps(pods: pd.DataFrame, *tables: Any, **options: str) -> pd.DataFrame:
+@table(
+    STEPS,
+    needs={"pods": "kube.pods"},
+    wants={
+        "of_walk": tuple(OF_WALK.values()),
+        "of_routes": tuple(OF_ROUTES.values()),
+        "model": "policy.model",
+        "tracked": "output.conntrack",
+        "window": "dataplane.window",
+        "flows": "dataplane.dropped_flows",
+    },
+    options=OPTIONS,
+)
+def steps(
+    pods: pd.DataFrame,
+    of_walk: Given,
+    of_routes: Given,
+    model: Explainer | None = None,
+    tracked: pd.DataFrame | None = None,
+    window: pd.DataFrame | None = None,
+    flows: pd.DataFrame | None = None,
+    **options: str,
+) -> pd.DataFrame:
     """Six rows; see :data:`STEPS`. Raises ``ValueError`` with one sentence for ends that are none."""
-    of_walk, rest = tables[: len(OF_WALK)], tables[len(OF_WALK) :]
-    of_routes, others = rest[: len(OF_ROUTES)], rest[len(OF_ROUTES) :]
     port, proto = port_number(options["port"]), options["proto"]
-    model, tracked, window, flows = others
     question = _Question(options["from"], options["to"], port, proto, pods, model)
-    seen = _Seen(of_walk, of_routes, tracked, window, flows)
+    seen = _Seen(
+        {parameter: of_walk[name] for parameter, name in OF_WALK.items()},
+        {parameter: of_routes[name] for parameter, name in OF_ROUTES.items()},
+        *(tracked, window, flows),
+    )
     return STEPS.frame(list(_steps(question, seen)))
 
 
@@ -75,8 +104,8 @@ class End:
 class _Seen:
     """What the cluster showed; each may be None."""
 
-    of_walk: Sequence[Any]
-    of_routes: Sequence[Any]
+    of_walk: Given
+    of_routes: Given
     tracked: pd.DataFrame | None
     window: pd.DataFrame | None
     flows: pd.DataFrame | None
@@ -84,12 +113,12 @@ class _Seen:
     @property
     def pods(self) -> pd.DataFrame | None:
         """Routes and interfaces of pods."""
-        found: pd.DataFrame | None = self.of_routes[-1]
+        found: pd.DataFrame | None = self.of_routes["pods"]
         return found
 
 
 class _Question:
-    """Who wants to reach whom, with policy's answer."""
+    """Source and destination of the question, with policy's verdict."""
 
     def __init__(
         self, src: str, dst: str, port: int | None, proto: str, pods: pd.DataFrame, model: Explainer | None
@@ -120,7 +149,7 @@ class _Question:
 
     def backends(self) -> list[End]:
         """The ends behind a service, as policy found them."""
-        if self.said is None:
+        if self.said is None or self.said.without_endpoints:
             return []
         addresses = dict.fromkeys(f.dst.partition(" ")[0] for f in self.said.flows)
         found = [next(iter(self.holders.get(a, ())), End(a, address=a)) for a in addresses]
@@ -149,32 +178,32 @@ def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
     port = question.port or "PORT"
     asked: list[tuple[str, Answer, str]] = [
         (
-            "Does each pod have an address, and is it its alone?",
+            "Does each pod have an address, and is it unique?",
             _addresses(question),
             f"kubectl get pod -o wide {_named(first)}",
         ),
         (
-            "Is each pod's interface there, with a route to it on its own node?",
+            "Does each pod have its interface and host route on its node?",
             _interfaces(question, seen.pods),
             f"calicoctl get workloadendpoints {_named(first)}; ip route get {target}",
         ),
         (
-            "Do the routes lead there, and back?",
+            "Do the routes lead to the destination, and back?",
             _routes(question, seen.of_routes),
             f"ip route get {target} on {first.node or 'its node'}",
         ),
         (
-            "Was it tried, and was there an answer?",
+            "Was a connection attempted, and did it get a reply?",
             _tried(question, seen.tracked),
             f"kubectl exec {_named(first)} -- nc -zv {target} {port}, or `calicokit act probe`",
         ),
         (
-            "Does policy let it through?",
+            "Does policy allow it?",
             _policy(question.said),
             f"calicokit explain SOURCE --from {first.name} --to {question.dst_name} --port {port}",
         ),
         (
-            "Do the rules that are programmed let it through, and did they drop it?",
+            "Do the programmed rules allow it, and did they drop any of it?",
             _rules(question, way, seen),
             f"calicokit table SOURCE dataplane.walk --from {first.name} --to {question.dst_name} --port {port}",
         ),
@@ -204,9 +233,9 @@ def _worst(answers: Sequence[Answer], nothing: str) -> Answer:
 def _addresses(question: _Question) -> Answer:
     if not question.targets:
         if question.said is None:
-            return f"{question.dst_name}: policy's objects were not seen.", UNKNOWN
-        if question.said.verdict == "no-endpoints":
-            return f"{question.dst_name}: it has no endpoint that is ready.", WRONG
+            return f"{question.dst_name}: policy objects were not seen.", UNKNOWN
+        if question.said.without_endpoints:
+            return f"{question.dst_name} has no ready endpoint.", WRONG
         return f"{question.dst_name}: {'; '.join(question.said.unknown)}.", UNKNOWN
     return _worst([_address(e, question.holders) for e in question.ends], "")
 
@@ -217,9 +246,12 @@ def _address(end: End, holders: dict[str, list[End]]) -> Answer:
     if not end.address:
         return f"{end.pod} has no address: it is {end.phase} on {end.node or 'no node yet'}.", WRONG
     if end.phase in ("Failed", "Succeeded"):
-        return f"{end.pod} has ended ({end.phase}); its address {end.address} may be another's by now.", WRONG
+        return (
+            f"{end.pod} has completed ({end.phase}); its address {end.address} may belong to another pod by now.",
+            WRONG,
+        )
     if end.host:
-        return f"{end.pod} is on the host network of {end.node} ({end.address}): no policy for workloads is its.", FINE
+        return f"{end.pod} is host-networked on {end.node} ({end.address}): workload policies do not apply to it.", FINE
     others = [o.pod for o in holders.get(end.address, ()) if o.pod != end.pod]
     if others:
         return f"{end.pod} and {listed(others)} have the same address, {end.address}.", WRONG
@@ -229,7 +261,7 @@ def _address(end: End, holders: dict[str, list[End]]) -> Answer:
 def _interfaces(question: _Question, pods: pd.DataFrame | None) -> Answer:
     workloads = [e for e in question.ends if e.is_workload and e.address]
     if not workloads:
-        return "No end is a pod with a network of its own.", FINE if question.targets else UNKNOWN
+        return "Neither end is a pod with its own network.", FINE if question.targets else UNKNOWN
     if pods is None:
         return "Routes and interfaces of the nodes were not seen.", UNKNOWN
     known = {f"{p.namespace}/{p.pod}": p for p in records(pods)}
@@ -240,7 +272,7 @@ def _interface(end: End, seen: Any) -> Answer:
     if seen is None:
         return f"{end.pod}: its node's routes were not seen.", UNKNOWN
     if isinstance(seen.elsewhere, str):
-        return f"On {end.node} the address of {end.pod} leads to {seen.elsewhere}, not to {seen.interface}.", WRONG
+        return f"On {end.node} the route to {end.pod} points to {seen.elsewhere}, not to {seen.interface}.", WRONG
     lacks = [
         what
         for what, has in (("route", seen.has_route), ("interface", seen.has_interface))
@@ -253,9 +285,8 @@ def _interface(end: End, seen: Any) -> Answer:
     return f"{end.pod} is behind {seen.interface} on {end.node}.", FINE
 
 
-def _routes(question: _Question, of_routes: Sequence[Any]) -> Answer:
-    kernel, nodes, tunnels, *_ = of_routes
-    if kernel is None or nodes is None or tunnels is None:
+def _routes(question: _Question, of_routes: Given) -> Answer:
+    if any(of_routes[needed] is None for needed in ("kernel", "nodes", "tunnels")):
         return "Routes of the nodes were not seen.", UNKNOWN
     src = question.src
     answers = []
@@ -263,17 +294,17 @@ def _routes(question: _Question, of_routes: Sequence[Any]) -> Answer:
         answers.append(_way(src, end, of_routes))
         if src.is_workload and end.node:
             answers.append(_way(end, src, of_routes))
-    return _worst(answers, f"The ends behind {question.dst_name} are not known.")
+    return _worst(answers, f"The backends of {question.dst_name} are unknown.")
 
 
-def _way(src: End, dst: End, of_routes: Sequence[Any]) -> Answer:
+def _way(src: End, dst: End, of_routes: Given) -> Answer:
     """What the routes do with packets from one end's node to the other's address."""
-    kernel = of_routes[0]
+    kernel = of_routes["kernel"]
     if not src.node or not dst.address or ":" in dst.address:
-        return f"The way from {src.name} to {dst.name} is not known.", UNKNOWN
+        return f"The path from {src.name} to {dst.name} is unknown.", UNKNOWN
     if src.node not in set(kernel["node"]):
         return f"The routes of {src.node} were not seen.", UNKNOWN
-    hops = list(records(path(*of_routes, **{"from": src.node, "to": dst.address})))
+    hops = list(records(path(**of_routes, **{"from": src.node, "to": dst.address})))
     trail = " → ".join(str(h.node) for h in hops)
     last = hops[-1]
     if dst.pod and not dst.host:
@@ -291,14 +322,14 @@ def _to_pod(dst: End, last: Any, trail: str) -> Answer:
         return said, UNKNOWN
     outside = isinstance(last.next, str) and last.type == "unicast"
     if outside and last.owner in ("bird", "kernel"):
-        return f"{said} What that router does is not seen.", UNKNOWN
+        return f"{said} That router's routes are not known.", UNKNOWN
     whose = f" The route {last.cidr} is neither Calico's nor the kernel's." if last.owner == "other" else ""
-    return f"{said}{whose} It does not get to {dst.pod}.", WRONG
+    return f"{said}{whose} Packets do not reach {dst.pod}.", WRONG
 
 
 def _tried(question: _Question, tracked: pd.DataFrame | None) -> Answer:
     if tracked is None:
-        return "Connection tracking was not seen: try it.", UNKNOWN
+        return "conntrack was not seen: try a connection.", UNKNOWN
     addresses = {e.address for e in question.targets}
     mine = tracked[
         (tracked["source"] == question.src.address)
@@ -309,12 +340,12 @@ def _tried(question: _Question, tracked: pd.DataFrame | None) -> Answer:
         mine = mine[(mine["dport"] == question.port) | (mine["reply_sport"] == question.port)]
     answered = mine[~mine["unreplied"].fillna(False).astype(bool)]
     if len(answered):
-        return f"Connection tracking on {answered['node'].iloc[0]} has a connection that was answered.", FINE
+        return f"conntrack on {answered['node'].iloc[0]} has a connection with a reply.", FINE
     if len(mine):
         where = listed(sorted(set(mine["node"])))
-        return f"Connection tracking on {where} has {plural(len(mine), 'attempt')} without an answer.", UNKNOWN
+        return f"conntrack on {where} has {plural(len(mine), 'unreplied attempt')}.", UNKNOWN
     return (
-        "Connection tracking has no such connection: it was not tried lately, or it was dropped at its source.",
+        "conntrack has no such connection: it was not attempted recently, or was dropped at the source.",
         UNKNOWN,
     )
 
@@ -323,7 +354,7 @@ def _policy(said: Explanation | None) -> Answer:
     if said is None:
         return "Policies were not seen.", UNKNOWN
     verdict = {"allow": FINE, "deny": WRONG, "mixed": WRONG, "no-endpoints": WRONG}.get(said.verdict, UNKNOWN)
-    return said.sentence, verdict
+    return said.sentence, UNKNOWN if said.unless else verdict
 
 
 def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:
@@ -331,12 +362,12 @@ def _rules(question: _Question, way: Asked, seen: _Seen) -> Answer:
     said = [way.sentence]
     policy = _policy(question.said)[1]
     if {verdict, policy} == {FINE, WRONG}:
-        said.append("That is not what policy asks for.")
+        said.append("This differs from policy.")
     lost = _lost(question, seen.flows)
     if lost:
-        return " ".join([f"{plural(lost, 'packet')} of it dropped while it was watched.", *said]), WRONG
+        return " ".join([f"{plural(lost, 'packet')} of it dropped during sampling.", *said]), WRONG
     if seen.window is None or not len(seen.window):
-        said.append("Nobody watched the counters.")
+        said.append("Counters were not sampled.")
     return " ".join(said), verdict
 
 

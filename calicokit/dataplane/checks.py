@@ -7,17 +7,19 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 MOST = 50
-"""So many findings of one kind are told one by one."""
+"""Maximum findings of one kind reported individually."""
 
 # ---- rules of others
 
 
-@check("foreign-drop-rule", needs=("dataplane.foreign_drops",))
+@check("foreign-drop-rule", needs={"drops": "dataplane.foreign_drops"})
 def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
     """Rules that neither Calico nor kube-proxy wrote and that drop what pods or Calico need."""
     groups = list(drops.groupby(["node", "table", "chain"], sort=False))
@@ -28,13 +30,16 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
         counted = group["packets"].dropna()
         packets = f" ({plural(int(counted.sum()), 'packet')} so far)" if len(counted) else ""
         more = f", and {plural(len(group) - 1, 'more rule')}" if len(group) > 1 else ""
+        behind = bool(group["behind"].all())
         yield finding(
             "foreign-drop-rule",
+            severity="warning" if behind else "",
             subject={"node": node, "table": name, "chain": chain},
             cause=f"On {node} a rule in {name} {chain} that neither Calico nor kube-proxy wrote {first['verdict']}s "
-            f"{listed(what)}: {first['spec']}{more}{packets}; for example {first['example']}.",
-            remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and take it "
-            "out there, so that it does not come back.",
+            f"{listed(what)}: {first['spec']}{more}{packets}; "
+            + (_still_grew(group) if behind else f"for example {first['example']}."),
+            remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and remove "
+            "it at its source, so that it does not return.",
             evidence=[
                 Rows.of(source_of(str(b)), "dataplane.foreign_drops", _rule_keys(g), node)
                 for b, g in group.groupby("backend")
@@ -43,9 +48,12 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def source_of(backend: str) -> str:
-    """The evidence that a backend's rules are read from."""
-    return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
+def _still_grew(rules: pd.DataFrame) -> str:
+    return (
+        "what is known of such packets another rule accepts before it, and yet it took "
+        f"{plural(int(rules['grown'].sum()), 'packet')} while it was watched: of ends that nobody knows, or before its "
+        "place in the chain changed."
+    )
 
 
 def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
@@ -54,7 +62,11 @@ def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: int(v) if k == "rule" and pd.notna(v) else v for k, v in r.items() if pd.notna(v)} for r in rows]
 
 
-@check("iptables-backend-mixed", needs=("dataplane.rules",))
+@check(
+    "iptables-backend-mixed",
+    needs={"rules": "dataplane.rules"},
+    told_by=("iptables-legacy-save",),  # nft shows what iptables-nft-save does
+)
 def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
     """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other."""
     wide = rules[rules["family"].isin(["ip", "ip6"]) & rules["backend"].isin(["nft", "legacy"])]
@@ -67,10 +79,10 @@ def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "iptables-backend-mixed",
             subject={"nodes": list(mixed)},
-            cause=f"On {listed(mixed)} Calico's rules stand in {listed(sorted(ours))} and kube-proxy's in "
-            f"{listed(sorted(theirs))}: each packet passes both, and neither sees the other's marks.",
-            remedy="Set FelixConfiguration iptablesBackend to Auto, or to what kube-proxy uses (NFT or Legacy), and "
-            "remove the leftovers of the other.",
+            cause=f"On {listed(mixed)} Calico's rules are in {listed(sorted(ours))} and kube-proxy's in "
+            f"{listed(sorted(theirs))}: each packet traverses both, and neither sees the other's marks.",
+            remedy="Set FelixConfiguration iptablesBackend to Auto, or to kube-proxy's backend (NFT or Legacy), and "
+            "remove the rules left in the other one.",
             evidence=[
                 Rows.of(f"iptables-{b}-save", "dataplane.rules", [{"node": node, "backend": b}], node)
                 for b in sorted(ours | theirs)
@@ -85,7 +97,7 @@ def _backends(rules: pd.DataFrame) -> dict[str, set[str]]:
 # ---- drops
 
 
-@check("end-of-tier-drop", needs=("dataplane.drops",))
+@check("end-of-tier-drop", needs={"drops": "dataplane.drops"})
 def end_of_tier(drops: pd.DataFrame) -> Iterator[Finding]:
     """A tier other than the default one that applies to endpoints and ends without a verdict."""
     ends = drops[(drops["reason"] == "end-of-tier") & (drops["tier"] != "default") & drops["tier"].notna()]
@@ -96,14 +108,14 @@ def end_of_tier(drops: pd.DataFrame) -> Iterator[Finding]:
         if not endpoints:
             continue
         count = int((grown["grown"] if len(grown) else rows["packets"]).sum())
-        when = "while it was watched" if len(grown) else "since its rules were made"
+        when = "during sampling" if len(grown) else "since the rules were programmed"
         yield finding(
             "end-of-tier-drop",
             severity="" if len(grown) else "info",
             subject={"tier": str(tier), "endpoints": endpoints},
             cause=f"The end of tier {tier} dropped {plural(count, 'packet')} of {listed(endpoints)} {when}: its "
-            "policies select these endpoints, and none allowed or passed them on.",
-            remedy=f"End tier {tier} with a policy that passes (action Pass), or allow what is meant to be allowed.",
+            "policies select these endpoints, and none allowed or passed the packets.",
+            remedy=f"End tier {tier} with a policy whose action is Pass, or allow the intended traffic in it.",
             evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in rows.groupby("backend")],
             about=set(endpoints) | set(rows["workload"].dropna()),
         )
@@ -116,9 +128,9 @@ def _endpoint(row: Any) -> str:
     return row.workload if isinstance(row.workload, str) else UNKNOWN
 
 
-@check("policy-drop", needs=("dataplane.drops",), wants=("dataplane.dropped_flows",))
+@check("policy-drop", needs={"drops": "dataplane.drops"}, wants={"flows": "dataplane.dropped_flows"})
 def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Traffic that a policy, or a tier's end, dropped while it was watched; totals are told as information."""
+    """Traffic that a policy, or a tier's end, dropped during sampling; totals are told as information."""
     decided = drops[drops["reason"].isin(DECIDED)]
     grown = decided[decided["grown"].fillna(0) > 0]
     found = _grouped(grown, flows)
@@ -153,19 +165,30 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
     which = f"rule {int(first.policy_rule)} of {policy}" if pd.notna(first.policy_rule) else policy
     tier = f", tier {first.tier}" if isinstance(first.tier, str) else ""
     count = sum(int(r.grown if watched else r.packets) for r in rows)
-    when = "while it was watched" if watched else "since the rules were made, which is normal"
+    when = "during sampling" if watched else "since the rules were programmed, which is normal"
     frame = pd.DataFrame(rows)
     return finding(
         "policy-drop",
         severity="" if watched else "info",
         subject={"src": src, "dst": dst, "port": int(port) if port.isdigit() else port, "policy": policy},
-        cause=f"{which} ({first.direction}{tier}) dropped traffic from {src} to {dst}, port {port}, {when}; the rules "
-        f"that did so counted {plural(count, 'packet')}.",
-        remedy=f"If it should pass, let {policy} or a policy before it allow it; `calicokit explain` shows every "
-        "policy that is asked.",
+        cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, port)} dropped {when}, by {which} "
+        f"({first.direction}{tier}).",
+        remedy=f"If this traffic is wanted, allow it in {policy} or an earlier policy; `calicokit explain` shows "
+        "every policy evaluated.",
         evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in frame.groupby("backend")],
         about={src, dst, policy},
     )
+
+
+def _flow_in_words(src: str, dst: str, port: str) -> str:
+    """Where dropped packets came from and went to, and which of that was not recorded."""
+    ends = {"source": src, "destination": dst, "port": port}
+    lost = [name for name, value in ends.items() if value == UNKNOWN]
+    known = [
+        *([f"from {src}"] if src != UNKNOWN else []),
+        *([f"to {dst}{f' port {port}' if port != UNKNOWN else ''}"] if dst != UNKNOWN else []),
+    ]
+    return " ".join([*known, *([f"({listed(lost)} not recorded)"] if lost else [])])
 
 
 def _ends(row: Any, flows: pd.DataFrame | None) -> list[tuple[str, str, str]]:
@@ -202,7 +225,9 @@ def _tier(cause: Finding, effect: Finding) -> bool:
 
 @explains("policy-selects-nothing", "policy-drop")
 def _wrong_selector(cause: Finding, effect: Finding) -> bool:
-    return cause.severity == "warning" and bool(cause.about & effect.about)
+    """A selector that matches nothing, one edit away from the flow's ends."""
+    src, dst = effect.subject["src"], effect.subject["dst"]
+    return bool(cause.about & {flow(src, dst), flow(src, ANY), flow(ANY, dst)})
 
 
 @explains("foreign-drop-rule", "datastore-unreachable")

@@ -14,20 +14,17 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 FULL = 0.95
-"""From this share of its entries on, the table of connections is at its limit."""
+"""Share of its entries from which the conntrack table counts as full."""
 HALF = 0.5
 FEW = 10
 """So few drops can have other causes than a full table, or an overload."""
 NOTABLE = 0.001
 """Share of an interface's packets from which drops are worth telling."""
-AGAIN = 3
-STILL = 120.0
-"""Seconds before the end of Felix's log within which the last failure must lie."""
 
 # ---- forwarding and reverse paths
 
 
-@check("ip-forward-off", needs=("dataplane.kernel",))
+@check("ip-forward-off", needs={"kernel": "dataplane.kernel"})
 def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
     """A node whose kernel does not forward."""
     for row in records(kernel[(kernel["ip_forward"] == 0) | (kernel["all_forwarding"] == 0)]):
@@ -42,8 +39,8 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "ip-forward-off",
             subject={"node": row.node},
-            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach nothing "
-            "but the node.",
+            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach only the "
+            "node itself.",
             remedy="sysctl -w net.ipv4.ip_forward=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
             evidence=[
                 Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)
@@ -52,14 +49,14 @@ def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("rp-filter-strict", needs=("dataplane.reverse_paths",), wants=("dataplane.kernel",))
+@check("rp-filter-strict", needs={"paths": "dataplane.reverse_paths"}, wants={"kernel": "dataplane.kernel"})
 def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Packets that strict reverse-path filtering drops, as the way back to them is another."""
+    """Packets that strict reverse-path filtering drops, as the route back leaves by another interface."""
     counted = {} if kernel is None else dict(cells(kernel, "node", "reverse_path_drops"))
     strict = paths[paths["rp_filter"] == STRICT]
     for (node, interface), group in strict.groupby(["node", "interface"]):
         first = group.iloc[0]
-        back = f"by {first['back']}" if isinstance(first["back"], str) else "nowhere"
+        back = f"via {first['back']}" if isinstance(first["back"], str) else "unreachable"
         drops = counted.get(node)
         seen = (
             f"; {plural(int(drops), 'packet')} dropped so far"
@@ -69,10 +66,10 @@ def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> It
         yield finding(
             "rp-filter-strict",
             subject={"node": str(node), "interface": str(interface)},
-            cause=f"{node} filters reverse paths strictly on {interface}: packets of {first['source']} on "
-            f"{listed(sorted(set(group['sender'])))} come in there, and the best route back leads {back}{seen}.",
-            remedy="Make the route back the same (see routes.kernel and the route that differs), or set rp_filter of "
-            f"all and of {interface} to 2 where asymmetric routes are meant.",
+            cause=f"{node} applies strict reverse-path filtering on {interface}: packets from {first['source']} on "
+            f"{listed(sorted(set(group['sender'])))} arrive there, but the best route back is {back}{seen}.",
+            remedy=f"Make the return route symmetric (see routes.kernel), or set rp_filter of all and of {interface} "
+            "to 2 where asymmetric routing is intended.",
             evidence=[
                 Rows.of(
                     "ip-route-all",
@@ -85,7 +82,7 @@ def filter_strict(paths: pd.DataFrame, kernel: pd.DataFrame | None = None) -> It
         )
 
 
-@check("rp-filter-loose", needs=("output.sysctl_net", "output.felix_log"))
+@check("rp-filter-loose", needs={"settings": "output.sysctl_net", "log": "output.felix_log"})
 def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]:
     """rp_filter is 2, and Felix refuses to run with it."""
     loose = settings[(settings["key"] == "net.ipv4.conf.all.rp_filter") & (settings["value"].astype("str") == "2")]
@@ -94,8 +91,8 @@ def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]
         yield finding(
             "rp-filter-loose",
             subject={"node": node},
-            cause=f"net.ipv4.conf.all.rp_filter is 2 on {node}, and Felix refuses to run with it, as pods could then "
-            "use addresses that are not theirs.",
+            cause=f"net.ipv4.conf.all.rp_filter is 2 on {node}, and Felix refuses to run with it, as it lets pods "
+            "spoof source addresses.",
             remedy="Set net.ipv4.conf.all.rp_filter to 1 or 0 (or, at your own risk, ignoreLooseRPF: true in "
             "FelixConfiguration).",
             evidence=[
@@ -108,9 +105,9 @@ def filter_loose(settings: pd.DataFrame, log: pd.DataFrame) -> Iterator[Finding]
 # ---- connection tracking
 
 
-@check("conntrack-full", needs=("dataplane.kernel",), wants=("output.kernel_log",))
+@check("conntrack-full", needs={"kernel": "dataplane.kernel"}, wants={"log": "output.kernel_log"})
 def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """A node whose table of connections is, or was, too small."""
+    """A node whose conntrack table is, or was, full."""
     said = log is not None and bool((log["kind"] == "conntrack").any())
     for row in records(kernel):
         at_limit = pd.notna(row.conntrack_used) and row.conntrack_used >= FULL
@@ -126,11 +123,11 @@ def tracking_full(kernel: pd.DataFrame, log: pd.DataFrame | None = None) -> Iter
             "conntrack-full",
             severity="info" if past else "",
             subject={"node": row.node},
-            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which it "
-            f"could make no entry, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
-            + ("; it has room now." if past else "; the kernel's log says that the table is full." if said else "."),
+            cause=f"{row.node} tracks {used}, dropped {plural(_number(row.conntrack_drop), 'packet')} for which no "
+            f"entry could be created, and {plural(_number(row.conntrack_early_drop), 'entry', 'entries')} to make room"
+            + ("; it is no longer full." if past else "; the kernel log reports a full table." if said else "."),
             remedy="Raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), and find who opens so "
-            "many connections (`conntrack -L`, by source).",
+            "many connections (`conntrack -L`, grouped by source).",
             evidence=[
                 Rows.of("conntrack-stats", "dataplane.kernel", [{"node": row.node}], row.node),
                 *([Rows.of("kernel-log", "output.kernel_log", [{"kind": "conntrack"}])] if said else []),
@@ -143,7 +140,7 @@ def _number(value: Any) -> int:
     return int(value) if pd.notna(value) else 0
 
 
-@check("conntrack-stale", needs=("dataplane.stale_connections",))
+@check("conntrack-stale", needs={"stale": "dataplane.stale_connections"})
 def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
     """Tracked connections to what is gone, still in use."""
     for row in records(stale.drop_duplicates(["node", "protocol", "source", "destination", "dport", "backend"])):
@@ -154,9 +151,10 @@ def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "conntrack-stale",
             subject={"node": row.node, "flow": flow},
-            cause=f"{row.node} still tracks {flow}, and {row.source} still sends: nothing has {row.backend} any more.",
-            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it comes "
-            "back, see whether kube-proxy on that node runs and is up to date.",
+            cause=f"{row.node} still tracks {flow}, and {row.source} still sends, but no pod has {row.backend} any "
+            "more.",
+            remedy=f"conntrack -D -p {row.protocol} -s {row.source} -d {row.destination} on {row.node}; if it "
+            "returns, check whether kube-proxy on that node runs and is up to date.",
             evidence=[Rows.of("conntrack", "dataplane.stale_connections", [key], row.node)],
             about={row.node, row.backend},
         )
@@ -165,7 +163,7 @@ def tracking_stale(stale: pd.DataFrame) -> Iterator[Finding]:
 # ---- interfaces
 
 
-@check("interface-errors", needs=("dataplane.interfaces",))
+@check("interface-errors", needs={"interfaces": "dataplane.interfaces"})
 def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
     """Errors or drops of an interface that grow while it is watched."""
     for row in records(carrying(interfaces)):
@@ -177,9 +175,9 @@ def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "interface-errors",
             subject={"node": row.node, "interface": row.interface},
-            cause=f"{row.interface} of {row.node} ({row.carries}) counted {listed(told)} while it was watched, beside "
+            cause=f"{row.interface} of {row.node} ({row.carries}) counted {listed(told)} during sampling, for "
             f"{plural(packets, 'packet')}.",
-            remedy="`ip -s -s link` and `ethtool -S` tell which kind; look at cables, drivers, MTUs and full queues.",
+            remedy="`ip -s -s link` and `ethtool -S` show which kind; check cables, drivers, MTUs and full queues.",
             evidence=[
                 Rows.of(
                     "ip-link-stats", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node
@@ -189,7 +187,7 @@ def interface_errors(interfaces: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("interface-loss", needs=("dataplane.interfaces",), wants=("felix.configuration",))
+@check("interface-loss", needs={"interfaces": "dataplane.interfaces"}, wants={"felix": "felix.configuration"})
 def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Queues that lose packets: on purpose, or as too much comes."""
     plain = felix is not None and "true" not in in_force(felix, "bpfEnabled").values()
@@ -201,8 +199,8 @@ def interface_loss(interfaces: pd.DataFrame, felix: pd.DataFrame | None = None) 
             "interface-loss",
             subject={"node": row.node, "interface": row.interface},
             cause=f"{row.interface} of {row.node} ({row.carries}) {why}.",
-            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` takes "
-            "out what was left behind. A limit that is meant (bandwidth annotations, a slow line) needs less traffic.",
+            remedy=f"`tc -s qdisc show dev {row.interface}` shows it; `tc qdisc del dev {row.interface} root` removes "
+            "a leftover qdisc. An intended limit (bandwidth annotations, a slow link) needs less traffic.",
             evidence=[
                 Rows.of("tc-qdisc", "dataplane.interfaces", [{"node": row.node, "interface": row.interface}], row.node)
             ],
@@ -215,20 +213,22 @@ def _loss(row: Any, plain: bool) -> str:
     kinds = set(str(row.queue).split(", ")) if isinstance(row.queue, str) else set()
     dropped, grown = _number(row.queue_dropped), _number(row.queue_grown)
     if pd.notna(row.loss_percent) and row.loss_percent > 0:
-        return f"loses or damages {row.loss_percent:g} % of its packets on purpose (netem): {dropped} so far"
+        return f"is configured to lose or corrupt {row.loss_percent:g} % of its packets (netem): {dropped} so far"
     if kinds & {"tbf", "htb", "police"} and dropped >= FEW:
         rate = f" of {row.rate_bps / 1e6:g} Mbit/s" if pd.notna(row.rate_bps) else ""
-        return f"is held to a rate{rate} ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')} over it"
+        return f"is rate-limited{rate} ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')} over it"
     if kinds & {"ingress", "clsact"} and dropped >= FEW and plain:
-        return f"polices what comes in ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
+        return f"polices ingress traffic ({', '.join(sorted(kinds))}) and dropped {plural(dropped, 'packet')}"
     if grown >= FEW and grown >= NOTABLE * _number(row.packets_grown):
-        return (
-            f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} while it was watched"
-        )
+        return f"has a full queue ({', '.join(sorted(kinds))}): it dropped {plural(grown, 'packet')} during sampling"
     return ""
 
 
-@check("bpf-kube-proxy-conflict", needs=("felix.configuration", "dataplane.rules"), wants=("output.felix_log",))
+@check(
+    "bpf-kube-proxy-conflict",
+    needs={"felix": "felix.configuration", "rules": "dataplane.rules"},
+    wants={"log": "output.felix_log"},
+)
 def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Nodes in eBPF mode on which kube-proxy programs services too."""
     on = in_force(felix, "bpfEnabled")
@@ -244,9 +244,9 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
         yield finding(
             "bpf-kube-proxy-conflict",
             subject={"node": str(node)},
-            cause=f"eBPF mode is on for {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
+            cause=f"eBPF mode is enabled on {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
             "services there too.",
-            remedy="Switch kube-proxy off where eBPF mode is on (see Calico's eBPF guide), and let its rules be "
+            remedy="Disable kube-proxy where eBPF mode is enabled (see Calico's eBPF guide), and let its rules be "
             "cleaned up (bpfKubeProxyIptablesCleanupEnabled).",
             evidence=[
                 Rows.of("iptables-nft-save", "dataplane.rules", [{"node": node, "owner": "kube-proxy"}], str(node))
@@ -258,47 +258,66 @@ def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame |
 # ---- what Felix programs
 
 
-@check("dataplane-program-failing", needs=("dataplane.failures",))
+@check("dataplane-program-failing", needs={"failures": "dataplane.failures"})
 def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
-    """Felix fails to program, again and again, to the end of its log."""
-    for row in records(failures):
-        recovered = pd.notna(row.succeeded) and row.succeeded > row.last
-        old = (row.until - row.last).total_seconds() > STILL
-        if row.failures < AGAIN or recovered or old:
-            continue
+    """Felix fails to program, to the end of its log and without success since."""
+    for name, group in failures[failures["open"]].groupby("node"):
+        node, areas = str(name), list(group["area"])
+        row = next(records(group.sort_values("last").tail(1)))
         error = f" ({row.error})" if isinstance(row.error, str) else ""
         yield finding(
             "dataplane-program-failing",
-            subject={"node": row.node},
-            cause=f"Felix on {row.node} failed {row.failures} times to program the dataplane, and still does: "
-            f"{row.message}{error}.",
-            remedy="Read the error in its log; run iptables-save, nft list ruleset and ipset list on the node by hand: "
-            "missing kernel modules, rules of another version's nft, or a held xtables lock are the usual causes.",
-            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": row.node}], row.node)],
-            about={row.node},
+            subject={"node": node},
+            cause=f"Felix on {node} failed {int(group['failures'].sum())} times to program {listed(areas)}, and still "
+            f"fails: {row.message.rstrip('.')}{error}.",
+            remedy=f"Read the error in its log. {' '.join(LOOK_AT[a] for a in areas)}",
+            evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)],
+            about={node, *areas},
         )
+
+
+LOOK_AT = {
+    "iptables": "On the node run iptables-save by hand: missing kernel modules, rules written by another nft version, "
+    "or a held xtables lock are the usual causes.",
+    "nftables": "On the node run nft list ruleset by hand: a table that nft cannot read, or a kernel without a part of "
+    "nftables.",
+    "IP sets": "On the node run ipset list by hand: an ipset older than the sets' revision, or sets that other rules "
+    "still use.",
+    "routes": "On the node run ip route and ip rule by hand: an interface or gateway that is not there, or another "
+    "program that writes the same routes.",
+    "eBPF": "On the node run bpftool net and tc filter show on the interface that it names: other programs there, a "
+    "kernel that is too old, or a fault of this version of Calico.",
+    "WireGuard": "On the node run wg show and lsmod: the wireguard module, and the device that Felix made.",
+    "HNS": "On the Windows node run Get-HnsEndpoint and Get-HnsNetwork: endpoints that are gone, or an HNS that hangs.",
+}
+"""What is programmed → where to look when that fails."""
 
 
 @check(
     "dataplane-stale",
-    needs=("dataplane.differences", "health.readiness"),
-    wants=("dataplane.memberships", "dataplane.resynced"),
+    needs={"differences": "dataplane.differences"},
+    wants={
+        "readiness": "health.readiness",
+        "memberships": "dataplane.memberships",
+        "resynced": "dataplane.resynced",
+    },
 )
 def stale(
     differences: pd.DataFrame,
-    readiness: pd.DataFrame,
+    readiness: pd.DataFrame | None = None,
     memberships: pd.DataFrame | None = None,
     resynced: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """What is programmed is not what policies ask for, though Felix is ready."""
-    ready = {n for n, r in cells(readiness, "node", "ready") if r is True or r is pd.NA or r is None}
+    """What is programmed is not what policies ask for, though Felix is ready; not loud where nobody asked Felix."""
+    asked = {} if readiness is None else dict(cells(readiness, "node", "ready"))
+    unready = {n for n, r in asked.items() if r is False}
     found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
-    for row in records(differences[differences["node"].isin(ready)]):
+    for row in records(differences[~differences["node"].isin(unready)]):
         policy = row.policy if isinstance(row.policy, str) else UNKNOWN
         key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
         found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))
     for row in records(memberships) if memberships is not None else ():
-        for policy in row.policies if row.node in ready else ():
+        for policy in () if row.node in unready else row.policies:
             key = {"node": row.node, "set": row.set}
             found.setdefault((row.node, policy), []).append((_membership(row), key, "dataplane.memberships"))
     for (node, policy), told in found.items():
@@ -306,10 +325,11 @@ def stale(
         more = f", and {plural(len(told) - 1, 'more difference')}" if len(told) > 1 else ""
         yield finding(
             "dataplane-stale",
+            severity="" if node in asked else "warning",
             subject={"node": node, "policy": policy},
-            cause=f"What Felix has programmed on {node} is not what {whose} asks for: {told[0][0]}{more}.",
-            remedy="Restart calico-node on the node, so that Felix programs everything anew; then find who changes its "
-            "rules, or what in its log kept it from programming.",
+            cause=f"The dataplane programmed on {node} differs from {whose}: {told[0][0]}{more}.",
+            remedy="Restart calico-node on the node, so that Felix reprograms everything; then find what changes its "
+            "rules, or which error in its log kept it from programming.",
             evidence=[
                 Rows.of("iptables-nft-save", name, [k for _, k, t in told if t == name], node)
                 for name in dict.fromkeys(t for _, _, t in told)
@@ -324,8 +344,8 @@ def _difference(row: Any) -> str:
     if row.difference == "no-chain":
         return f"{where} has no {row.direction} chain"
     if row.difference == "rules":
-        return f"its {row.direction} chain {row.chain} does {row.programmed}, and its rules say {row.asked}"
-    said = {"missing": "is not asked for", "extra": "is still asked for", "order": "is asked in another order for"}
+        return f"its {row.direction} chain {row.chain} does {row.programmed}, but the policy's rules say {row.asked}"
+    said = {"missing": "is not called for", "extra": "is still called for", "order": "is called in another order for"}
     return f"it {said[row.difference]} {where} ({row.direction}: {row.programmed}; should be {row.asked})"
 
 
@@ -340,9 +360,9 @@ def _restored(resynced: pd.DataFrame) -> Iterator[Finding]:
             "dataplane-stale",
             severity="info",
             subject={"node": row.node, "policy": row.policy if isinstance(row.policy, str) else UNKNOWN},
-            cause=f"Felix on {row.node} found chain {row.chain} changed by somebody else and wrote it anew, "
+            cause=f"Felix on {row.node} found chain {row.chain} modified by another program and rewrote it, "
             f"{plural(row.times, 'time')}.",
-            remedy="Find who writes to Calico's chains, if it happens again.",
+            remedy="Find what writes to Calico's chains, if it happens again.",
             evidence=[Rows.of("felix-log", "dataplane.resynced", [{"node": row.node, "chain": row.chain}], row.node)],
         )
 
@@ -361,5 +381,5 @@ def _same_node(cause: Finding, effect: Finding) -> bool:
 
 for _cause in ("dataplane-program-failing", "felix-dead", "felix-not-ready", "datastore-unreachable"):
     explains(_cause, "dataplane-stale")(_same_node)
-for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst"):
+for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst", "wireguard-down"):
     explains("dataplane-program-failing", _effect)(_same_node)

@@ -1,4 +1,4 @@
-"""Pictures of rules: where packets went from chain to chain, and what dropped them over time."""
+"""Figures of firewall rules: packets between chains, and drops over time."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ LOOKS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 def chain_graph(graph: pd.DataFrame, node: str = "") -> Figure:
     """Packets from chain to chain on one node (``dataplane.graph``); without a name, the node that dropped the most."""
     if not len(graph):
-        return message("No packet has met Calico's chains on any node that was seen.")
+        return message("No packet has traversed Calico's chains on any node seen.")
     lost = graph["target"].str.startswith(DROPPED)
     by_node = graph["packets"].where(lost, 0).groupby(graph["node"]).sum().sort_values(ascending=False, kind="stable")
     chosen = node or str(by_node.index[0])
     own = graph[graph["node"] == chosen].sort_values("packets", ascending=False)
     if not len(own):
-        return message(f"No packet has met Calico's chains on {chosen}.")
+        return message(f"No packet has traversed Calico's chains on {chosen}.")
     gone = own["target"].str.startswith(DROPPED)
     shown = pd.concat([own[gone].head(MOST_LINKS // 2), own[~gone].head(MOST_LINKS - min(MOST_LINKS // 2, gone.sum()))])
     names = list(dict.fromkeys([*shown["source"], *shown["target"]]))
     place = {name: i for i, name in enumerate(names)}
     dropped = int(own[gone]["packets"].sum())
-    fact = f"{chosen}: {plural(dropped, 'packet')} dropped by Calico's chains since they were made"
-    left = f"The {len(shown)} widest of {len(own)} ways are drawn; " if len(own) > len(shown) else ""
+    fact = f"{chosen}: {plural(dropped, 'packet')} dropped by Calico's chains since they were programmed"
+    left = f"The {len(shown)} largest of {len(own)} jumps are drawn; " if len(own) > len(shown) else ""
     trace = go.Sankey(
         arrangement="snap",
         node={
@@ -66,7 +66,7 @@ def chain_graph(graph: pd.DataFrame, node: str = "") -> Figure:
             "hovertemplate": "%{source.label} → %{target.label}: %{value} packets<extra></extra>",
         },
     )
-    note = f"{left}what a policy accepts goes back to the pod's chain and is not drawn."
+    note = f"{left}packets that a policy accepts return to the pod's chain and are not drawn."
     note = note[0].upper() + note[1:]
     return figure([trace], fact, note, height=max(280, 26 * len(names)))
 
@@ -94,9 +94,9 @@ def drop_timeline(history: pd.DataFrame) -> Figure:
             )
         )
     most = totals.index[0]
-    fact = f"{most}: {number(int(totals.iloc[0]))} packets dropped while it was watched"
+    fact = f"{most}: {number(int(totals.iloc[0]))} packets dropped during sampling"
     rest = len(totals) - MOST_LINES
-    note = f"{plural(rest, 'more cause')} are not drawn." if rest > 0 else "Packets since the sample before, all nodes."
+    note = f"{plural(rest, 'more cause')} not drawn." if rest > 0 else "Packets since the previous sample, all nodes."
     return figure(
         traces,
         fact,
@@ -109,5 +109,5 @@ def drop_timeline(history: pd.DataFrame) -> Figure:
 
 
 def _line(history: pd.DataFrame) -> pd.Series[str]:
-    where = history["workload"].fillna("several endpoints") + " (" + history["direction"].fillna("any way") + ")"
+    where = history["workload"].fillna("several endpoints") + " (" + history["direction"].fillna("any direction") + ")"
     return history["what"] + " of " + where

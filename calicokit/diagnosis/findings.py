@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from calicokit import registry
-from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, rank
-from calicokit.evidence.model import Coverage, Missing, SourceError
+from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
+from calicokit.diagnosis.ranking import rank
+from calicokit.diagnosis.reach import Placed, Reach
+from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
+from calicokit.faults import attempt
 from calicokit.progress import Progress
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.sentences import listed, plural
 
 MOST_SHOWN = 200
+MOST_NAMED = 6
+"""So many kinds of findings are named in the verdict; the coverage names all."""
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
 
 
@@ -27,11 +31,22 @@ class Findings(list[Finding]):
     ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
     """
 
-    def __init__(self, findings: Iterable[Finding], coverage: Coverage, blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        findings: Iterable[Finding],
+        coverage: Coverage,
+        blocked: Iterable[str] = (),
+        failed: Iterable[str] = (),
+        younger: Iterable[str] = (),
+    ) -> None:
         super().__init__(findings)
         self.coverage = coverage
         self.blocked = sorted(blocked)
-        """Ids whose critical check could not run for want of evidence."""
+        """Ids whose critical check could not run because evidence is missing."""
+        self.failed = sorted(failed)
+        """Ids whose check could not be finished through a fault of the kit."""
+        self.younger = sorted(younger)
+        """Ids whose check needs what the kit did not ask for yet when this was recorded."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -43,21 +58,57 @@ class Findings(list[Finding]):
         """The exit status of ``calicokit check``: 0 nothing wrong, 1 something is, 3 nothing seen but not all seen."""
         if any(SEVERITIES.index(f.severity) >= SEVERITIES.index("warning") for f in self):
             return 1
-        return 3 if self.blocked else 0
+        return 3 if self.blocked or self.failed or self.unanswered else 0
+
+    @property
+    def unanswered(self) -> dict[str, list[str]]:
+        """Node → ids that could be told of other nodes, and not of it: critical ones, and those of one evidence."""
+        found: dict[str, list[str]] = {}
+        for id_, nodes in self.coverage.partly.items():
+            for node in nodes if id_ in self._never_silent else ():
+                found.setdefault(node, []).append(id_)
+        return found
+
+    @cached_property
+    def _never_silent(self) -> set[str]:
+        alone = {i for check in CHECKS if check.told_by for i in check.ids}
+        return alone | {i for i, word in vocabulary().items() if word.severity == "critical"}
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract."""
+        """The JSON that scripts rely on (docs/contracts.md)."""
         return {"findings": [f.as_dict() for f in self], "coverage": self.coverage.as_dict()}
 
     def verdict(self) -> str:
-        """One sentence: what was found, and what could not be looked at."""
-        if self.status == 1:
-            text = f"{sum(not f.explained_by for f in self)} finding(s), the most likely cause first."
-        else:
-            text = "Nothing wrong was found."
+        """In a few sentences: how many causes and effects were found, and what could not be looked at."""
+        text = [self._found(), *self._not_looked_at()]
+        return " ".join(text)
+
+    def _found(self) -> str:
+        loud = [f for f in self if f.severity != "info"]
+        if not loud:
+            whole = self.status == 0
+            return (
+                "Nothing wrong was found." if whole else "Nothing wrong was found in what was seen; not all was seen."
+            )
+        causes = [f for f in loud if not f.depth]
+        counts = [(s, sum(f.severity == s for f in causes)) for s in reversed(SEVERITIES)]
+        by_severity = ", ".join(f"{count} {severity}" for severity, count in counts if count)
+        effects = len(loud) - len(causes)
+        also = f", {plural(effects, 'effect')}" if effects else ""
+        return f"{plural(len(causes), 'cause')} ({by_severity}){also}."
+
+    def _not_looked_at(self) -> Iterator[str]:
         if self.blocked:
-            text += f" Could not be checked, as evidence is missing: {', '.join(self.blocked)}."
-        return text
+            yield f"Not checked, as evidence is missing: {listed(self.blocked, MOST_NAMED)}."
+        nodes: dict[tuple[str, ...], list[str]] = {}
+        for node, ids in self.unanswered.items():
+            nodes.setdefault(tuple(ids), []).append(node)
+        for together, names in nodes.items():
+            yield f"Not checked for {listed(names)}: {listed(together, MOST_NAMED)}."
+        if self.failed:
+            yield f"Not checked, through a fault of calicokit: {listed(self.failed, MOST_NAMED)}."
+        if self.younger:
+            yield f"Not checked, as it is younger than this recording: {listed(self.younger, MOST_NAMED)}."
 
     def _repr_html_(self) -> str:
         if not self:
@@ -68,39 +119,96 @@ class Findings(list[Finding]):
         return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
 
 
-def run_checks(cluster: Cluster, progress: Progress | None = None) -> Findings:
+class Checkable(Placed, Protocol):
+    """A cluster, for the checks."""
+
+    @property
+    def name(self) -> str:
+        """What its source was called."""
+        ...
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was seen at all."""
+        ...
+
+    @property
+    def coverage(self) -> Coverage:
+        """What was seen, and what was not."""
+        ...
+
+    def note(self, *missing: Missing) -> None:
+        """Add holes to the coverage."""
+        ...
+
+
+def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings:
     """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
     registry.load()
     say = progress or (lambda _: None)
     say("fetching evidence")
-    cluster.fetch([name for c in CHECKS for name in (*c.needs, *c.wants)])
+    cluster.fetch([name for c in CHECKS for name in c.inputs])
     if not cluster.answered:
         raise SourceError(_nothing(cluster))
-    found: list[Finding] = []
-    held_up: dict[Missing, set[str]] = {}
-    blocked: set[str] = set()
+    run = _Run(cluster)
     for check in CHECKS:
         say(", ".join(check.ids))
-        holes = _holes(cluster, check)
-        if holes:
-            blocked.update(check.ids if check.critical else ())
-            for hole in holes:
-                held_up.setdefault(hole, set()).update(check.ids)
-            continue
-        try:
-            found += list(check.run(*(cluster.given(name) for name in (*check.needs, *check.wants))))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            # Tables of a shape nobody foresaw cost this check, not the whole answer.
-            cluster.note(Missing(", ".join(check.ids), f"could not be checked ({type(error).__name__}: {error})"))
-            blocked.update(check.ids if check.critical else ())
-            continue
-        cluster.checked(*check.ids)
-    coverage = cluster.coverage
-    coverage.missing = [_with_checks(m, held_up.get(m, set())) for m in coverage.missing]
-    return Findings(rank(found), coverage, blocked)
+        run.make(check)
+    return run.findings()
 
 
-def _nothing(cluster: Cluster) -> str:
+@dataclass
+class _Run:
+    """All checks of one cluster, and which of them could answer."""
+
+    cluster: Checkable
+    found: list[Finding] = field(default_factory=list)
+    made: list[Check] = field(default_factory=list)
+    held_up: dict[Missing, set[str]] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    younger: set[str] = field(default_factory=set)
+
+    def make(self, check: Check) -> None:
+        """Run a check whose needs are known; note for want of what the others do not run."""
+        holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
+        for hole in holes:
+            self.held_up.setdefault(hole, set()).update(check.ids)
+        if holes and all(hole.younger for hole in holes):
+            self.younger.update(check.ids)
+        elif any(isinstance(hole, Failed) for hole in holes):
+            self.failed.update(check.ids)
+        elif holes:
+            self.blocked.update(check.ids)
+        else:
+            said = attempt(", ".join(check.ids), partial(_run, self.cluster, check))
+            if isinstance(said, Failed):
+                self.cluster.note(said)
+                self.failed.update(check.ids)
+            else:
+                self.found += said
+                self.made.append(check)
+
+    def findings(self) -> Findings:
+        """All that was found, ranked, with the coverage by finding and node."""
+        coverage = self.cluster.coverage
+        coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
+        reach = Reach(self.cluster)
+        for check in self.made:
+            if left_out := reach.left_out(check, check.told_by):
+                for id_ in check.ids:
+                    coverage.partly.setdefault(id_, {}).update(left_out)
+        told = {i for check in self.made for i in check.ids}
+        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed - self.younger)
+        blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
+        return Findings(rank(self.found), coverage, blocked, self.failed, self.younger)
+
+
+def _run(cluster: Checkable, check: Check) -> list[Finding]:
+    return list(check.make(cluster.given))
+
+
+def _nothing(cluster: Checkable) -> str:
     why = next((m.why for m in cluster.coverage.missing if m.id in ("nodes", "pods")), "")
     said = f" ({why})" if why else "; is it a recording of Calico?"
     return f"{cluster.name} holds no evidence that any check can use{said}"
@@ -108,7 +216,3 @@ def _nothing(cluster: Cluster) -> str:
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:
     return replace(hole, why=f"{hole.why}; without it not checked: {', '.join(sorted(ids))}") if ids else hole
-
-
-def _holes(cluster: Cluster, check: Check) -> list[Missing]:
-    return list(dict.fromkeys(m for name in check.needs for m in cluster.table(name).unknown))

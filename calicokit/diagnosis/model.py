@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from calicokit.registry import NOTHING, Bound, Spec
 
 SEVERITIES = ("info", "warning", "critical")
 MOST_ROWS = 50
@@ -27,6 +29,8 @@ class Word:
     subject: tuple[str, ...]
     means: str
     guide_step: str
+    lists: str = ""
+    """The key of the subject in which findings of one node may differ and still be one: it lists all of them."""
 
 
 @cache
@@ -73,6 +77,8 @@ class Finding:
     evidence: tuple[Rows, ...] = ()
     explained_by: str = ""
     about: frozenset[str] = frozenset()
+    depth: int = 0
+    """How many findings stand above this one: 0 for a root, 1 for its effect, 2 for an effect of that."""
 
     @property
     def title(self) -> str:
@@ -88,7 +94,7 @@ class Finding:
         return ", ".join(f"{k} {_words(v)}" for k, v in self.subject.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract."""
+        """The JSON that scripts rely on (docs/contracts.md)."""
         return {
             "id": self.id,
             "severity": self.severity,
@@ -130,14 +136,15 @@ def finding(
     return Finding(id, told, cause, remedy, severity or word.severity, rows, about=frozenset(about))
 
 
-@dataclass(frozen=True)
-class Check:
-    """A registered check: the ids it can say, the tables it needs and those that make it better."""
+@dataclass(frozen=True, eq=False)
+class Check(Spec):
+    """A registered check: a generator of findings, the ids it can say, and its inputs.
 
-    ids: tuple[str, ...]
-    run: Callable[..., Iterator[Finding]]
-    needs: tuple[str, ...]
-    wants: tuple[str, ...] = ()
+    ``told_by``: evidence of nodes without which its silence about a node says nothing, though its inputs are known.
+    """
+
+    ids: tuple[str, ...] = field(kw_only=True)
+    told_by: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def critical(self) -> bool:
@@ -150,11 +157,14 @@ Explains = Callable[[Finding, Finding], bool]
 EXPLANATIONS: list[tuple[str, str, Explains]] = []
 
 
-def check(*ids: str, needs: tuple[str, ...], wants: tuple[str, ...] = ()) -> Callable[[Any], Any]:
-    """Register the decorated generator of findings. It gets its tables in order, None for a want that is unknown."""
+def check(*ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown.
+
+    :class:`Check` says what ``told_by`` means.
+    """
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(ids, run, needs, wants))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by))
         return run
 
     return register
@@ -168,26 +178,3 @@ def explains(cause: str, effect: str) -> Callable[[Explains], Explains]:
         return test
 
     return register
-
-
-def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Root causes first, the most severe before the others; then what they explain, in the order of their causes.
-
-    Within a severity the order is that in which the checks are registered, which goes from cause to effect.
-    """
-    every = list(findings)
-    by_id: dict[str, list[Finding]] = {}
-    for f in every:
-        by_id.setdefault(f.id, []).append(f)
-    found = [_explained(f, by_id) for f in every]
-    roots = sorted((f for f in found if not f.explained_by), key=lambda f: -SEVERITIES.index(f.severity))
-    place = {f.id: i for i, f in reversed(list(enumerate(roots)))}
-    effects = sorted((f for f in found if f.explained_by), key=lambda f: place.get(f.explained_by, len(roots)))
-    return roots + effects
-
-
-def _explained(effect: Finding, by_id: Mapping[str, list[Finding]]) -> Finding:
-    for cause_id, effect_id, test in EXPLANATIONS:
-        if effect.id == effect_id and any(test(cause, effect) for cause in by_id.get(cause_id, ())):
-            return replace(effect, explained_by=cause_id)
-    return effect

@@ -98,7 +98,7 @@ def diff(
             _compare(found, what, (before, after), nodes, parts, counted, done)
     if not found.compared:
         why = next((h.missing for h in found.holes), "")
-        raise SourceError(f"{before.name} and {after.name} have nothing that could be compared ({why}).")
+        raise SourceError(f"{before.name} and {after.name} have nothing in common to compare ({why}).")
     found.differences = pd.concat([DIFFERENCES.frame(), *parts], ignore_index=True)
     found.counters = pd.concat(counted, ignore_index=True)
     found.holes = [h for h in found.holes if h.missing.id not in _spared(done)]
@@ -168,7 +168,7 @@ def _on_both(found: Difference, area: str, id_: str, before: Cluster, after: Clu
     for side, cluster, lost in (("A", before, seen[1] - seen[0]), ("B", after, seen[0] - seen[1])):
         why = {m.node: m.why for m in cluster.coverage.missing if m.id == id_}
         for node in sorted(n for n in lost if n):
-            found.holes.append(Hole(area, side, Missing(id_, why.get(node, "no such node there"), node)))
+            found.holes.append(Hole(area, side, Missing(id_, why.get(node, "no such node"), node)))
     return seen[0] & seen[1]
 
 
@@ -193,7 +193,7 @@ def _why(cluster: Cluster, id_: str) -> str:
 
 
 def _spared(done: set[str]) -> set[str]:
-    """Evidence that is missed by nobody, as another table that says the same was compared."""
+    """Evidence that is not needed, as another table with the same content was compared."""
     pairs = [(c.table, c.instead_of) for c in COMPARED if c.instead_of]
     spared = {p for mine, other in pairs for p in (other if mine in done else "",) if p}
     return {next(iter(registry.evidence_of((t,)))) for t in spared - done}

@@ -6,6 +6,7 @@ it is secret, and which step of the guide asks for it. Adding a command to the k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,32 @@ WATCHED = frozenset(
         *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev"),
     )
 )
+
+MAY_PRINT_NOTHING = frozenset(
+    (
+        *("felix-ready", "bird-ready"),  # their status tells
+        *("ipset-list", "ipset-save", "ip-neigh", "conntrack", "cni-log"),
+        *("ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"),
+    )
+)
+"""What a command of a node prints nothing of where there is nothing; all others have a header, or never nothing."""
+
+OTHER_BACKENDS = {
+    "iptables-nft-save": ("iptables-legacy-save",),
+    "iptables-legacy-save": ("iptables-nft-save", "nft-ruleset", "nft-ruleset-json"),
+    "nft-ruleset": ("iptables-legacy-save",),
+    "nft-ruleset-json": ("iptables-legacy-save",),
+}
+"""Rules that may be none at all, where Calico's and those of services are in one of these."""
+
+OF_CALICO = (b"cali-OUTPUT", b"table ip calico {")
+"""What one of them has where Felix programs it."""
+
+OF_SERVICES = (b"KUBE-SVC-", b"table ip kube-proxy", b"BPF programs")
+"""What one of them has where services are programmed: by kube-proxy, or by Felix's eBPF programs."""
+
+UNENDED = frozenset(("nodename", "cni-net.d"))
+"""Files whose last line nothing ends; all else that a command prints ends with the end of a line."""
 
 LOG_BYTES = 150_000
 """How much of a log's end is read."""
@@ -78,14 +105,21 @@ class Admin:
 class Log:
     """A log of the pods with a ``k8s-app`` label; of calico-node, whose log mixes several, the lines of one service.
 
-    ``path`` is its file on the node, where it has one; with no app it is the only way.
+    ``path`` is its file on the node, where it has one; with no app it is the only way. ``previous`` is the log of the
+    container's run before this one, ``init`` that of the init container that fails; most pods have neither.
     """
 
     app: str
     path: str = ""
+    previous: bool = False
+    init: bool = False
 
     @property
     def words(self) -> str:
+        if self.previous:
+            return f"`kubectl logs --previous` of {self.app}"
+        if self.init:
+            return f"`kubectl logs -c install-cni` of {self.app}, or of the init container that fails"
         return f"log of {self.app}" if self.app and not self.path else f"`{' '.join(self.argv)}`"
 
     @property
@@ -132,7 +166,9 @@ class Item:
 
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
-    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave.
+    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave. Where several rows have a
+    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is the version
+    of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """
 
     id: str
@@ -144,11 +180,32 @@ class Item:
     heavy: bool = False
     secret: str = ""
     guide: str = ""
+    tells: str = ""
+    since: str = ""
+
+    def younger_than(self, version: str) -> bool:
+        """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
+
+        >>> [Item("x", "", Discovery(), since="0.2.0").younger_than(v) for v in ("", "0.1.9", "0.2.0", "0.10.0")]
+        [True, True, False, False]
+        """
+        return _numbers(version) < _numbers(self.since)
 
     @property
     def watched(self) -> bool:
         """Whether its samples over time tell more than one: counters, and what fills up."""
         return self.id in WATCHED
+
+    @property
+    def always_prints(self) -> bool:
+        """Whether a text with nothing in it is no answer: commands of nodes, logs and scrapes that print anything."""
+        asked = isinstance(self.how, Command | Log | Metrics | Discovery)
+        return asked and self.id not in MAY_PRINT_NOTHING
+
+    @property
+    def ends_lines(self) -> bool:
+        """Whether all that is printed ends with the end of a line, so that a text which does not is cut."""
+        return isinstance(self.how, Command | Admin | Metrics | Discovery) and self.id not in UNENDED
 
     def files(self, node: str | None = None) -> Iterator[str]:
         """The paths in a recording at which this may stand, the first that exists counts."""
@@ -162,6 +219,10 @@ class Item:
         if isinstance(self.how, Api):
             return f"api/{file}" in set(self.how.files())
         return file == self.file
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
 _HEALTH = "calico-health-check/initial-investigation"
@@ -194,9 +255,17 @@ def _calico(plural: str, title: str, *also: str, guide: str = "", secret: str = 
     return Item(plural, title, Api(CALICO, (plural, *also), newer=newer), guide=guide, secret=secret)
 
 
-def _admin(id: str, title: str, words: str, parser: str, guide: str, file: str = "", secret: str = "") -> Item:  # noqa: A002
+def _admin(
+    id: str,  # noqa: A002
+    title: str,
+    words: str,
+    parser: str,
+    guide: str,
+    tells: str = "",
+    secret: str = "",
+) -> Item:
     """A command of the cluster's administrator (kubectl, calicoctl)."""
-    return Item(id, title, Admin(words), file=file or f"{id}.txt", parser=parser, guide=guide, secret=secret)
+    return Item(id, title, Admin(words), file=f"{id}.txt", parser=parser, guide=guide, tells=tells, secret=secret)
 
 
 def _node(
@@ -208,27 +277,56 @@ def _node(
     guide: str = "",
     heavy: bool = False,
     secret: str = "",
+    tells: str = "",
+    since: str = "",
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
-    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide)
+    return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
     return Item(id, title, Log(app, path), "node", file, id, guide=guide)
 
 
-def _component(app: str, title: str, metrics: Metrics, guide: str) -> Iterator[Item]:
-    """The log and the metrics of a component of the cluster."""
+def _component(app: str, title: str, metrics: Metrics, guide: str, tells: str) -> Iterator[Item]:
+    """The log and the metrics of a component of the cluster.
+
+    A process of the combined binary has the names of all components; those of ``tells`` are set by one of them only.
+    """
     name = app.removeprefix("calico-")
     yield Item(f"{name}-log", f"{title} log", Log(app), file=f"{name}.log", parser=f"{name}-log", guide=guide)
     file = f"{name}-metrics.prom"
-    yield Item(f"{name}-metrics", f"{title} metrics", metrics, file=file, parser="prometheus", guide=guide)
+    yield Item(f"{name}-metrics", f"{title} metrics", metrics, file=file, parser="prometheus", guide=guide, tells=tells)
 
 
-def _birdcl(words: str, parser: str, guide: str, heavy: bool = False) -> Item:
+def _birdcl(words: str, parser: str, guide: str, heavy: bool = False, tells: str = "") -> Item:
     """birdcl knows its socket in images since v3.16; before, it has to be told."""
     argvs = (f"birdcl show {words}", f"birdcl -s /var/run/calico/bird.ctl show {words}")
-    return _node(f"birdcl-{words.replace(' ', '-')}", f"BIRD: {words}", *argvs, parser=parser, guide=guide, heavy=heavy)
+    name = f"birdcl-{words.replace(' ', '-')}"
+    return _node(name, f"BIRD: {words}", *argvs, parser=parser, guide=guide, heavy=heavy, tells=tells)
+
+
+_JSON = r"\A\s*[\[{]"
+
+
+def _without(never: str, *marks: str) -> str:
+    """What tells of a text that has one of these, or anything if there are none, but not ``never``."""
+    return rf"\A(?!(?s:.*)(?:{never}))" + (rf"(?s:.*)(?:{'|'.join(marks)})" if marks else "")
+
+
+def _saved_by(tool: str) -> str:
+    """What tells that a ``tool`` such as iptables-nft-save wrote a text: the first line that names one.
+
+    The backend stands there only if it is nf_tables, and most images call their default one iptables-save; without such
+    a line, IPv6's prefixes tell.
+    """
+    family, *backend = tool.removesuffix("-save").split("-")
+    first = r"\A(?:(?!.*# Generated by ).*\n)*+.*?# Generated by "
+    if backend == ["legacy"]:
+        return rf"{first}{family}\S* \S++(?! ?\(nf_tables\))"
+    named = rf"{first}{tool} \S+ ?\(nf_tables\)"
+    v6 = _without("# Generated by ", r"-[sd] [0-9a-f:]*::", r"icmpv?6")
+    return f"{named}|{v6}" if tool == "ip6tables-save" else named
 
 
 ITEMS = (
@@ -246,7 +344,7 @@ ITEMS = (
     ),
     Item(
         "pod-metrics",
-        "What pods use of processor and memory, as metrics-server has it (`kubectl top pods`)",
+        "CPU and memory usage of pods from metrics-server (`kubectl top pods`)",
         Api(("metrics.k8s.io/v1beta1",), ("pods",), optional=True),
         guide=_USE,
     ),
@@ -256,7 +354,7 @@ ITEMS = (
     _calico("clusterinformations", "Calico's cluster information: version, datastore readiness", guide=_HEALTH),
     _calico("kubecontrollersconfigurations", "Configuration of kube-controllers: leak grace period", guide=_ISSUES),
     _calico("ippools", "IP pools", guide=_POOLS),
-    _calico("ipamblocks", "IPAM blocks: who has which address", guide=_ASSIGN),
+    _calico("ipamblocks", "IPAM blocks: which address is allocated to whom", guide=_ASSIGN),
     _calico("blockaffinities", "Block affinities: which node owns which block", guide=_ASSIGN),
     _calico("ipamhandles", "IPAM handles: the owners of addresses", guide=_ISSUES),
     _calico("ipamconfigs", "IPAM configuration", "ipamconfigurations", guide=_ASSIGN),
@@ -264,20 +362,20 @@ ITEMS = (
     _calico("bgpconfigurations", "BGP configuration", guide=_PEERS),
     _calico("bgppeers", "BGP peers", guide=_PEERS),
     _calico("bgpfilters", "BGP filters", guide=_PEERS),
-    _calico("caliconodestatuses", "What nodes report of BGP, where they are asked to", guide=_BGP),
+    _calico("caliconodestatuses", "CalicoNodeStatus: BGP status reported by nodes", guide=_BGP),
     _calico("felixconfigurations", "Felix's configuration", guide=_FELIX),
-    _calico("tiers", "Tiers of policy", guide=_POLICY, newer=True),
-    _calico("globalnetworkpolicies", "Calico's policies for all namespaces", guide=_POLICY),
-    _calico("networkpolicies", "Calico's policies of namespaces", guide=_POLICY),
-    _calico("stagedglobalnetworkpolicies", "Staged policies for all namespaces", guide=_POLICY, newer=True),
-    _calico("stagednetworkpolicies", "Staged policies of namespaces", guide=_POLICY, newer=True),
-    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes policies", guide=_POLICY, newer=True),
-    _calico("globalnetworksets", "Sets of networks for all namespaces", guide=_POLICY),
-    _calico("networksets", "Sets of networks of namespaces", guide=_POLICY),
+    _calico("tiers", "Policy tiers", guide=_POLICY, newer=True),
+    _calico("globalnetworkpolicies", "Calico GlobalNetworkPolicies", guide=_POLICY),
+    _calico("networkpolicies", "Calico NetworkPolicies", guide=_POLICY),
+    _calico("stagedglobalnetworkpolicies", "Staged GlobalNetworkPolicies", guide=_POLICY, newer=True),
+    _calico("stagednetworkpolicies", "Staged NetworkPolicies", guide=_POLICY, newer=True),
+    _calico("stagedkubernetesnetworkpolicies", "Staged Kubernetes NetworkPolicies", guide=_POLICY, newer=True),
+    _calico("globalnetworksets", "GlobalNetworkSets", guide=_POLICY),
+    _calico("networksets", "NetworkSets", guide=_POLICY),
     _calico("hostendpoints", "Host endpoints", guide=_POLICY),
     Item(
         "kubernetes-networkpolicies",
-        "Kubernetes' policies",
+        "Kubernetes NetworkPolicies",
         Api(("networking.k8s.io/v1",), ("networkpolicies",)),
         guide=_POLICY,
     ),
@@ -296,67 +394,106 @@ ITEMS = (
         guide=_HEALTH,
     ),
     Item(
+        "tigerastatuses",
+        "What the operator says of its components: available, degraded, progressing",
+        Api(("operator.tigera.io/v1",), ("tigerastatuses",), optional=True),
+        guide=_HEALTH,
+        since="0.2.0",
+    ),
+    Item(
+        "apiservers",
+        "The operator's configuration and status of Calico's API server",
+        Api(("operator.tigera.io/v1",), ("apiservers",), optional=True),
+        guide=_HEALTH,
+        since="0.2.0",
+    ),
+    Item(
         "apiservices",
-        "Who serves which group of the API, and whether it answers",
+        "API services: who serves each API group, and availability",
         Api(("apiregistration.k8s.io/v1",), ("apiservices",), optional=True),
         guide=_HEALTH,
     ),
     Item(
         "api-resources",
-        "The kinds that the API server serves",
+        "API resources: the kinds that the API server serves",
         Discovery(),
         file="kubectl-api-resources.txt",
         guide=_HEALTH,
     ),
-    _admin("calicoctl-ipam-show", "Use of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
+    _admin("calicoctl-ipam-show", "Usage of pools", "calicoctl ipam show", "calicoctl-ipam-show", _ASSIGN),
     *(
         _admin(
-            f"calicoctl-ipam-show-{what}", title, f"calicoctl ipam show --show-{what}", "calicoctl-ipam-show", _ASSIGN
+            f"calicoctl-ipam-show-{what}",
+            title,
+            f"calicoctl ipam show --show-{what}",
+            "calicoctl-ipam-show",
+            _ASSIGN,
+            tells,
         )
-        for what, title in (
-            ("blocks", "Use of blocks"),
-            ("borrowed", "Borrowed addresses"),
-            ("configuration", "IPAM configuration as calicoctl prints it"),
+        for what, title, tells in (
+            ("borrowed", "Borrowed addresses", "BORROWING-NODE"),
+            ("configuration", "IPAM configuration as calicoctl prints it", "PROPERTY"),
+            ("blocks", "Usage of blocks", r"\| Block "),
         )
     ),
-    _admin("calicoctl-ipam-check", "IPAM's consistency", "calicoctl ipam check", "calicoctl-ipam-check", _ISSUES),
+    _admin("calicoctl-ipam-check", "IPAM consistency check", "calicoctl ipam check", "calicoctl-ipam-check", _ISSUES),
     _admin(
         "calicoctl-ipam-check-all",
-        "IPAM's consistency, every address",
+        "IPAM consistency check, every address",
         "calicoctl ipam check --show-all-ips --show-problem-ips",
         "calicoctl-ipam-check",
         _ISSUES,
+        " allocated; attrs ",
     ),
     *(
-        _admin(f"calicoctl-get-{id_}", f"calicoctl's list of {words}", f"calicoctl get {words}", "calicoctl-get", guide)
-        for id_, words, guide in (
-            ("nodes-wide", "nodes -o wide", _BGP),
-            ("nodes-yaml", "nodes -o yaml", _BGP),
-            ("workloadendpoints-wide", "workloadendpoints -A -o wide", _ENDPOINTS),
-            ("workloadendpoints-yaml", "workloadendpoints -A -o yaml", _ENDPOINTS),
-            ("ippools-wide", "ippools -o wide", _POOLS),
-            ("bgppeers-wide", "bgppeers -o wide", _PEERS),
-            ("bgpconfig-yaml", "bgpconfigurations -o yaml", _PEERS),
-            ("gnp-wide", "globalnetworkpolicies -o wide", _POLICY),
-            ("np-wide", "networkpolicies -A -o wide", _POLICY),
-            ("profiles-yaml", "profiles -o yaml", _POLICY),
-            ("felixconfig-yaml", "felixconfigurations -o yaml", _FELIX),
+        _admin(
+            f"calicoctl-get-{id_}",
+            f"calicoctl's list of {words}",
+            f"calicoctl get {words}",
+            "calicoctl-get",
+            guide,
+            tells,
+        )
+        for id_, words, guide, tells in (
+            ("nodes-wide", "nodes -o wide", _BGP, r"NAME +ASN +IPV4"),
+            ("nodes-yaml", "nodes -o yaml", _BGP, ""),
+            ("workloadendpoints-wide", "workloadendpoints -A -o wide", _ENDPOINTS, r"NAME +WORKLOAD +NODE"),
+            ("workloadendpoints-yaml", "workloadendpoints -A -o yaml", _ENDPOINTS, ""),
+            ("ippools-wide", "ippools -o wide", _POOLS, r"NAME +CIDR +NAT"),
+            ("bgppeers-wide", "bgppeers -o wide", _PEERS, r"NAME +PEERIP +NODE"),
+            ("bgpconfig-yaml", "bgpconfigurations -o yaml", _PEERS, ""),
+            ("np-wide", "networkpolicies -A -o wide", _POLICY, r"NAMESPACE +NAME +(?:TIER +)?ORDER +SELECTOR"),
+            ("gnp-wide", "globalnetworkpolicies -o wide", _POLICY, r"NAME +(?:TIER +)?ORDER +SELECTOR"),
+            ("profiles-yaml", "profiles -o yaml", _POLICY, ""),
+            ("felixconfig-yaml", "felixconfigurations -o yaml", _FELIX, ""),
         )
     ),
     _admin("calicoctl-version", "Versions", "calicoctl version", "calicoctl-version", _HEALTH),
-    _admin("kubectl-get-pods-wide", "Pods", "kubectl get pods -A -o wide", "kubectl-get", _HEALTH),
-    _admin("kubectl-get-nodes-wide", "Nodes", "kubectl get nodes -o wide", "kubectl-get", _HEALTH),
+    *(
+        _admin(f"kubectl-get-{id_}", title, f"kubectl get {words}", "kubectl-get", _HEALTH, tells)
+        for id_, title, words, tells in (
+            ("pods-wide", "Pods", "pods -A -o wide", r"NAME +READY +STATUS.*NOMINATED"),
+            ("nodes-wide", "Nodes", "nodes -o wide", r"NAME +STATUS +ROLES.*INTERNAL-IP"),
+        )
+    ),
     _admin("kubectl-get-events", "Events", "kubectl get events -A", "kubectl-events", _ISSUES),
-    _admin("kubectl-describe-nodes", "Nodes in words", "kubectl describe nodes", "kubectl-describe", _HEALTH),
+    _admin(
+        "kubectl-describe-nodes",
+        "Description of nodes",
+        "kubectl describe nodes",
+        "kubectl-describe",
+        _HEALTH,
+        "^Roles:",
+    ),
     _admin(
         "kubectl-describe-pods",
-        "Calico's pods in words",
+        "Description of Calico's pods",
         "kubectl describe pods -n kube-system",
         "kubectl-describe",
         _HEALTH,
         secret="environment values",
     ),
-    _admin("kernel-log", "The kernel's log", "dmesg", "dmesg", _DROPS),
+    _admin("kernel-log", "Kernel log", "dmesg", "dmesg", _DROPS),
     *_component(
         "calico-typha",
         "Typha's",
@@ -369,6 +506,7 @@ ITEMS = (
             "TYPHA_PROMETHEUSMETRICSENABLED=true (operator: typhaMetricsPort)",
         ),
         _TYPHA,
+        r"^typha_(?:breadcrumb_size|client_latency_secs|ping_latency)[{ ]",
     ),
     *_component(
         "calico-kube-controllers",
@@ -382,26 +520,28 @@ ITEMS = (
             "prometheusMetricsPort in KubeControllersConfiguration (0 is off)",
         ),
         _LOGS,
+        r"^ipam_(?:allocations_in_use|blocks)[{ ]",
     ),
     *(
         _node(
             f"{component}-ready",
-            f"Whether {component.capitalize()} says that it is ready",
+            f"{component.capitalize()}'s readiness",
             f"calico-node -{component}-ready",
             f"calico component node health --{component}-ready",
             parser="health-ready",
             guide=_READY,
+            tells=tells,
         )
-        for component in ("felix", "bird")
+        for component, tells in (("felix", _without("BIRD|BGP", "elix")), ("bird", "BIRD|BGP"))
     ),
-    _node("nodename", "What Calico on the node calls itself", "cat /var/lib/calico/nodename", guide=_READY),
+    _node("nodename", "calico-node's name on the node", "cat /var/lib/calico/nodename", guide=_READY),
     _node("calicoctl-node-status", "BGP sessions as calicoctl shows them", "calicoctl node status", guide=_BGP),
     _birdcl("status", "bird-status", _BGP),
     _birdcl("protocols", "bird-protocols", _BGP),
-    _birdcl("protocols all", "bird-protocols", _BGP),
+    _birdcl("protocols all", "bird-protocols", _BGP, tells=r"^ {2,}\S"),
     _birdcl("route", "bird-routes", _BGP),
-    _birdcl("route all", "bird-routes", _BGP, heavy=True),
-    _birdcl("route count", "bird-routes:bird_route_count", _BGP),
+    _birdcl("route all", "bird-routes", _BGP, heavy=True, tells=r"^\s+(?:Type: |BGP\.)"),
+    _birdcl("route count", "bird-routes:bird_route_count", _BGP, tells=_without(r"\[\S+ [\d:.-]+")),
     _birdcl("interfaces", "bird-interfaces", _BGP),
     *(
         _node(
@@ -412,8 +552,16 @@ ITEMS = (
             parser="bird-config",
             guide=_PEERS,
             secret="BGP passwords",
+            tells=tells,
         )
-        for name in ("bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg")
+        for name, tells in (  # by the templates in confd/etc/calico/confd/templates
+            (
+                "bird_ipam.cfg",
+                _without("protocol device", "calico_kernel_programming", r"calico_export_to_bgp_peers \("),
+            ),
+            ("bird.cfg", r"protocol (?:bgp|device|kernel|direct)|router id"),
+            ("bird_aggr.cfg", ""),
+        )
     ),
     _node("ip-addr", "Interfaces and addresses", "ip -d addr", guide=_LINKS),
     _node(
@@ -423,18 +571,27 @@ ITEMS = (
         file="ip-addr-json.json",
         parser="ip-addr",
         guide=_LINKS,
+        tells=_JSON,
     ),
-    _node("ip-link-stats", "Counters of interfaces", "ip -s -s link", parser="ip-link", guide=_LINKS),
+    _node("ip-link-stats", "Interface counters", "ip -s -s link", parser="ip-link", guide=_LINKS),
     _node(
         "ip-link-stats-json",
-        "Counters of interfaces",
+        "Interface counters",
         "ip -j -s -s link",
         file="ip-link-stats-json.json",
         parser="ip-link",
         guide=_LINKS,
+        tells=_JSON,
     ),
     _node("ip-route", "Routes of the main table", "ip route", guide=_ROUTES),
-    _node("ip-route-all", "Routes of all tables", "ip route show table all", parser="ip-route", guide=_ROUTES),
+    _node(
+        "ip-route-all",
+        "Routes of all tables",
+        "ip route show table all",
+        parser="ip-route",
+        guide=_ROUTES,
+        tells=r"\btable \w",
+    ),
     _node(
         "ip-route-json",
         "Routes of all tables",
@@ -442,25 +599,34 @@ ITEMS = (
         file="ip-route-json.json",
         parser="ip-route",
         guide=_ROUTES,
+        tells=_JSON,
     ),
     _node("ip-rule", "Routing rules", "ip rule", guide=_ROUTES),
     _node("ip-neigh", "Neighbours", "ip neigh", guide=_ROUTES),
-    _node("bridge-fdb", "Forwarding entries, of VXLAN among others", "bridge fdb show", guide=_ROUTES),
+    _node("bridge-fdb", "Forwarding database (FDB), including VXLAN", "bridge fdb show", guide=_ROUTES),
     _node("iptables-save", "iptables rules with counters", "iptables-save -c", guide=_RULES, heavy=True),
     *(
-        _node(f"{tool}-save", f"Rules of {tool}", f"{tool}-save -c", parser="iptables-save", guide=_RULES, heavy=True)
+        _node(
+            f"{tool}-save",
+            f"Rules of {tool}",
+            f"{tool}-save -c",
+            parser="iptables-save",
+            guide=_RULES,
+            heavy=True,
+            tells=_saved_by(f"{tool}-save"),
+        )
         for tool in ("iptables-nft", "iptables-legacy", "ip6tables", "ip6tables-nft", "ip6tables-legacy")
     ),
     *(
-        _node(id_, "iptables rules as listed", words, parser="iptables-list", guide=_RULES, heavy=True)
-        for id_, words in (
-            ("iptables-filter-L", "iptables -t filter -L -n -v -x"),
-            ("iptables-filter-L-human", "iptables -L -n -v --line-numbers"),
-            ("iptables-nat-L", "iptables -t nat -L -n -v"),
+        _node(id_, "iptables rules as listed", words, parser="iptables-list", guide=_RULES, heavy=True, tells=tells)
+        for id_, words, tells in (
+            ("iptables-nat-L", "iptables -t nat -L -n -v", _without("^Chain FORWARD ", r"^Chain P(?:RE|OST)ROUTING ")),
+            ("iptables-filter-L-human", "iptables -L -n -v --line-numbers", r"^num +pkts"),
+            ("iptables-filter-L", "iptables -t filter -L -n -v -x", ""),
         )
     ),
     _node("ipset-list", "IP sets with their members", "ipset list", guide=_RULES, heavy=True),
-    _node("ipset-save", "IP sets as they are restored", "ipset save", guide=_RULES, heavy=True),
+    _node("ipset-save", "IP sets in restore format", "ipset save", guide=_RULES, heavy=True),
     _node("nft-ruleset", "nftables rules", "nft list ruleset", guide=_RULES, heavy=True),
     _node(
         "nft-ruleset-json",
@@ -470,30 +636,32 @@ ITEMS = (
         parser="nft-ruleset",
         guide=_RULES,
         heavy=True,
+        tells=_JSON,
     ),
     _node(
         "conntrack-stats",
-        "Counters of connection tracking",
+        "conntrack counters",
         "conntrack -S",
         parser="conntrack:conntrack_stats",
         guide=_DROPS,
+        tells=r"^cpu=\d",
     ),
-    _node("conntrack", "Tracked connections", "conntrack -L", guide=_DROPS, heavy=True),
+    _node("conntrack", "conntrack entries", "conntrack -L", guide=_DROPS, heavy=True),
     _node(
         "sysctl-net",
-        "Network settings of the kernel",
+        "Kernel network settings (sysctl)",
         "sysctl -a",
         "grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/netfilter",
         parser="sysctl",
         guide=_DROPS,
     ),
-    _node("ss-summary", "Sockets in use", "ss -s", parser="ss:ss_summary", guide=_DROPS),
+    _node("ss-summary", "Sockets in use", "ss -s", parser="ss:ss_summary", guide=_DROPS, tells=r"^Total: \d"),
     _node(
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
-    _node("tc-qdisc", "Queues and their drops", "tc -s qdisc", guide=_LINKS),
-    _node("proc-net-dev", "Counters of interfaces", "cat /proc/net/dev", guide=_LINKS),
-    _node("nstat", "Counters of the network stack", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
+    _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
+    _node("proc-net-dev", "Interface counters", "cat /proc/net/dev", guide=_LINKS),
+    _node("nstat", "Network stack counters", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
     _node(
         "cni-net.d",
         "CNI configuration",
@@ -518,12 +686,61 @@ ITEMS = (
         "felix-metrics.prom",
         "prometheus",
         guide=_METRICS,
+        tells=r"^felix_(?:host|calc_graph_updates_processed|int_dataplane_messages)[{ ]",
     ),
     _log("felix-log", "Felix's log", "/var/log/calico/felix/current", "felix.log"),
     _log("bird-log", "BIRD's log", "/var/log/calico/bird/current", "bird.log", _BGP_DOWN),
     _log("confd-log", "confd's log", "/var/log/calico/confd/current", "confd.log"),
-    _log("startup-log", "calico-node's start", "/var/log/calico/startup/current", "startup.log"),
+    _log("startup-log", "calico-node's startup log", "/var/log/calico/startup/current", "startup.log"),
     _log("cni-log", "The CNI plugin's log", CNI_LOG, "cni.log", app=""),
+    *(
+        Item(id_, title, how, "node", file, parser, guide=_LOGS, since="0.2.0")
+        for id_, title, how, file, parser in (
+            (
+                "felix-previous-log",
+                "Felix's log of calico-node's run before",
+                Log("calico-node", previous=True),
+                "felix-previous.log",
+                "felix-log",
+            ),
+            (
+                "startup-previous-log",
+                "calico-node's startup log of the run before",
+                Log("calico-node", previous=True),
+                "startup-previous.log",
+                "startup-log",
+            ),
+            (
+                "init-log",
+                "Log of calico-node's init container that fails (install-cni)",
+                Log("calico-node", init=True),
+                "init.log",
+                "startup-log",
+            ),
+        )
+    ),
 )
 
+PREVIOUS = {"felix-previous-log": "felix-log", "startup-previous-log": "startup-log"}
+"""The log of a container's run before → the log whose service's lines it holds."""
+
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}
+
+
+def _is_past(item: Item) -> bool:
+    """Whether it is a log that reads like another one and is of a run before, or of an init container."""
+    return isinstance(item.how, Log) and (item.how.previous or item.how.init)
+
+
+def row_of(kind: str, text: str) -> Item | None:
+    """The row of the catalog whose text this is, known to be of a kind; None where nothing tells.
+
+    The first row that ``tells`` something which is there; else the one that tells nothing, if only one does not.
+
+    >>> row_of("ss", "Total: 120\\nTCP: 3\\n").id, row_of("ss", "State Recv-Q Send-Q\\n").id
+    ('ss-summary', 'ss-bgp')
+    """
+    rows = [item for item in ITEMS if item.parser.partition(":")[0] == kind and not _is_past(item)]
+    told = next((row for row in rows if row.tells and re.search(row.tells, text, re.MULTILINE)), None)
+    others = [row for row in rows if not row.tells]
+    return told or (others[0] if len(others) == 1 else None)

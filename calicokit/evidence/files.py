@@ -70,7 +70,7 @@ def open_files(path: Path) -> Files:
                 f"{path} is neither a directory nor a regular file; give a recording's directory or .zip."
             )
         if path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty; ask for it again, or check the copy.")
+            raise SourceError(f"{path} is empty; create it again, or check the copy.")
         if zipfile.is_zipfile(path):
             return _zip(path)
         if path.name.endswith(TAR_SUFFIXES):
@@ -145,7 +145,7 @@ def _safe_name(path: Path, name: str) -> str:
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts[0] if pure.parts else ""):
         raise SourceError(
-            f"{path} holds a member that leaves the archive ({name!r}); refused, do not unpack it either."
+            f"{path} contains a member with a path outside the archive ({name!r}); refused, do not unpack it either."
         )
     return pure.as_posix()
 
@@ -160,13 +160,15 @@ def _safe_link(path: Path, name: str, target: str, hard: bool = False) -> str:
             break
     if depth < 0 or PurePosixPath(target).is_absolute() or "\\" in target:
         raise SourceError(
-            f"{path} holds a link that leaves the archive ({name}); refused, pack it again without links."
+            f"{path} contains a link to outside the archive ({name}); refused, pack it again without links."
         )
     return f"a link to {target}, which is not followed"
 
 
 def _limit(path: Path, count: int, total: int, packed: int, most: int = MAX_BYTES) -> None:
     if count > MAX_FILES:
-        raise SourceError(f"{path} holds more than {MAX_FILES:,} files; refused, as no recording is like that.")
+        raise SourceError(f"{path} contains more than {MAX_FILES:,} files; refused.")
     if total > most or (total > BOMB_BYTES and total > BOMB_RATIO * packed):
-        raise SourceError(f"{path} unpacks to {total >> 20:,} MiB from {packed >> 10:,} KiB; refused as a bomb.")
+        raise SourceError(
+            f"{path} unpacks to {total >> 20:,} MiB from {packed >> 10:,} KiB; refused as a decompression bomb."
+        )

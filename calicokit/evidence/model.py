@@ -66,11 +66,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Evidence that could not be had, or only in part, and why."""
+    """Evidence that could not be had, or only in part, and why.
+
+    ``younger`` says that nobody asked for it when the cluster was seen, as the kit did not know of it then: it is
+    unknown as anything else, but no hole in what was seen.
+    """
 
     id: str
     why: str
     node: str | None = None
+    younger: bool = False
 
     def __str__(self) -> str:
         return f"{self.id}{f' on {self.node}' if self.node else ''}: {self.why}"
@@ -78,6 +83,19 @@ class Missing:
     def as_dict(self) -> dict[str, str]:
         return {"id": self.id, **({"node": self.node} if self.node else {}), "why": self.why}
 
+
+@dataclass(frozen=True, slots=True)
+class Unread(Missing):
+    """A text of which hardly anything could be read: another command's, or damaged. It tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Missing):
+    """What could not be told through a fault of the kit, although its evidence is there."""
+
+
+ODD_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading a thing of a shape nobody foresaw raises: an object of theirs, or a table of ours."""
 
 Answer = Evidence | Missing
 
@@ -89,11 +107,22 @@ class Source(Protocol):
     The kit asks for everything a question needs in one :meth:`fetch`, so that a source can list in bulk and ask
     hundreds of nodes at once. Answers come in any order, as they arrive. A source answers every want with evidence or
     with a reason and raises only :class:`SourceError`; a want that it leaves unanswered counts as missing. A series
-    may be answered by several pieces of evidence, each with its ``time``.
+    may be answered by several pieces of evidence, each with its ``time``. A class that inherits from this is a source
+    that is not live and uses all that it has, unless it says otherwise.
     """
 
     name: str
     """What the user called it; shown, never used to diagnose."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a cluster that runs: asking it takes time, and what only an admin sees is not asked."""
+        return False
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        """What lies in it and is no evidence, with the reason: files of a bundle that nothing could read."""
+        return ()
 
     def nodes(self) -> Sequence[str]:
         """Names of nodes that the source knows of without being asked for anything else; the API may know more."""
@@ -127,18 +156,22 @@ class Coverage:
     seen: list[Want] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
+    """Ids of findings that were looked for on every node of the cluster."""
+    partly: dict[str, dict[str, Missing]] = field(default_factory=dict)
+    """Ids that were looked for in part: the nodes that are left out, and why."""
 
     def add_missing(self, items: Iterable[Missing]) -> None:
         """Add holes, each once."""
         self.missing = list(dict.fromkeys([*self.missing, *items]))
 
     def as_dict(self) -> dict[str, object]:
-        """The design's coverage contract; ``checked`` names the finding ids whose checks ran."""
+        """As JSON (docs/contracts.md); ``checked`` names the finding ids whose checks ran."""
         seen = [{"id": w.id, **({"node": w.node} if w.node else {})} for w in self.seen]
         return {
             "seen": sorted(seen, key=lambda s: (s["id"], s.get("node", ""))),
             "missing": [m.as_dict() for m in sorted(self.missing, key=lambda m: (m.id, m.node or "", m.why))],
             "checked": sorted(self.checked),
+            "partly": {id_: sorted(nodes) for id_, nodes in sorted(self.partly.items())},
         }
 
     def __repr__(self) -> str:

@@ -1,20 +1,21 @@
 """API lists as they come from the API server, and the rules for reading one object's metadata.
 
 Calico's clients keep an object's true labels and annotations in the annotation ``projectcalico.org/metadata`` when the
-object is a ``crd.projectcalico.org/v1`` custom resource (source: libcalico-go/lib/backend/k8s/resources/resources.go;
-reference/versions.md, section 3).
+object is a ``crd.projectcalico.org/v1`` custom resource (source: libcalico-go/lib/backend/k8s/resources/resources.go).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from calicokit.evidence.model import Evidence, Missing
+from calicokit.evidence.catalog import CATALOG, Api
+from calicokit.evidence.model import ODD_SHAPE, Evidence, Missing
 from calicokit.schema import Schema, SchemaError
 
 Object = dict[str, Any]
@@ -55,7 +56,7 @@ class Objects:
             item = _ITEM.decode(raw)
             try:
                 yield read(item)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            except ODD_SHAPE as error:
                 self.reject(item, error)
 
     def frame(self, schema: Schema, read: Callable[[Object], Row | Sequence[Row]]) -> pd.DataFrame:
@@ -77,7 +78,7 @@ class Objects:
 
     def reject(self, item: object, error: Exception) -> None:
         """Note an object of an unexpected shape, once."""
-        why = f"object {name_of(item)!r} has an unexpected shape and is left out ({type(error).__name__}: {error})"
+        why = f"object {name_of(item)!r} has an unexpected structure and is skipped ({type(error).__name__}: {error})"
         if (missing := Missing(self.id, why)) not in self.problems:
             self.problems.append(missing)
 
@@ -115,7 +116,9 @@ def decode_list(evidence: Evidence) -> Objects:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OddShapeError(f"{evidence.ref} is not JSON ({error})") from error
     if document.kind == "Status":
-        raise OddShapeError(f"{evidence.ref} holds a refusal by the API server: {document.message or '?'}")
+        raise OddShapeError(f"{evidence.ref} contains an API server error: {document.message or '?'}")
+    if (told := _plural(document.kind)) in _plurals() and told not in _plurals_of(evidence.id):
+        raise OddShapeError(f"{evidence.ref} is a list of {told}")
     revision = str(document.metadata.get("resourceVersion", ""))
     return Objects(
         id=evidence.id,
@@ -124,6 +127,29 @@ def decode_list(evidence: Evidence) -> Objects:
         group=document.apiVersion or evidence.group,
         revision=int(revision) if revision.isdigit() else None,
     )
+
+
+def _plural(kind: str) -> str:
+    """The plural that a list's kind is of; empty for the ``List`` that kubectl writes.
+
+    >>> _plural("NetworkPolicyList"), _plural("CalicoNodeStatusList"), _plural("List")
+    ('networkpolicies', 'caliconodestatuses', '')
+    """
+    word = kind.removesuffix("List").lower()
+    if word.endswith("y"):
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith("s") else f"{word}s" if word else ""
+
+
+def _plurals_of(id: str) -> tuple[str, ...]:  # noqa: A002
+    how = CATALOG[id].how
+    return how.plurals if isinstance(how, Api) else ()
+
+
+@cache
+def _plurals() -> frozenset[str]:
+    """All kinds that the catalog knows."""
+    return frozenset(plural for id_ in CATALOG for plural in _plurals_of(id_))
 
 
 def spec(item: Object) -> Object:

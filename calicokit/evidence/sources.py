@@ -35,5 +35,5 @@ def source_of(text: str) -> Source:
     if name in index():
         return Recording(index()[name].path, name)
     near = difflib.get_close_matches(name, index(), n=1)
-    hint = f"did you mean {near[0]}?" if near else "`calicokit incidents` lists those that come with the kit."
-    raise SourceError(f"{text} is no file or directory here and no bundled incident; {hint}")
+    hint = f"did you mean {near[0]}?" if near else "`calicokit incidents` lists the bundled ones."
+    raise SourceError(f"{text} is neither a file or directory nor a bundled incident; {hint}")

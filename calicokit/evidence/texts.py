@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from calicokit.evidence.model import Evidence, Missing
+from calicokit.evidence.model import Evidence, Missing, Unread
 from calicokit.parsers.base import Parsed, parse
 from calicokit.schema import Schema
 
@@ -47,6 +47,10 @@ class Texts:
                 first = parsed.unparsed[0]
                 why = f"{len(parsed.unparsed)} lines of {evidence.ref} could not be read, the first is line "
                 why += f"{first.number}: {first.text[:80]!r}"
+                read = sum(map(len, parsed.tables.values()))
+                if evidence.node and not evidence.want.series and read < len(parsed.unparsed):
+                    self.problems.append(Unread(self.id, why, evidence.node))
+                    continue
                 self.problems.append(Missing(self.id, why, evidence.node))
             yield evidence, parsed
 

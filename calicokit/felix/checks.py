@@ -17,15 +17,15 @@ from calicokit.sentences import listed, plural
 # ---- Felix itself
 
 
-@check("felix-dead", "felix-not-ready", needs=("felix.state",), wants=("felix.reporters",))
+@check("felix-dead", "felix-not-ready", needs={"state": "felix.state"}, wants={"reporters": "felix.reporters"})
 def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """A node on which Felix does not run, or runs and is not in sync."""
+    """A node on which Felix does not run, or runs and is not in sync, or of which it is not known yet."""
     for row in records(state[state["state"] == "dead"]):
         yield finding(
             "felix-dead",
             subject={"node": row.node},
-            cause=f"Felix does not run on {row.node}: {row.told}. What the node enforces is what it last programmed.",
-            remedy=f"Look at the end of its log (kubectl logs of the calico-node pod on {row.node}, also --previous), "
+            cause=f"Felix is not running on {row.node}: {row.told}. The node enforces what was last programmed.",
+            remedy=f"Read the end of its log (kubectl logs of the calico-node pod on {row.node}, also --previous), "
             "and restart that pod.",
             evidence=_told_by(row),
             about={row.node, *([SILENT] if row.answer == SILENT else ())},
@@ -36,20 +36,35 @@ def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None
         yield finding(
             "felix-not-ready",
             subject={"node": row.node, "why": why},
-            cause=f"Felix on {row.node} runs and is not ready: {row.told}{parts}.",
-            remedy=REMEDIES.get(why, "Read what its log says of the part that is not ready."),
+            cause=f"Felix on {row.node} is running but not ready: {row.told}{parts}.",
+            remedy=REMEDIES.get(why, "Read its log for the part that is not ready."),
+            evidence=_told_by(row),
+            about={row.node},
+        )
+
+    for row in records(state[state["state"].isin(list(PASSING))]):
+        yield finding(
+            "felix-not-ready",
+            severity="warning",
+            subject={"node": row.node, "why": row.state},
+            cause=f"Felix on {row.node} {PASSING[row.state]}: {row.told}.",
+            remedy="Look again in half a minute: if it is not ready then, read the end of its log (kubectl logs of the "
+            f"calico-node pod on {row.node}).",
             evidence=_told_by(row),
             about={row.node},
         )
 
 
+PASSING = {"just-ended": "has just ended and is not back", "starting": "is starting and not ready yet"}
+"""States that pass, or are the first sign of a fault: what tells them apart is time."""
+
 REMEDIES = {
-    "datastore-unreachable": "See why the node does not reach the API server.",
-    "typha-unreachable": "See why the node does not reach Typha: its pods, its Service, the way to port 5473.",
-    "dataplane-stuck": "See what its log says of programming: a failing or hanging iptables, nft or ip command, a held "
-    "xtables lock.",
-    "resyncing": "See whether the API server, or Typha, answers this node, and how large the cluster is.",
-    "port-unreachable": "Find what keeps 127.0.0.1 from Felix's health port (9099): a host endpoint's policy, a "
+    "datastore-unreachable": "Check connectivity from the node to the API server.",
+    "typha-unreachable": "Check connectivity from the node to Typha: its pods, its Service, TCP 5473.",
+    "dataplane-stuck": "Check its log for dataplane programming: a failing or hanging iptables, nft or ip command, a "
+    "held xtables lock.",
+    "resyncing": "Check whether the API server or Typha answers this node, and how large the cluster is.",
+    "port-unreachable": "Find what blocks 127.0.0.1 from Felix's health port (9099): a host endpoint's policy, a "
     "firewall rule on lo, or healthEnabled: false.",
 }
 
@@ -71,7 +86,7 @@ def _parts(reporters: pd.DataFrame | None, node: str) -> str:
     return f"; its log: {', '.join(said)}" if said else ""
 
 
-@check("felix-resyncing", needs=("felix.resyncs",))
+@check("felix-resyncing", needs={"resyncs": "felix.resyncs"})
 def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
     """Felix writes the same chains again and again, as somebody else changes them."""
     for node, group in resyncs[resyncs["again"]].groupby("node"):
@@ -80,9 +95,9 @@ def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "felix-resyncing",
             subject={"node": str(node)},
-            cause=f"Felix on {node} found {worst['table']} chain {worst['chain']} changed by somebody else at "
-            f"{worst['times']} moments after its first minute, the last at {worst['last']:%H:%M:%S} UTC{more}.",
-            remedy="Find what else writes there: a firewall manager, a script, a second Felix or another CNI, "
+            cause=f"Felix on {node} found {worst['table']} chain {worst['chain']} modified by another program "
+            f"{worst['times']} times after its first minute, last at {worst['last']:%H:%M:%S} UTC{more}.",
+            remedy="Find what else writes this table: a firewall manager, a script, a second Felix or another CNI, "
             "kube-proxy with another iptables backend.",
             evidence=[
                 Rows.of(
@@ -99,7 +114,7 @@ def resyncing(resyncs: pd.DataFrame) -> Iterator[Finding]:
 # ---- the API server
 
 
-@check("datastore-unreachable", needs=("felix.unreachable",), wants=("cni.errors",))
+@check("datastore-unreachable", needs={"unreachable": "felix.unreachable"}, wants={"errors": "cni.errors"})
 def datastore_unreachable(unreachable: pd.DataFrame, errors: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node from which Calico does not reach the API server: Felix, confd, Typha or the CNI plugin say so."""
     for name, group in unreachable.groupby("node", dropna=False):
@@ -111,8 +126,8 @@ def datastore_unreachable(unreachable: pd.DataFrame, errors: pd.DataFrame | None
             cause=f"On {node} {listed(NAMES[c] for c in group['component'])} cannot reach the API server, since "
             f"{group['since'].min():%H:%M:%S} UTC at the latest: {str(group['error'].iloc[0])[:300]}"
             + (f" ({named(pods)})." if pods else "."),
-            remedy="Check the way from the node to the API server, to its service address and to its own: kube-proxy, "
-            "routes, firewall rules; and whether the API server is up.",
+            remedy="Check connectivity from the node to the API server, by its service address and directly: "
+            "kube-proxy, routes, firewall rules; and whether the API server is up.",
             evidence=[*_logs(group, node), *_waiting(errors, name)],
             about={node, *group["component"]},
         )
@@ -136,7 +151,7 @@ NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha", "cni": "the CNI p
 # ---- Typha
 
 
-@check("typha-down", needs=("felix.typha",), wants=("@now",))
+@check("typha-down", needs={"typha": "felix.typha"}, wants={"now": "@now"})
 def typha_down(typha: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Typha that is deployed or configured, and nobody reaches."""
     for row in records(typha):
@@ -146,9 +161,9 @@ def typha_down(typha: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator
         yield finding(
             "typha-down",
             subject={},
-            cause=f"Typha does not answer: {why}. Felix learns of no change without it.",
-            remedy="kubectl describe and logs of the calico-typha pods; its Service and endpoint slices; that nothing "
-            "blocks TCP 5473 to its nodes; the certificates, where the error says tls or x509.",
+            cause=f"Typha is down: {why}. Without it Felix receives no updates.",
+            remedy="Check the calico-typha pods (kubectl describe, logs), its Service and EndpointSlices, TCP 5473 "
+            "to its nodes, and the certificates where the error says tls or x509.",
             evidence=[
                 *(Rows.of("felix-log", "felix.contact", [{"node": n, "to": "typha"}], n) for n in row.failing),
                 Rows.of("deployments" if pd.notna(row.replicas) else "pods", "felix.typha", [{"how": row.how}]),
@@ -162,12 +177,12 @@ def _down(row: Any, now: pd.Timestamp | None) -> str:
     if row.connected or (pd.notna(row.connections) and row.connections > 0 and not row.failing):
         return ""
     if row.failing:
-        return f"Felix on {listed(row.failing)} tries in vain ({row.error})"
+        return f"Felix on {listed(row.failing)} cannot connect to it ({row.error})"
     needed = bool(pd.notna(row.configured) and row.configured) or (pd.notna(row.replicas) and row.replicas > 0)
     if not needed:
         return ""
     if pd.notna(row.pods) and row.pods == 0:
-        return f"it is asked for ({row.how or 'its Deployment'}), and there is no pod of it"
+        return f"it is configured ({row.how or 'its Deployment'}) but has no pod"
     long = pd.isna(row.unready_since) or now is None or now - row.unready_since > STARTING
     if pd.notna(row.ready_pods) and row.ready_pods == 0 and long:
         return f"none of its {plural(row.pods, 'pod')} is ready"
@@ -176,7 +191,7 @@ def _down(row: Any, now: pd.Timestamp | None) -> str:
     return ""
 
 
-@check("typha-too-few", needs=("felix.typha",))
+@check("typha-too-few", needs={"typha": "felix.typha"})
 def typha_too_few(typha: pd.DataFrame) -> Iterator[Finding]:
     """Fewer replicas of Typha than the number of nodes asks for."""
     for row in records(typha):
@@ -186,10 +201,10 @@ def typha_too_few(typha: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "typha-too-few",
             subject={},
-            cause=f"{plural(replicas, 'replica')} of Typha serve{'s' if replicas == 1 else ''} {row.nodes} nodes: one "
-            f"for each 200 nodes, and three above 100, would be {needed_typhas(row.nodes)}.",
-            remedy=f"kubectl scale deployment calico-typha --replicas={needed_typhas(row.nodes)} (an operator install "
-            "does so by itself: see why it did not).",
+            cause=f"{plural(replicas, 'replica')} of Typha serve{'s' if replicas == 1 else ''} {row.nodes} nodes; "
+            f"recommended are {needed_typhas(row.nodes)} (one per 200 nodes, at least three above 100 nodes).",
+            remedy=f"kubectl scale deployment calico-typha --replicas={needed_typhas(row.nodes)} (the operator scales "
+            "it by itself: check why it did not).",
             evidence=[
                 Rows.of("deployments" if pd.notna(row.replicas) else "pods", "felix.typha", [{"nodes": row.nodes}])
             ],
@@ -255,7 +270,8 @@ def _typha_knows_nothing(cause: Finding, effect: Finding) -> bool:
 
 @explains("typha-down", "felix-not-ready")
 def _waits_for_typha(cause: Finding, effect: Finding) -> bool:
-    return effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
+    passing = effect.subject["why"] in PASSING and (effect.subject["node"] in cause.about or "Typha" in effect.cause)
+    return passing or effect.subject["why"] in ("typha-unreachable", "startup", "resyncing", UNKNOWN)
 
 
 @explains("typha-down", "felix-dead")

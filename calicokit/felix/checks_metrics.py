@@ -19,17 +19,17 @@ EVIDENCE_OF = {
 """Table in which a sign stands → the evidence that it was read from."""
 
 
-@check("felix-slow", needs=("felix.slow",))
+@check("felix-slow", needs={"slow": "felix.slow"})
 def felix_slow(slow: pd.DataFrame) -> Iterator[Finding]:
     """A node whose Felix lags: new pods and policies are programmed late there."""
     for node, signs in slow.groupby("node", sort=False):
         yield finding(
             "felix-slow",
             subject={"node": str(node)},
-            cause=f"Felix on {node} lags: {'; '.join(signs['says'])}. What changes is programmed late there.",
-            remedy="Look at what an update does (felix.loops), whether the node has processor time for it "
-            "(felix.apply_times: exec_p90; felix.resources), at the number of rules and selectors beside other nodes "
-            "(felix.activity), and for debugSimulateDataplaneApplyDelay in FelixConfiguration.",
+            cause=f"Felix on {node} is slow: {'; '.join(signs['says'])}. Changes are programmed late on this node.",
+            remedy="Check what an update does (felix.loops), whether the node has CPU time for it "
+            "(felix.apply_times: exec_p90; felix.resources), the number of rules and selectors compared with other "
+            "nodes (felix.activity), and debugSimulateDataplaneApplyDelay in FelixConfiguration.",
             evidence=[
                 Rows.of(EVIDENCE_OF[name], name, [{"node": node}], str(node)) for name in dict.fromkeys(signs["table"])
             ],
@@ -37,7 +37,7 @@ def felix_slow(slow: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("typha-overloaded", needs=("felix.typha_overload",), wants=("health.pods",))
+@check("typha-overloaded", needs={"overload": "felix.typha_overload"}, wants={"pods": "health.pods"})
 def typha_overloaded(overload: pd.DataFrame, pods: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A Typha that drops or limits its clients."""
     home = {} if pods is None else {pod: f"{namespace}/{pod}" for namespace, pod in cells(pods, "namespace", "pod")}
@@ -46,8 +46,8 @@ def typha_overloaded(overload: pd.DataFrame, pods: pd.DataFrame | None = None) -
         yield finding(
             "typha-overloaded",
             subject={"pod": name},
-            cause=f"Typha {name} does not serve all its clients: {'; '.join(signs['says'])}.",
-            remedy="Add replicas (one for 100 to 200 nodes, and three at least), give it processor time, and look at "
+            cause=f"Typha {name} is overloaded: {'; '.join(signs['says'])}.",
+            remedy="Add replicas (one per 100 to 200 nodes, at least three), give it more CPU, and check "
             "TYPHA_MAXCONNECTIONSLOWERLIMIT, TYPHA_MAXCONNECTIONSUPPERLIMIT and TYPHA_SERVERMAXFALLBEHINDSECS of its "
             "Deployment.",
             evidence=[

@@ -1,6 +1,6 @@
 """Calico's kinds: which the API server serves, which components were refused, and whether Calico's own API answers.
 
-Which kinds there are since when: libcalico-go/config/crd per tag (reference/versions.md, section 3). A component that
+Which kinds there are since when: libcalico-go/config/crd and api/config/crd per tag. A component that
 asks for a kind that is not there says so in its log, and so does one that may not read it: the API server's words.
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.bursts import goes_on
 from calicokit.logs.lines import LOGS
-from calicokit.registry import Spared, UnseenError, spares, table
+from calicokit.registry import Given, Spared, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 V1, V3 = "crd.projectcalico.org", "projectcalico.org"
@@ -68,8 +69,8 @@ SERVED = Schema(
     (
         Column("kind", "str", "kind"),
         Column("plural", "str", "its name in the API"),
-        Column("group", "str", "group that Calico keeps its objects in"),
-        Column("since", "str", "version of Calico that brought it; null: before v3.20"),
+        Column("group", "str", "API group of Calico's objects"),
+        Column("since", "str", "Calico version that introduced it; null: before v3.20"),
         Column("served", "bool", "whether it is served in that group"),
         EVIDENCE,
     ),
@@ -78,32 +79,32 @@ SERVED = Schema(
 
 REFUSALS = Schema(
     "health.refusals",
-    "Kinds that the API server refused to Calico's components, as their logs say it.",
+    "API requests of Calico's components that the API server denied, from their logs.",
     (
-        Column("component", "str", "whose log"),
+        Column("component", "str", "component that logged it"),
         Column("node", "str", "node; null for a component of the cluster"),
         Column("why", "str", "forbidden, or missing: the API server has no such kind"),
         Column("kind", "str", "kind; the plural where it is none of Calico's"),
         Column("group", "str", "API group, empty for Kubernetes' core"),
         Column("verb", "str", "get, list, watch, create, …"),
-        Column("user", "str", "who was refused"),
+        Column("user", "str", "user or service account that was denied"),
         Column("count", "int", "lines", "lines"),
         Column("first", "time", "first"),
         Column("last", "time", "last"),
-        Column("still", "bool", "it goes on"),
-        Column("error", "str", "the last such error"),
+        Column("still", "bool", "still occurring"),
+        Column("error", "str", "last such error"),
         EVIDENCE,
     ),
 )
 
 APIS = Schema(
     "health.apis",
-    "APIs of Calico's that a server of their own serves: the projectcalico.org/v3 API.",
+    "Aggregated APIs of Calico: projectcalico.org/v3.",
     (
         Column("api", "str", "group and version"),
         Column("available", "bool", "whether it answers"),
-        Column("service", "str", "NS/SERVICE behind it; null where only discovery tells"),
-        Column("why", "str", "why it does not answer, in Kubernetes' words"),
+        Column("service", "str", "NS/SERVICE behind it; null where known from discovery only"),
+        Column("why", "str", "why it does not answer, as Kubernetes reports it"),
         Column("since", "time", "since when"),
         EVIDENCE,
     ),
@@ -116,14 +117,14 @@ APIS = Schema(
 _INCOMPLETE = re.compile(r"(?P<api>(?:[\w.-]{1,100}\.)?projectcalico\.org/v\w{1,20}): (?P<why>[^,\n]{1,300})")
 
 
-@table(SERVED, needs=("api-resources",), wants=("pods",))
+@table(SERVED, needs={"resources": "api-resources"}, wants={"pods": "pods"})
 def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     """One row for each kind; see :data:`SERVED`. No rows where Calico keeps no objects in the API server."""
     (text,) = list(resources)[:1]
     lost = {match["api"].split("/")[0] for match in _INCOMPLETE.finditer(text.stderr)}
     served = _served(text.decode())
     if V1 in lost or not served[""]:
-        raise UnseenError(f"discovery was not whole: {text.stderr.strip()[:200] or 'it names no kind of Kubernetes'}")
+        raise UnseenError(f"discovery was incomplete:  {text.stderr.strip()[:200] or 'it lists no Kubernetes kind'}")
     group = V1 if served[V1] or not served[V3] & {"ipamblocks", "ipamhandles"} else V3
     if not served[group] and not (pods is not None and any(pods.rows(_keeps_objects))):
         return SERVED.frame()
@@ -174,14 +175,13 @@ ANONYMOUS = "system:anonymous"
 _INSTALLED = "Backing API has been installed"
 
 
-@table(REFUSALS, any_of=tuple(i for i in LOGS if i != "bird-log"), wants=("@now",))
-def refusals(*given: Any) -> pd.DataFrame:
+@table(REFUSALS, any_of={"logs": tuple(i for i in LOGS if i != "bird-log")}, wants={"now": "@now"})
+def refusals(logs: Given, now: pd.Timestamp | None) -> pd.DataFrame:
     """One row for each component, node and refusal; see :data:`REFUSALS`."""
-    *logs, now = given
     rows: list[dict[str, Any]] = []
-    for texts in filter(None, logs):
+    for texts in filter(None, logs.values()):
         few = [e for e in texts if any(sign in e.text for sign in _SIGNS)]
-        for log in Texts(texts.id, few, texts.problems).frames(texts.id):
+        for log in Texts(texts.id, few, texts.problems).frames(CATALOG[texts.id].parser):
             rows += _refused(log, LOGS[texts.id], now)
     return REFUSALS.frame(rows)
 
@@ -237,7 +237,7 @@ def _refusal(text: str) -> tuple[str, ...] | None:
 # ---- Calico's API server
 
 
-@table(APIS, any_of=("api-resources", "apiservices"))
+@table(APIS, any_of={"resources": "api-resources", "services": "apiservices"})
 def apis(resources: Texts | None, services: Objects | None) -> pd.DataFrame:
     """One row for each such API; see :data:`APIS`."""
     listed: list[Any] = services.frame(APIS, _api).to_dict("records") if services else []
@@ -278,7 +278,7 @@ def _unanswered(text: Evidence) -> Iterator[tuple[str, str]]:
             yield match["api"], match["why"].strip().strip('"')
 
 
-@spares("health.kinds")
+@not_applicable(needs={"_": "health.kinds"})
 def _listed(_: pd.DataFrame) -> Spared:
     """Where the kinds that are served are known, so is whether their servers answer."""
     yield "apiservices", None

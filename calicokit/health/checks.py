@@ -19,35 +19,35 @@ RECENT = pd.Timedelta(hours=1)
 """A pod keeps restarting if it did so three times and last within the hour, or waits to be restarted."""
 
 
-@check("datastore-not-ready", needs=("health.datastore",))
+@check("datastore-not-ready", needs={"datastore": "health.datastore"})
 def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
     """ClusterInformation says that the datastore is locked."""
     for row in records(datastore[datastore["datastore_ready"].eq(False)]):
         yield finding(
             "datastore-not-ready",
             subject={},
-            cause="ClusterInformation says datastoreReady: false, so IPAM is locked and no new pod gets a network.",
+            cause="ClusterInformation has datastoreReady: false, so IPAM is locked and new pods get no network.",
             remedy="If no migration or upgrade is running, unlock it: calicoctl datastore migrate unlock.",
             evidence=[Rows.of("clusterinformations", "health.datastore", [{"evidence": row.evidence}])],
         )
 
 
-@check("calico-pod-oomkilled", needs=("health.pods",))
+@check("calico-pod-oomkilled", needs={"pods": "health.pods"})
 def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
     """A container of Calico's was killed for want of memory."""
     for pod in records(pods[pods["oom_killed"]]):
         yield finding(
             "calico-pod-oomkilled",
             subject={"pod": pod_ref(pod)},
-            cause=f"A container of {pod_ref(pod)} on {pod.node} was killed for want of memory ({_when(pod)}; "
+            cause=f"A container of {pod_ref(pod)} on {pod.node} was OOM-killed ({_when(pod)}; "
             f"{pod.restarts} restarts).",
-            remedy=f"Raise the memory limit of {pod.component}, or find what grows: its metrics "
-            "(process_resident_memory_bytes), the number of policies and endpoints.",
+            remedy=f"Raise the memory limit of {pod.component}, or find what grows: process_resident_memory_bytes in "
+            "its metrics, the number of policies and endpoints.",
             evidence=[_row(pod)],
         )
 
 
-@check("calico-pod-restarting", needs=("health.pods",), wants=("@now",))
+@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"})
 def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Calico pod keeps restarting, now."""
     recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
@@ -57,36 +57,76 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
             "calico-pod-restarting",
             subject={"pod": pod_ref(pod)},
             cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
-            + (f"; now it waits: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
+            + (f"; now waiting: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
             remedy=f"kubectl logs -n {pod.namespace} {pod.pod} --previous; kubectl describe pod -n {pod.namespace} "
             f"{pod.pod}.",
             evidence=[_row(pod)],
         )
 
 
-@check("calico-pod-not-ready", needs=("health.pods",), wants=("@now", "health.node_conditions"))
+@check(
+    "calico-pod-not-ready",
+    needs={"pods": "health.pods"},
+    wants={
+        "now": "@now",
+        "conditions": "health.node_conditions",
+        "probes": "health.bird_readiness",
+        "birds": "bgp.birds",
+        "sessions": "bgp.sessions",
+    },
+)
 def not_ready(
-    pods: pd.DataFrame, now: pd.Timestamp | None = None, conditions: pd.DataFrame | None = None
+    pods: pd.DataFrame,
+    now: pd.Timestamp | None = None,
+    conditions: pd.DataFrame | None = None,
+    probes: pd.DataFrame | None = None,
+    birds: pd.DataFrame | None = None,
+    sessions: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """A Calico pod that should be ready is not, and is not just starting or going."""
-    old = True if now is None else now - pods["created"] > STARTING
-    down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna() & old]
+    """A Calico pod that should be ready is not, by the kubelet or BIRD's probe; one that is starting is a warning."""
+    down = pods[~pods["ready"] & ~pods["phase"].isin(["Succeeded"]) & pods["deleted"].isna()]
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):
+        young = now is not None and now - pod.created <= STARTING
         where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
         why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
         if pod.node in lost:
             why.append("its node is not ready either")
+        if young:
+            why.append("it was created less than 90 s ago")
         yield finding(
             "calico-pod-not-ready",
+            severity="warning" if young else "",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason is given'}.",
-            remedy=f"kubectl describe pod -n {pod.namespace} {pod.pod} shows the probe's answer; then its logs.",
+            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
+            remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
+        )
+    if probes is not None:
+        yield from _bird_says_no(pods, probes, birds, sessions)
+
+
+def _bird_says_no(
+    pods: pd.DataFrame, probes: pd.DataFrame, birds: pd.DataFrame | None, sessions: pd.DataFrame | None
+) -> Iterator[Finding]:
+    """BIRD's probe says no where BGP is in use, and neither the kubelet, nor BIRD nor its sessions tell why."""
+    said = {r.node: r.said for r in records(probes[probes["ready"].eq(False).fillna(False)])}
+    told = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
+    told |= set() if sessions is None else {str(n) for n in sessions[~sessions["up"].fillna(False)]["node"].unique()}
+    own = pods[(pods["component"] == "calico-node") & pods["ready"] & pods["deleted"].isna()]
+    for pod in records(own[own["node"].isin(set(said) - told)]):
+        yield finding(
+            "calico-pod-not-ready",
+            severity="warning",
+            subject={"pod": pod_ref(pod)},
+            cause=f"BIRD's readiness probe on {pod.node} says no ({pod_ref(pod)}, calico-node): "
+            f"{said[pod.node] or 'without a reason'}.",
+            remedy="Look at bgp.sessions for the peers that it names, and at BIRD's log.",
+            evidence=[Rows.of("bird-ready", "health.bird_readiness", [{"node": pod.node}], pod.node)],
         )
 
 
-@check("nodename-mismatch", needs=("health.nodenames", "kube.nodes"))
+@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"})
 def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """Calico on a node goes by a name that is not the node's: its addresses and policy are kept under another name."""
     for row in records(names[names["name"].notna() & (names["name"] != names["node"])]):
@@ -94,7 +134,7 @@ def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Find
         yield finding(
             "nodename-mismatch",
             subject={"node": row.node},
-            cause=f"Calico on {row.node} calls itself {row.name}, which is {other}.",
+            cause=f"calico-node on {row.node} uses the name {row.name}, which is {other}.",
             remedy="Set NODENAME of calico-node from spec.nodeName (as the manifests do), remove "
             "/var/lib/calico/nodename on the node, and restart calico-node there.",
             evidence=[Rows.of("nodename", "health.nodenames", [{"node": row.node}], row.node)],

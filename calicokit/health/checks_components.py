@@ -18,7 +18,7 @@ from calicokit.schema import records
 from calicokit.sentences import listed, plural
 
 MOST = 20
-"""So many kinds are told one by one."""
+"""Maximum kinds reported individually."""
 
 SETTLING = pd.Timedelta(seconds=60)
 """An API whose server has just been replaced may be away for so long."""
@@ -28,7 +28,11 @@ _MINOR = re.compile(r"v3\.(\d{1,3})\.")
 # ---- kinds and permissions
 
 
-@check("crd-or-rbac-missing", needs=("health.kinds",), wants=("health.refusals", "health.versions"))
+@check(
+    "crd-or-rbac-missing",
+    needs={"kinds": "health.kinds"},
+    wants={"refusals": "health.refusals", "versions": "health.versions"},
+)
 def kind_missing(
     kinds: pd.DataFrame, refusals: pd.DataFrame | None = None, versions: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -43,7 +47,11 @@ def kind_missing(
         yield _absent(row, refusals)
 
 
-@check("crd-or-rbac-missing", needs=("health.refusals",), wants=("health.kinds", "cni.errors"))
+@check(
+    "crd-or-rbac-missing",
+    needs={"refusals": "health.refusals"},
+    wants={"kinds": "health.kinds", "errors": "cni.errors"},
+)
 def refused(
     refusals: pd.DataFrame, kinds: pd.DataFrame | None = None, errors: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -81,7 +89,7 @@ def _none(kinds: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "crd-or-rbac-missing",
             subject={"kind": f"all of {group}"},
-            cause=f"The API server serves none of the kinds of {group}, in which Calico keeps its objects.",
+            cause=f"The API server serves no kind of {group}, the API group of Calico's objects.",
             remedy=f"{_INSTALL}.",
             evidence=[Rows.of("api-resources", "health.kinds", [{"kind": k} for k in kinds["kind"]])],
         )
@@ -95,8 +103,7 @@ def _absent(row: Any, refusals: pd.DataFrame | None) -> Finding:
         "crd-or-rbac-missing",
         subject={"kind": row.kind},
         cause=f"The API server serves no {row.plural}.{row.group}, which this version of Calico needs.{said}",
-        remedy=f"{_INSTALL} ({manifest}); if somebody deleted the definition, its objects went with it and must be "
-        "made again.",
+        remedy=f"{_INSTALL} ({manifest}); if the CRD was deleted, its objects are gone too and must be recreated.",
         evidence=[Rows.of("api-resources", "health.kinds", [{"kind": row.kind}]), *_lines(told)],
     )
 
@@ -105,7 +112,7 @@ def _absent_by_log(row: Any) -> Finding:
     return finding(
         "crd-or-rbac-missing",
         subject={"kind": row.kind},
-        cause=f"{row.component} asks the API server for {row.kind}, which has no such kind: {row.error}.",
+        cause=f"{row.component} requests {row.kind}, which the API server does not serve: {row.error}.",
         remedy=f"{_INSTALL}.",
         evidence=_lines([row]),
     )
@@ -126,11 +133,11 @@ def _forbidden(kind: str, group: str, user: str, rows: pd.DataFrame) -> Finding:
         "crd-or-rbac-missing",
         severity="" if reads else "warning",
         subject={"kind": kind},
-        cause=f"{user} may not {listed(verbs)} {kind}{f' ({group})' if group else ''}: the API server has refused it "
-        f"{plural(int(rows['count'].sum()), 'time')} to {listed(sorted(set(rows['component'])))}"
-        f"{f' on {listed(nodes)}' if nodes else ''}, and still does.",
+        cause=f"{user} may not {listed(verbs)} {kind}{f' ({group})' if group else ''}: the API server has denied it "
+        f"{plural(int(rows['count'].sum()), 'time')} to "
+        f"{listed(sorted(set(rows['component'])))}{f' on {listed(nodes)}' if nodes else ''}, and still does.",
         remedy=f"Apply the ClusterRole and ClusterRoleBinding of {who} from the manifest of the Calico version that "
-        "runs (the operator does so by itself): after an upgrade of images alone they are the old ones.",
+        "runs (the operator does so by itself): upgrading only the images leaves the old ones in place.",
         evidence=_lines(list(records(rows))),
         about={user},
     )
@@ -144,7 +151,7 @@ def _refused_to_plugin(errors: pd.DataFrame, told: set[str]) -> Iterator[Finding
             yield finding(
                 "crd-or-rbac-missing",
                 subject={"kind": str(kind)},
-                cause=f"The API server refuses {kind} to the CNI plugin: {rows['error'].iloc[-1][:300]}",
+                cause=f"The API server denies the CNI plugin access to {kind}: {rows['error'].iloc[-1][:300]}",
                 remedy="Apply the CustomResourceDefinitions and the ClusterRole calico-cni-plugin of the Calico "
                 "version that runs.",
                 evidence=error_rows(rows),
@@ -159,7 +166,7 @@ def _kind_in(error: str) -> str:
 # ---- Calico's API server
 
 
-@check("calico-apiserver-down", needs=("health.apis",), wants=("health.pods", "@now"))
+@check("calico-apiserver-down", needs={"apis": "health.apis"}, wants={"pods": "health.pods", "now": "@now"})
 def apiserver_down(
     apis: pd.DataFrame, pods: pd.DataFrame | None = None, now: pd.Timestamp | None = None
 ) -> Iterator[Finding]:
@@ -175,10 +182,11 @@ def apiserver_down(
         "calico-apiserver-down",
         severity="info" if recent else "",
         subject={},
-        cause=f"{row.api} is registered and does not answer{why.rstrip('.')}. {_servers(servers)}",
-        remedy="kubectl describe apiservice v3.projectcalico.org says why; then its pods and their Service (namespace "
-        "calico-apiserver up to v3.30, calico-system since v3.31). If the API server is not wanted any more, delete "
-        "the APIService. Policies stay enforced; kubectl and namespaces being deleted suffer.",
+        cause=f"{row.api} is registered but does not answer{why.rstrip('.')}. {_servers(servers)}",
+        remedy="kubectl describe apiservice v3.projectcalico.org shows why; then check its pods and their Service "
+        "(namespace calico-apiserver up to v3.30, calico-system since v3.31). If the API server is no longer needed, "
+        "delete the APIService. Policies stay enforced; kubectl access to projectcalico.org/v3 and namespace "
+        "deletion fail.",
         evidence=[
             Rows.of(
                 "api-resources" if "api-resources" in str(r.evidence) else "apiservices",
@@ -195,9 +203,9 @@ def _servers(pods: pd.DataFrame | None) -> str:
     if pods is None:
         return "Its pods are unknown."
     if not len(pods):
-        return "No pod of Calico's API server exists."
+        return "There is no Calico API server pod."
     ready = int(pods["ready"].sum())
-    return f"{ready} of {plural(len(pods), 'pod')} of Calico's API server say that they are ready."
+    return f"{ready} of {plural(len(pods), 'pod')} of Calico's API server are ready."
 
 
 @explains("calico-apiserver-down", "calico-pod-not-ready")
@@ -213,7 +221,7 @@ def _its_pod_was_killed(cause: Finding, effect: Finding) -> bool:
 # ---- versions
 
 
-@check("calico-version-skew", needs=("health.versions",), wants=("health.rollouts",))
+@check("calico-version-skew", needs={"versions": "health.versions"}, wants={"rollouts": "health.rollouts"})
 def version_skew(versions: pd.DataFrame, rollouts: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Components that name different releases; an upgrade that is under way is one, and says so."""
     nameless = versions["version"].isin([MASTER, UNNAMED])
@@ -223,16 +231,16 @@ def version_skew(versions: pd.DataFrame, rollouts: pd.DataFrame | None = None) -
     by = [f"{version}: {listed(sorted(_places(rows)))}" for version, rows in compared.groupby("version", sort=True)]
     under_way = [] if rollouts is None else [r for r in records(rollouts) if r.updated < r.wanted or not r.seen]
     progress = "; ".join(f"{r.workload} has {r.updated} of {r.wanted} pods updated" for r in under_way)
-    state = "" if rollouts is None else " No upgrade is under way."
+    state = "" if rollouts is None else " No rollout is in progress."
     yield finding(
         "calico-version-skew",
         subject={"versions": sorted(set(compared["version"]))},
-        cause=f"Calico's components are of {len(by)} versions: {'; '.join(by)}."
-        + (f" An upgrade is under way: {progress}." if progress else state),
-        remedy="Let the upgrade end (kubectl rollout status)."
+        cause=f"Calico's components run {len(by)} versions: {'; '.join(by)}."
+        + (f" A rollout is in progress: {progress}." if progress else state),
+        remedy="Wait for the rollout to finish (kubectl rollout status)."
         if progress
         else "Bring all components to one version: apply that version's whole manifest, or let the operator do it; "
-        "restart calico-node where a pod kept an old image.",
+        "restart calico-node where a pod still runs an old image.",
         evidence=[
             Rows.of(
                 _evidence(str(by)), "health.versions", [{"component": r.component, "node": r.node} for r in records(g)]

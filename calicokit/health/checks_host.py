@@ -11,20 +11,20 @@ from calicokit.schema import records
 
 MOST = 3
 REMEDY = {
-    "firewalld": "Switch firewalld off on Calico's nodes (systemctl disable --now firewalld), as Calico's system "
-    "requirements ask, and restart calico-node there.",
-    "ufw": "Switch ufw off on Calico's nodes (ufw disable), or let it forward: DEFAULT_FORWARD_POLICY=ACCEPT in "
+    "firewalld": "Disable firewalld on Calico's nodes (systemctl disable --now firewalld), as Calico's system "
+    "requirements say, and restart calico-node there.",
+    "ufw": "Disable ufw on Calico's nodes (ufw disable), or let it forward: DEFAULT_FORWARD_POLICY=ACCEPT in "
     "/etc/default/ufw and rules for what Calico needs.",
 }
 UNMANAGED = (
-    "Tell the manager to leave Calico's interfaces alone: NetworkManager by "
+    "Exclude Calico's interfaces from the network manager: NetworkManager by "
     "/etc/NetworkManager/conf.d/calico.conf with [keyfile] unmanaged-devices=interface-name:cali*;"
     "interface-name:tunl*;interface-name:vxlan.calico;interface-name:vxlan-v6.calico;interface-name:wireguard.cali; "
     "systemd-networkd by Unmanaged=yes in a .network file that matches them. Then restart it and calico-node."
 )
 
 
-@check("host-network-manager-interferes", needs=("health.host_managers",))
+@check("host-network-manager-interferes", needs={"signs": "health.host_managers"})
 def host_manager(signs: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each node on which a manager changed something; a single flush that was mended is info."""
     for node, rows in signs.groupby("node"):
@@ -36,7 +36,7 @@ def host_manager(signs: pd.DataFrame) -> Iterator[Finding]:
             "host-network-manager-interferes",
             severity="info" if mended else "",
             subject={"node": str(node)},
-            cause=f"On {node}, a network manager of the host changes what Calico manages. {'; '.join(told)}{more}.",
+            cause=f"On {node}, the host's network manager interferes with Calico. {'; '.join(told)}{more}.",
             remedy=" ".join(dict.fromkeys(REMEDY.get(m, UNMANAGED) for m in managers)),
             evidence=[
                 Rows.of(

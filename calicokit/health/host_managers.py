@@ -4,7 +4,7 @@ Signs (no recording shows them): firewalld and ufw by the names of their tables 
 fw/nftables.py and fw/ipXtables.py, ufw's ufw-init and before.rules); NetworkManager and systemd-networkd by what they
 leave on Calico's interfaces: leases (flag dynamic), addresses without their prefix's route (noprefixroute), and routes
 of the protocols dhcp, ra and static. Calico's interfaces have no such addresses and routes: Felix's routes are of the
-protocols 80, boot and kernel, BIRD's of bird (reference/dataplane.md).
+protocols 80, boot and kernel, BIRD's of bird (felix/dataplane/linux/route_mgr.go, HEAD; recordings).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from calicokit.schema import Column, Schema, cells, records
 
 SIGNS = Schema(
     "health.host_managers",
-    "What a network manager of the host changed of what Calico manages.",
+    "Changes by a host network manager to what Calico manages.",
     (
         Column("node", "str", "node"),
-        Column("manager", "str", "firewalld, ufw, or NetworkManager or systemd-networkd, which leave the same signs"),
+        Column("manager", "str", "firewalld, ufw, or NetworkManager or systemd-networkd (indistinguishable)"),
         Column("sign", "str", "rule (drops what Calico needs), flush (removed Calico's rules), address or route"),
-        Column("what", "str", "what it did, in a few words"),
+        Column("what", "str", "what it did"),
         Column("where", "str", "table and chain, or interface"),
-        Column("times", "int", "how often, as far as it is known", "times"),
-        Column("last", "time", "when last; null where only the result is seen"),
+        Column("times", "int", "number of times, where known", "times"),
+        Column("last", "time", "last time; null where only the result is seen"),
     ),
 )
 
@@ -55,8 +55,8 @@ FEWEST = 4
 
 @table(
     SIGNS,
-    any_of=("dataplane.rules", "output.ip_addr", "routes.kernel"),
-    wants=("dataplane.foreign_drops", "dataplane.resynced"),
+    any_of={"rules": "dataplane.rules", "addresses": "output.ip_addr", "routes": "routes.kernel"},
+    wants={"drops": "dataplane.foreign_drops", "resynced": "dataplane.resynced"},
 )
 def host_managers(
     rules: pd.DataFrame | None,
@@ -82,8 +82,10 @@ def _present(rules: pd.DataFrame) -> dict[str, set[str]]:
     return found
 
 
-def _firewall(name: str, chain: str) -> str | None:
-    return next((m for m, words in _FIREWALLS.items() if words.match(name) or words.match(chain)), None)
+def _firewall(name: object, chain: str) -> str | None:
+    """By the name of the table, which is null in a listing without it, or of the chain."""
+    named = name if isinstance(name, str) else ""
+    return next((m for m, words in _FIREWALLS.items() if words.match(named) or words.match(chain)), None)
 
 
 def _writer(row: Any, there: set[str]) -> str | None:
@@ -127,7 +129,7 @@ def _flushes(
                 "node": node,
                 "manager": managers[0],
                 "sign": "flush",
-                "what": f"{len(at_once)} of Calico's {calico} chains were gone at once, and Felix wrote them anew",
+                "what": f"{len(at_once)} of Calico's {calico} chains disappeared at once, and Felix rewrote them",
                 "where": "rules",
                 "times": int(at_once["times"].min()),
                 "last": last,

@@ -1,4 +1,4 @@
-"""What Calico's containers use of processor and memory, beside what they asked for and may use.
+"""CPU and memory usage of Calico's containers, compared with their requests and limits.
 
 Use comes from metrics-server, where the cluster has it; else from the process's own metric
 (process_resident_memory_bytes of Felix, Typha, kube-controllers), which is less than what the kernel counts for the
@@ -17,31 +17,33 @@ from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
 from calicokit.health.tables import COMPONENTS
 from calicokit.kube.tables import EVIDENCE
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 RESOURCES = Schema(
     "health.resources",
-    "The containers of Calico's pods: requests, limits, use, and how they last ended.",
+    "Containers of Calico's pods: requests, limits, usage and last termination.",
     (
         Column("component", "str", "calico-node, kube-controllers, typha, …"),
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "pod"),
         Column("node", "str", "its node"),
         Column("container", "str", "container"),
-        Column("cpu_request", "float", "processor that is kept for it; null where none is", "cores"),
-        Column("cpu_limit", "float", "processor that it may use; null without a limit", "cores"),
-        Column("cpu_used", "float", "processor that it uses; null where not known", "cores"),
-        Column("memory_request", "float", "memory that is kept for it", "bytes"),
-        Column("memory_limit", "float", "memory above which it is killed", "bytes"),
-        Column("memory_used", "float", "memory that it uses", "bytes"),
-        Column("memory_share", "float", "use over limit; null without either", "0 to 1"),
-        Column("used_by", "str", "metrics-server, or process: only what its main process says of itself"),
+        Column("cpu_request", "float", "CPU request; null where none", "cores"),
+        Column("cpu_limit", "float", "CPU limit; null without one", "cores"),
+        Column("cpu_used", "float", "CPU usage; null where unknown", "cores"),
+        Column("memory_request", "float", "memory request", "bytes"),
+        Column("memory_limit", "float", "memory limit, above which it is OOM-killed", "bytes"),
+        Column("memory_used", "float", "memory usage", "bytes"),
+        Column("memory_share", "float", "usage divided by limit; null without either", "0 to 1"),
+        Column(
+            "used_by", "str", "source of the usage: metrics-server, or process: the main process's own metrics only"
+        ),
         Column("restarts", "int", "restarts", "restarts"),
-        Column("last_end", "time", "when it last ended"),
-        Column("last_reason", "str", "why: OOMKilled, Error, Completed"),
-        Column("last_exit", "int", "its exit status then"),
-        Column("ready", "bool", "whether its readiness probe succeeds, as the kubelet says"),
+        Column("last_end", "time", "last termination"),
+        Column("last_reason", "str", "reason: OOMKilled, Error, Completed"),
+        Column("last_exit", "int", "exit status of the last termination"),
+        Column("ready", "bool", "readiness, as the kubelet reports it"),
         EVIDENCE,
     ),
     key=("namespace", "pod", "container"),
@@ -72,8 +74,13 @@ def quantity(value: object) -> float | None:
 
 @table(
     RESOURCES,
-    needs=("pods",),
-    wants=("pod-metrics", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
+    needs={"pods": "pods"},
+    wants={
+        "used": "pod-metrics",
+        "felix": "felix-metrics",
+        "typha": "typha-metrics",
+        "controllers": "kube-controllers-metrics",
+    },
 )
 def resources(
     pods: Objects,
@@ -152,7 +159,7 @@ def _used(item: Object) -> list[tuple[tuple[str, str, str], Object]]:
     return [((meta["namespace"], meta["name"], c["name"]), c["usage"]) for c in item.get("containers") or []]
 
 
-@spares("health.resources")
+@not_applicable(needs={"_": "health.resources"})
 def _no_metrics_server(_: pd.DataFrame) -> Spared:
     """Many clusters have no metrics-server; each row says itself who measured it, if anybody."""
     yield "pod-metrics", None

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from calicokit.schema import records
-from calicokit.sentences import Says, listed, plural, says
-
-if TYPE_CHECKING:
-    from calicokit.diagnosis.findings import Findings
-    from calicokit.evidence.model import Coverage
-
-NOTEBOOKS = {
-    "calico-health-check": "11-logs",
-    "ipam-and-ip-pool-management": "01-ipam",
-    "node-connectivity-issues": "02-node-connectivity",
-    "bgp-configuration": "03-bgp-topology",
-    "network-policy-debugging": "04-network-policy",
-    "felix-and-dataplane": "06-dataplane",
-    "performance-and-scaling": "07-felix-metrics",
-}
-"""Chapter of the guide → the notebook that serves it."""
+from calicokit.sentences import listed, plural, says
 
 
 @says
 def install(install: pd.DataFrame) -> str:
     """How Calico is installed (``health.install``)."""
     row = install.iloc[0]
-    by = {"operator": "by the operator", "manifest": "from manifests"}.get(row["install"], "in an unknown way")
+    by = {"operator": "by the operator", "manifest": "from manifests"}.get(row["install"], "by an unknown method")
     where = f" in namespace {row['namespace']}" if isinstance(row["namespace"], str) else ""
     versions = [v for v in (row["version"], row["cluster_version"]) if isinstance(v, str)]
-    version = f", version {versions[0]}" if versions else "; its images' tags name no version (a development build)"
-    lock = {True: "The datastore is open.", False: "The datastore is LOCKED: no new pod gets a network."}
+    version = f", version {versions[0]}" if versions else "; its image tags name no version (a development build)"
+    lock = {True: "The datastore is unlocked.", False: "The datastore is LOCKED: new pods get no network."}
     ready = row["datastore_ready"]
-    state = "Whether the datastore is open is unknown." if pd.isna(ready) else lock[bool(ready)]
-    typha = (
-        "Typha stands between Felix and the API server" if row["typha"] else "Felix reads the API server without Typha"
-    )
+    state = "Whether the datastore is locked is unknown." if pd.isna(ready) else lock[bool(ready)]
+    typha = "Felix reads the API server through Typha" if row["typha"] else "Felix reads the API server without Typha"
     return f"Calico is installed {by}{where}{version}. {typha}. {state}"
 
 
@@ -46,7 +27,7 @@ def install(install: pd.DataFrame) -> str:
 def components(pods: pd.DataFrame) -> str:
     """Which of Calico's components run (``health.pods``)."""
     if not len(pods):
-        return "No pod of Calico's was seen."
+        return "No Calico pod was seen."
     counts = "; ".join(
         f"{name}: {int(rows['ready'].sum())} of {len(rows)} ready"
         for name, rows in pods.groupby("component", sort=True)
@@ -60,65 +41,47 @@ def components(pods: pd.DataFrame) -> str:
 def modes(pools: pd.DataFrame) -> str:
     """How packets between nodes travel, by pool (``ipam.pools``)."""
     if not len(pools):
-        return "There is no pool, so no mode."
+        return "There is no IP pool."
     return " ".join(f"{r.pool}: {_mode(r.ipip_mode, r.vxlan_mode)}." for r in records(pools.head(5)))
 
 
 def _mode(ipip: str, vxlan: str) -> str:
-    for name, mode, needs in (("IPIP", ipip, "BGP carries the routes"), ("VXLAN", vxlan, "Felix writes the routes")):
+    for name, mode, needs in (
+        ("IPIP", ipip, "routes are distributed by BGP"),
+        ("VXLAN", vxlan, "routes are programmed by Felix"),
+    ):
         if mode == "Always":
             return f"{name} between all nodes; {needs}"
         if mode == "CrossSubnet":
-            return f"{name} between subnets and none inside one; {needs}"
-    return "no encapsulation; BGP carries the routes, and the network between nodes must accept pod addresses"
+            return f"{name} between subnets, none within a subnet; {needs}"
+    return "no encapsulation; routes are distributed by BGP, and the network between nodes must accept pod addresses"
 
 
 @says
 def readiness(readiness: pd.DataFrame) -> str:
-    """What Felix says of itself (``health.readiness``)."""
+    """Felix's readiness (``health.readiness``)."""
     bad = readiness[readiness["ready"].eq(False).fillna(False)]
     unsure = readiness[readiness["ready"].isna()]
     parts = []
     if len(bad):
-        parts.append(f"Felix says that it is not ready on {listed(bad['node'])}.")
+        parts.append(f"Felix is not ready on {listed(bad['node'])}.")
     if len(unsure):
-        parts.append(f"No status is known of {listed(unsure['node'])}.")
-    return " ".join(parts) or f"Felix says that it is ready on all {plural(len(readiness), 'node')} that were asked."
+        parts.append(f"The status on {listed(unsure['node'])} is unknown.")
+    return " ".join(parts) or f"Felix is ready on all {plural(len(readiness), 'node')} queried."
 
 
 @says
 def conditions(conditions: pd.DataFrame) -> str:
-    """What the nodes' conditions say (``health.node_conditions``)."""
+    """Node conditions (``health.node_conditions``)."""
     bad = conditions[~conditions["good"]]
     if not len(bad):
-        return f"All conditions of {plural(conditions['node'].nunique(), 'node')} are as they should be."
+        return f"All conditions of {plural(conditions['node'].nunique(), 'node')} are healthy."
     return "; ".join(f"{r.node}: {r.condition} is {r.status}" for r in records(bad.head(5))) + "."
-
-
-def seen(coverage: Coverage) -> Says:
-    """What the answer rests on, and what it could not see."""
-    had = plural(len(coverage.seen), "piece", "pieces") + " of evidence seen"
-    if not coverage.missing:
-        return Says(f"{had}; nothing that was asked for is missing.")
-    missing = "\n".join(f"– {m}" for m in coverage.missing[:20])
-    more = f"\n… and {len(coverage.missing) - 20} more" if len(coverage.missing) > 20 else ""
-    return Says(f"{had}. Missing, so that what rests on it is unknown:\n{missing}{more}")
-
-
-def what_next(findings: Findings) -> Says:
-    """What to do first, and the notebook that goes on from here."""
-    if all(f.severity == "info" for f in findings):
-        more = "To see how IPAM stands, open 01-ipam; who may talk to whom, 04-network-policy."
-        return Says(f"{findings.verdict()} {more}")
-    first = findings[0]
-    notebook = NOTEBOOKS.get(first.guide_step.partition("/")[0])
-    there = f" It is shown in {notebook}." if notebook else ""
-    return Says(f"First: {first.cause} Do: {first.remedy}{there}")
 
 
 @says
 def endpoints(endpoints: pd.DataFrame) -> str:
-    """How many workload endpoints there are, and where (``kube.workload_endpoints``)."""
+    """Number of workload endpoints per node (``kube.workload_endpoints``)."""
     per_node = endpoints["node"].value_counts()
     if not len(per_node):
         return "No pod has a workload endpoint."

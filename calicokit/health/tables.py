@@ -1,6 +1,7 @@
 """Calico's own components: where they run, whether they are well, how they were installed, which version they are.
 
-Facts: reference/versions.md, section 2 (namespaces and labels of manifest and operator installs).
+Facts: charts/calico/templates and manifests/apiserver.yaml, HEAD (manifest installs); tigera/operator (#3989: its API
+server's namespace).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
-from calicokit.registry import table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 COMPONENTS = {
@@ -39,18 +41,20 @@ PODS = Schema(
         Column("pod", "str", "pod"),
         Column("node", "str", "its node"),
         Column("phase", "str", "status.phase"),
-        Column("ready", "bool", "condition Ready; the kubelet's word, which a dead Felix may outlive"),
+        Column("ready", "bool", "condition Ready, as the kubelet reports it; may still be true after Felix died"),
         Column("ready_since", "time", "last change of that condition"),
-        Column("message", "str", "what its conditions or containers say where it is not ready"),
-        Column("waiting", "str", "reason for which a container waits, such as CrashLoopBackOff"),
+        Column("message", "str", "message of its conditions or containers where it is not ready"),
+        Column("waiting", "str", "reason of a waiting container, such as CrashLoopBackOff"),
         Column("restarts", "int", "restarts of all its containers", "restarts"),
-        Column("last_exit", "time", "when a container last ended"),
-        Column("last_reason", "str", "why it ended: OOMKilled, Error, Completed"),
+        Column("last_exit", "time", "last termination of a container"),
+        Column("last_reason", "str", "reason it terminated: OOMKilled, Error, Completed"),
         Column("oom_killed", "bool", "a container's last state is OOMKilled"),
+        Column("previous", "bool", "calico-node's container has a previous run, whose log the kubelet keeps"),
+        Column("failing_init", "str", "init container that keeps it from starting; null if none"),
         Column("created", "time", "creation time"),
-        Column("deleted", "time", "when its deletion was asked for"),
+        Column("deleted", "time", "deletion time, where requested"),
         Column("images", "list", "images of its containers"),
-        Column("version", "str", "version in the image's tag; null for tags that name none"),
+        Column("version", "str", "version in the image tag; null for tags without one"),
         EVIDENCE,
     ),
     key=("namespace", "pod"),
@@ -58,7 +62,7 @@ PODS = Schema(
 
 INSTALL = Schema(
     "health.install",
-    "How Calico was installed and what it says of itself: one row.",
+    "How Calico was installed, and its version and settings: one row.",
     (
         Column("install", "str", "operator, manifest or unknown"),
         Column("namespace", "str", "namespace of calico-node"),
@@ -66,7 +70,7 @@ INSTALL = Schema(
         Column("cluster_version", "str", "ClusterInformation's calicoVersion"),
         Column("cluster_type", "str", "ClusterInformation's clusterType"),
         Column("datastore_ready", "bool", "ClusterInformation's datastoreReady; null where unknown"),
-        Column("typha", "bool", "a Typha runs"),
+        Column("typha", "bool", "Typha is running"),
         Column("backend", "str", "CALICO_NETWORKING_BACKEND of calico-node: bird, vxlan or none; null where not set"),
     ),
 )
@@ -78,7 +82,7 @@ CONDITIONS = Schema(
         Column("node", "str", "node"),
         Column("condition", "str", "Ready, NetworkUnavailable, MemoryPressure, …"),
         Column("status", "str", "True, False or Unknown"),
-        Column("good", "bool", "the status is the one it should be"),
+        Column("good", "bool", "the status is healthy"),
         Column("reason", "str", "reason"),
         Column("message", "str", "message"),
         Column("since", "time", "last change"),
@@ -89,20 +93,27 @@ CONDITIONS = Schema(
 
 READINESS = Schema(
     "health.readiness",
-    "What Felix answers on each node when it is asked whether it is ready.",
+    "Felix's readiness on each node, from its health command.",
     (
         Column("node", "str", "node"),
         Column("ready", "bool", "the command ended with status 0; null where the status is not known"),
-        Column("said", "str", "what the command printed"),
+        Column("said", "str", "output of the command"),
         Column("command", "str", "the command"),
         EVIDENCE,
     ),
     key=("node",),
 )
 
+BIRD_READINESS = Schema(
+    "health.bird_readiness",
+    "BIRD's readiness on each node where BGP is in use, from its health command.",
+    READINESS.columns,
+    key=("node",),
+)
+
 DATASTORE = Schema(
     "health.datastore",
-    "ClusterInformation: what Calico says of the cluster and of its datastore.",
+    "ClusterInformation: cluster version, type and datastore state.",
     (
         Column("cluster_version", "str", "calicoVersion"),
         Column("cluster_type", "str", "clusterType"),
@@ -113,7 +124,7 @@ DATASTORE = Schema(
 
 NODENAMES = Schema(
     "health.nodenames",
-    "What Calico on each node calls itself.",
+    "calico-node's name on each node.",
     (
         Column("node", "str", "Kubernetes' name of the node"),
         Column("name", "str", "Calico's name for it"),
@@ -125,7 +136,7 @@ NODENAMES = Schema(
 _VERSION = re.compile(r":(v?\d+\.\d+[^@\s]*)")
 
 
-@table(PODS, needs=("pods",))
+@table(PODS, needs={"objects": "pods"})
 def pods(objects: Objects) -> pd.DataFrame:
     """One row for each pod of Calico's; see :data:`PODS`."""
     return objects.frame(PODS, _pod)
@@ -156,6 +167,8 @@ def _pod(item: Object) -> list[Object]:
         "last_exit": last.get("finishedAt"),
         "last_reason": last.get("reason"),
         "oom_killed": any(e.get("reason") == "OOMKilled" for e in ends),
+        "previous": has_previous(status),
+        "failing_init": failing_init(status) or None,
         "created": meta.get("creationTimestamp"),
         "deleted": meta.get("deletionTimestamp"),
         "images": images,
@@ -179,7 +192,7 @@ def version_of(images: list[str]) -> str | None:
     return next((m[1] for i in images if (m := _VERSION.search(i))), None)
 
 
-@table(INSTALL, needs=("health.pods",), wants=("health.datastore", "pods"))
+@table(INSTALL, needs={"calico": "health.pods"}, wants={"datastore": "health.datastore", "pods": "pods"})
 def install(calico: pd.DataFrame, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
     """One row; see :data:`INSTALL`. calico-node's namespace tells the install."""
     nodes = calico[calico["component"] == "calico-node"]
@@ -206,7 +219,7 @@ def _backend(item: Object) -> str | None:
     return next((e.get("value") for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)
 
 
-@table(CONDITIONS, needs=("nodes",))
+@table(CONDITIONS, needs={"objects": "nodes"})
 def node_conditions(objects: Objects) -> pd.DataFrame:
     """One row for each node and condition; see :data:`CONDITIONS`."""
     return objects.frame(CONDITIONS, _conditions)
@@ -228,30 +241,56 @@ def _conditions(item: Object) -> list[Object]:
     ]
 
 
-@table(READINESS, needs=("felix-ready",))
+@table(READINESS, needs={"answers": "felix-ready"})
 def readiness(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`READINESS`."""
-    return READINESS.frame(
-        [
-            {
-                "node": e.node,
-                "ready": None if e.exit is None else e.exit == 0,
-                "said": f"{e.decode()}{e.stderr}".strip() or None,
-                "command": e.command or None,
-                "evidence": e.ref,
-            }
-            for e in answers
-        ]
-    )
+    return READINESS.frame(_probed(answers))
 
 
-@table(NODENAMES, needs=("nodename",))
+@table(BIRD_READINESS, needs={"answers": "bird-ready", "use": "bgp.use"})
+def bird_readiness(answers: Texts, use: pd.DataFrame) -> pd.DataFrame:
+    """One row for each node that was asked; see :data:`BIRD_READINESS`.
+
+    Without BGP the probe complains all the same, so that nothing is told where BGP is not known to be in use.
+    """
+    if not use["in_use"].fillna(False).any():
+        return BIRD_READINESS.frame()
+    return BIRD_READINESS.frame(_probed(answers))
+
+
+def _probed(answers: Texts) -> list[Object]:
+    return [
+        {
+            "node": e.node,
+            "ready": None if e.exit is None else e.exit == 0,
+            "said": f"{e.decode()}{e.stderr}".strip() or None,
+            "command": e.command or None,
+            "evidence": e.ref,
+        }
+        for e in answers
+    ]
+
+
+@not_applicable(needs={"pods": "health.pods", "nodes": "kube.nodes"})
+def _without_past(pods: pd.DataFrame, nodes: pd.DataFrame) -> Spared:
+    """Only a container that ran before has a log of that, and only an init container that fails has one that tells."""
+    own = pods[pods["component"] == "calico-node"]
+    before = set(own[own["previous"]]["node"].dropna())
+    failing = set(own[own["failing_init"].notna()]["node"].dropna())
+    for node in {*nodes["node"], *own["node"].dropna()}:
+        if node not in before:
+            yield from (("felix-previous-log", node), ("startup-previous-log", node))
+        if node not in failing:
+            yield "init-log", node
+
+
+@table(NODENAMES, needs={"answers": "nodename"})
 def nodenames(answers: Texts) -> pd.DataFrame:
     """One row for each node that was asked; see :data:`NODENAMES`."""
     return answers.table("nodename", NODENAMES)
 
 
-@table(DATASTORE, needs=("clusterinformations",))
+@table(DATASTORE, needs={"objects": "clusterinformations"})
 def datastore(objects: Objects) -> pd.DataFrame:
     """One row for each ClusterInformation (there is one, ``default``); see :data:`DATASTORE`."""
     return objects.frame(

@@ -1,8 +1,8 @@
 """Which version each of Calico's components is of: images, what it says of itself in its log, ClusterInformation.
 
-Facts: reference/versions.md, section 1; tags of vendors' rebuilds (rancher/hardened-calico:v3.29.1-build20241220,
-…-fips, …-amd64) name Calico's version first. Tags that name none (master, a digest) are builds of which nothing is
-known. The operator has versions of its own.
+Facts: charts/calico/templates and docker/calico/Dockerfile, v3.28.5 and HEAD; tags of vendors' rebuilds
+(rancher/hardened-calico:v3.29.1-build20241220, …-fips, …-amd64) name Calico's version first. Tags that name none
+(master, a digest) are builds of which nothing is known. The operator has versions of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from calicokit.schema import Column, Schema, cells
 
 VERSIONS = Schema(
     "health.versions",
-    "The version that each part of Calico names, and where; parts that name none are left out.",
+    "Version of each Calico component, and where it is from; components without one are left out.",
     (
         Column(
             "component", "str", "calico-node, cni, kube-controllers, typha, apiserver, …; cluster: ClusterInformation"
@@ -31,9 +31,9 @@ VERSIONS = Schema(
         Column("namespace", "str", "namespace of its pod"),
         Column("pod", "str", "its pod"),
         Column(
-            "version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without what builders add; master; unnamed"
+            "version", "str", "release: v3.28.5, v3.30.0-0.dev, v3.31.0-rc1, without build suffixes; master; unnamed"
         ),
-        Column("told", "str", "as it was told"),
+        Column("told", "str", "version as printed"),
         Column("by", "str", "image, log or ClusterInformation"),
         EVIDENCE,
     ),
@@ -41,13 +41,13 @@ VERSIONS = Schema(
 
 ROLLOUTS = Schema(
     "health.rollouts",
-    "How far Kubernetes is with bringing Calico's pods to their newest template.",
+    "Rollout status of Calico's workloads.",
     (
         Column("workload", "str", "DaemonSet or Deployment: its name"),
         Column("namespace", "str", "namespace"),
-        Column("wanted", "int", "pods that should run", "pods"),
-        Column("updated", "int", "pods of the newest template", "pods"),
-        Column("seen", "bool", "whether its controller has seen the newest template"),
+        Column("wanted", "int", "desired pods", "pods"),
+        Column("updated", "int", "pods of the current template", "pods"),
+        Column("seen", "bool", "its controller has observed the current template"),
         EVIDENCE,
     ),
     key=("namespace", "workload"),
@@ -84,7 +84,11 @@ def of_image(image: str) -> tuple[str, str] | None:
     return _NAMED.get(name, name), found["tag"]
 
 
-@table(VERSIONS, any_of=("pods", "health.datastore"), wants=("felix-log", "typha-log"))
+@table(
+    VERSIONS,
+    any_of={"pods": "pods", "datastore": "health.datastore"},
+    wants={"felix": "felix-log", "typha": "typha-log"},
+)
 def versions(
     pods: Objects | None,
     datastore: pd.DataFrame | None,
@@ -135,7 +139,7 @@ def _of_log(texts: Texts | None, component: str) -> Iterator[dict[str, Any]]:
             yield {**named, "by": "log", "evidence": text.ref}
 
 
-@table(ROLLOUTS, any_of=("daemonsets", "deployments"))
+@table(ROLLOUTS, any_of={"daemonsets": "daemonsets", "deployments": "deployments"})
 def rollouts(daemonsets: Objects | None, deployments: Objects | None) -> pd.DataFrame:
     """One row for each of Calico's workloads; see :data:`ROLLOUTS`."""
     frames = [o.frame(ROLLOUTS, _rollout) for o in (daemonsets, deployments) if o is not None]

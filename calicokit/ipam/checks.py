@@ -18,9 +18,10 @@ NEARLY = 0.85
 MANY_HANDLES = 1000
 BARRED = ("strict-affinity", "block-limit")
 NO_ADDRESS = ("exhausted", *BARRED)
-"""Errors of a pod that got no address; where its pools have none left, they are exhausted whatever the words."""
+"""CNI errors of a pod without an address; if its pools have none left, the pool is exhausted whatever the error
+says."""
 PATIENCE = 30.0
-"""Without an error of the CNI plugin, a pod counts as waiting for an address after this many seconds."""
+"""Seconds after which a pod without a CNI error counts as waiting for an address."""
 
 
 def _waits(waiting: pd.DataFrame, *causes: str) -> pd.DataFrame:
@@ -41,11 +42,15 @@ def _names(waiting: pd.DataFrame) -> list[str]:
 # ---- pools and what waits for them
 
 
-@check("ipam-exhausted", needs=("ipam.utilisation", "ipam.waiting"), wants=("cni.errors",))
+@check(
+    "ipam-exhausted",
+    needs={"utilisation": "ipam.utilisation", "waiting": "ipam.waiting"},
+    wants={"errors": "cni.errors"},
+)
 def exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame, errors: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
-    """Pods wait, and all pools that they may use are full."""
+    """Pods wait for an address and every pool they can use is exhausted."""
     full = _waits(waiting[waiting["free"] == 0], *NO_ADDRESS)
     for pool in records(utilisation[~utilisation["disabled"]]):
         mine = full[[pool.pool in (pools or []) for pools in full["pools"]]]
@@ -57,8 +62,8 @@ def exhausted(
             subject={"pool": pool.pool},
             cause=f"Pool {pool.pool} ({pool.cidr}) has no free address: {pool.allocated} of {pool.capacity:.0f} are "
             f"in use{reserved}; {named(_names(mine))}.",
-            remedy="Add an IP pool (no node needs a restart), or free addresses: scale down, or release what is leaked "
-            "(ipam.release_plan). The CIDR and block size of a pool cannot be changed.",
+            remedy="Add an IP pool (no node needs a restart), or free addresses: scale down, or release leaked "
+            "addresses (ipam.release_plan). The CIDR and block size of a pool cannot be changed.",
             evidence=[
                 Rows.of("ipamblocks", "ipam.utilisation", [{"pool": pool.pool}]),
                 _pod_rows(mine),
@@ -67,14 +72,18 @@ def exhausted(
         )
 
 
-@check("ipam-exhausted", needs=("cni.errors",), wants=("ipam.waiting", "ipam.utilisation", "ipam.pools"))
+@check(
+    "ipam-exhausted",
+    needs={"errors": "cni.errors"},
+    wants={"waiting": "ipam.waiting", "utilisation": "ipam.utilisation", "pools": "ipam.pools"},
+)
 def exhausted_by_word(
     errors: pd.DataFrame,
     waiting: pd.DataFrame | None = None,
     utilisation: pd.DataFrame | None = None,
     pools: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """Where the objects are not known, the CNI plugin's own words: it found every pool full."""
+    """Where the IPAM objects are unknown, the CNI plugin's own error: every pool is exhausted."""
     if waiting is not None and utilisation is not None:
         return
     full = errors[errors["open"] & (errors["cause"] == "exhausted")]
@@ -85,14 +94,18 @@ def exhausted_by_word(
         yield finding(
             "ipam-exhausted",
             subject={"pool": name},
-            cause=f"The CNI plugin finds no free address in {cidrs} on {', '.join(sorted(set(group['node'].dropna())))}"
+            cause=f"The CNI plugin found no free address in {cidrs} on {', '.join(sorted(set(group['node'].dropna())))}"
             f"; {named(_names(group))}.",
-            remedy="Add an IP pool or free addresses; list ippools, ipamblocks and pods to see what fills it.",
+            remedy="Add an IP pool or free addresses; list ippools, ipamblocks and pods to see what uses it.",
             evidence=error_rows(group),
         )
 
 
-@check("ipam-nearly-exhausted", needs=("ipam.utilisation",), wants=("ipam.waiting", "ipam.config"))
+@check(
+    "ipam-nearly-exhausted",
+    needs={"utilisation": "ipam.utilisation"},
+    wants={"waiting": "ipam.waiting", "config": "ipam.config"},
+)
 def nearly_exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame | None = None, config: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -105,21 +118,30 @@ def nearly_exhausted(
         no_block = strict and pool.blocks_unclaimed == 0 and pool.blocks_empty == 0
         if pool.used <= NEARLY and not no_block:
             continue
-        why = "strictAffinity forbids borrowing and no whole block is left to claim" if no_block else "nobody waits yet"
+        why = (
+            "strictAffinity forbids borrowing and no whole block is left to claim"
+            if no_block
+            else "no pod is waiting yet"
+        )
         yield finding(
             "ipam-nearly-exhausted",
             subject={"pool": pool.pool},
-            cause=f"Pool {pool.pool} ({pool.cidr}) is {pool.used:.0%} in use, {pool.free:.0f} are free; {why}.",
-            remedy="Add an IP pool before it is full; ipam.forecast tells how long it lasts, given samples.",
+            cause=f"Pool {pool.pool} ({pool.cidr}) is {pool.used:.0%} in use, {pool.free:.0f} addresses are free; "
+            f"{why}.",
+            remedy="Add an IP pool before it is full; ipam.forecast estimates when, given samples.",
             evidence=[Rows.of("ipamblocks", "ipam.utilisation", [{"pool": pool.pool}])],
         )
 
 
-@check("ipam-strict-affinity-full", needs=("ipam.waiting",), wants=("ipam.config", "ipam.node_utilisation"))
+@check(
+    "ipam-strict-affinity-full",
+    needs={"waiting": "ipam.waiting"},
+    wants={"config": "ipam.config", "node_use": "ipam.node_utilisation"},
+)
 def strict_affinity_full(
     waiting: pd.DataFrame, config: pd.DataFrame | None = None, node_use: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
-    """Pods wait on a node that may not take the addresses which its pools still have."""
+    """Pods wait on a node that cannot allocate from pools which still have free addresses."""
     barred = waiting["cause"].isin(BARRED) & ~(waiting["free"] == 0)
     silent = waiting["cause"].isna() & (waiting["seconds"] >= PATIENCE)
     computed = silent & (waiting["free"] > 0) & (waiting["assignable"] == 0)
@@ -128,7 +150,7 @@ def strict_affinity_full(
     for node, group in waiting[barred | computed].groupby("node"):
         at_limit = owned.get(node, 0) >= limit or (group["cause"] == "block-limit").any()
         why = (
-            f"it owns {owned.get(node, limit)} blocks of {limit} it may own"
+            f"it owns {owned.get(node, limit)} of at most {limit} blocks (maxBlocksPerHost)"
             if at_limit
             else ("strictAffinity forbids borrowing, its own blocks are full and no whole block is left")
         )
@@ -139,29 +161,29 @@ def strict_affinity_full(
         yield finding(
             "ipam-strict-affinity-full",
             subject={"node": node},
-            cause=f"{node} may take no address although {left}: {why}; {named(_names(group))}.",
-            remedy="Raise maxBlocksPerHost (it needs strictAffinity), or spread the pods."
+            cause=f"{node} cannot allocate an address although {left}: {why}; {named(_names(group))}.",
+            remedy="Raise maxBlocksPerHost (requires strictAffinity), or spread the pods over more nodes."
             if at_limit
-            else "Add a pool, free whole blocks, or, without Windows nodes, turn strictAffinity off.",
+            else "Add a pool, free whole blocks, or, without Windows nodes, disable strictAffinity.",
             evidence=[_pod_rows(group), Rows.of("ipamconfigs", "ipam.node_utilisation", [{"node": node}])],
         )
 
 
-@check("ippool-disabled", needs=("ipam.waiting", "ipam.pools"), wants=("ipam.pod_pools",))
+@check("ippool-disabled", needs={"waiting": "ipam.waiting", "pools": "ipam.pools"}, wants={"choices": "ipam.pod_pools"})
 def pool_disabled(waiting: pd.DataFrame, pools: pd.DataFrame, choices: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Pods wait, may use no pool, and would if a pool were not disabled."""
+    """Pods wait without a usable pool, and a disabled pool would serve them."""
     stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool", "pool-not-enabled")
     if choices is None or not len(stuck):
         return
     would = stuck[["namespace", "pod"]].merge(choices[choices["why"].eq("disabled")], on=["namespace", "pod"])
     for pool, group in would.groupby("pool"):
         cidr = pools.loc[pools["pool"] == pool, "cidr"].iloc[0]
-        by_name = "asks for it by name" if (group["asked_by"] != "selectors").any() else "has no enabled pool instead"
+        by_name = "requests it by name" if (group["asked_by"] != "selectors").any() else "has no other enabled pool"
         yield finding(
             "ippool-disabled",
             subject={"pool": pool},
-            cause=f"Pool {pool} ({cidr}) is disabled, and what needs it {by_name}; {named(_names(group))}.",
-            remedy=f"Enable it: set spec.disabled of IPPool {pool} to false; or add a pool that these pods may use.",
+            cause=f"Pool {pool} ({cidr}) is disabled, and the pod or namespace {by_name}; {named(_names(group))}.",
+            remedy=f"Enable it: set spec.disabled of IPPool {pool} to false; or add an enabled pool for these pods.",
             evidence=[_pod_rows(group), Rows.of("ippools", "ipam.pools", [{"pool": pool}])],
         )
 
@@ -170,9 +192,9 @@ def _without_pool(waiting: pd.DataFrame) -> pd.Series[bool]:
     return pd.Series([isinstance(p, list) and not p for p in waiting["pools"]], index=waiting.index, dtype=bool)
 
 
-@check("ippool-nodeselector", needs=("ipam.waiting", "ipam.pools", "ipam.node_pools"))
+@check("ippool-nodeselector", needs={"waiting": "ipam.waiting", "pools": "ipam.pools", "node_pools": "ipam.node_pools"})
 def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: pd.DataFrame) -> Iterator[Finding]:
-    """Pods wait on nodes that the nodeSelectors of all enabled pools leave out."""
+    """Pods wait on nodes that no enabled pool's nodeSelector matches."""
     stuck = _waits(waiting[_without_pool(waiting)], "no-pool", "no-qualified-pool")
     for version, group in stuck.groupby("version"):
         enabled = pools[~pools["disabled"] & (pools["version"] == version)]["pool"]
@@ -186,10 +208,10 @@ def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: p
         yield finding(
             "ippool-nodeselector",
             subject={"pool": ", ".join(sorted(barred["pool"])), "nodes": nodes},
-            cause=f"No enabled IPv{version} pool selects {', '.join(nodes[:3])}: "
+            cause=f"No enabled IPv{version} pool's nodeSelector matches {', '.join(nodes[:3])}: "
             + "; ".join(f"{r.pool}: {r.why}" for r in records(barred))
             + f"; {named(_names(mine))}.",
-            remedy="Label the nodes as the selector asks, change the pool's nodeSelector, or add a pool for them.",
+            remedy="Label the nodes to match the selector, change the pool's nodeSelector, or add a pool for them.",
             evidence=[
                 _pod_rows(mine),
                 Rows.of(
@@ -204,50 +226,57 @@ def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: p
 # ---- addresses
 
 
-@check("ipam-duplicate", needs=("ipam.duplicates",))
+@check("ipam-duplicate", needs={"duplicates": "ipam.duplicates"})
 def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
-    """One address used by several."""
+    """One address used by several owners."""
     for row in records(duplicates):
         recorded = (
-            f"IPAM gave it to {row.allocated_to}" if isinstance(row.allocated_to, str) else "IPAM gave it to nobody"
+            f"IPAM allocated it to {row.allocated_to}"
+            if isinstance(row.allocated_to, str)
+            else "IPAM has it unallocated"
         )
         yield finding(
             "ipam-duplicate",
             subject={"address": row.address, "owners": row.owners},
             cause=f"{row.address} is used by {' and '.join(row.owners)} (on {', '.join(row.nodes)}); {recorded}.",
-            remedy="Delete the pod that IPAM does not name, so that it gets an address of its own. Do not release the "
+            remedy="Delete the pod that is not the IPAM owner, so that it gets its own address. Do not release the "
             "address: the next pod would get it too.",
             evidence=[Rows.of("pods", "ipam.duplicates", [{"address": row.address}])],
             about=row.blocks,
         )
 
 
-@check("ipam-unallocated-in-use", needs=("ipam.unallocated",))
+@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"})
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
     for row in records(unallocated):
-        block = f"block {row.block} calls it free" if isinstance(row.block, str) else "no block covers it"
-        doubt = "" if row.certain else " (the lists were taken while it may have changed)"
+        block = f"block {row.block} has it as free" if isinstance(row.block, str) else "no block covers it"
+        doubt = "" if row.certain else " (the lists were not taken at the same moment, so this may be a race)"
         yield finding(
             "ipam-unallocated-in-use",
             severity="" if row.certain else "info",
             subject={"address": row.address, "owner": row.owner},
             cause=f"{row.address} of pool {row.pool} is used by {row.owner}, but {block}{doubt}.",
-            remedy=f"Delete {row.owner}, so that it gets an address from IPAM; until then another pod may get the same."
+            remedy=f"Delete {row.owner}, so that it gets an address from IPAM; until then IPAM can allocate it to "
+            "another pod."
             if row.kind == "pod"
             else "Restart calico-node on the node, so that it allocates the address again.",
             evidence=[Rows.of("ipamblocks", "ipam.unallocated", [{"address": row.address, "owner": row.owner}])],
         )
 
 
-@check("ipam-leak", needs=("ipam.allocations", "kube.pods"), wants=("ipam.duplicates", "kube.nodes"))
+@check(
+    "ipam-leak",
+    needs={"allocations": "ipam.allocations", "pods": "kube.pods"},
+    wants={"duplicates": "ipam.duplicates", "nodes": "kube.nodes"},
+)
 def leak(
     allocations: pd.DataFrame,
     pods: pd.DataFrame,
     duplicates: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """Addresses allocated to pods that do not exist or use another; those with a cause of their own apart."""
+    """Addresses allocated to pods that do not exist or use another address, grouped by cause."""
     leaked = allocations[(allocations["state"] == "leaked") & (allocations["type"] == "pod")]
     disputed = set() if duplicates is None else {o for owners in duplicates["owners"] for o in owners}
     young = leaked["age"] < YOUNG.total_seconds()
@@ -262,8 +291,9 @@ def leak(
 
 LEAK_REMEDIES = {
     "alone": "kube-controllers releases leaks after its grace period, if it runs; by hand: ipam.release_plan.",
-    "left behind": "Settle the duplicate address first; this one is left behind by it.",
-    "node gone": "See that kube-controllers runs: it releases what a removed node leaves; by hand: ipam.release_plan.",
+    "left behind": "Resolve the duplicate address first; this leak is its consequence.",
+    "node gone": "Check that kube-controllers runs: it releases a removed node's addresses; by hand: "
+    "ipam.release_plan.",
 }
 
 
@@ -276,9 +306,9 @@ def _leak(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
         "ipam-leak",
         severity="info" if young else "",
         subject={"pool": pool, "addresses": addresses},
-        cause=f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} of pool {pool} allocated and not used "
+        cause=f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} of pool {pool} allocated but not in use "
         f"({why}): {owners}{' …' if len(addresses) > 3 else ''}"
-        + (", given less than a minute ago." if young else "."),
+        + (", allocated less than a minute ago." if young else "."),
         remedy=LEAK_REMEDIES[cause],
         evidence=[Rows.of("ipamblocks", "ipam.allocations", keys)],
         about={*group["owner"], *group["block"]} if cause != "alone" else (),
@@ -293,7 +323,7 @@ def _left_behind(cause: Finding, effect: Finding) -> bool:
 
 @explains("ipam-affinity-stale", "ipam-leak")
 def _of_a_gone_node(cause: Finding, effect: Finding) -> bool:
-    """What a removed node leaves behind: its blocks, and the addresses in them."""
+    """A removed node's blocks and the addresses in them."""
     return not effect.about.isdisjoint(cause.subject["blocks"])
 
 
@@ -308,7 +338,11 @@ def _given_twice(cause: Finding, effect: Finding) -> bool:
     return {cause.subject["block"], cause.subject["with"]} <= effect.about
 
 
-@check("ipam-borrowed", needs=("ipam.borrowed",), wants=("ipam.duplicates", "ipam.allocations"))
+@check(
+    "ipam-borrowed",
+    needs={"borrowed": "ipam.borrowed"},
+    wants={"duplicates": "ipam.duplicates", "allocations": "ipam.allocations"},
+)
 def borrowed(
     borrowed: pd.DataFrame, duplicates: pd.DataFrame | None = None, allocations: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -320,7 +354,8 @@ def borrowed(
             "ipam-borrowed",
             subject={"node": node, "block": block},
             cause=f"{node} uses {count} of block {block}, owned by {owner if isinstance(owner, str) else 'no node'}.",
-            remedy="Nothing: nodes borrow when no whole block is left for them. More or smaller blocks avoid it.",
+            remedy="No action needed: nodes borrow when no free block is left for them. A larger pool or smaller "
+            "blocks avoid it.",
             evidence=[Rows.of("ipamblocks", "ipam.borrowed", [{"address": a} for a in group["address"]])],
         )
 
@@ -328,7 +363,7 @@ def borrowed(
 # ---- objects that do not agree
 
 
-@check("ipam-block-overlap", "ipam-invalid-block", needs=("ipam.block_problems",))
+@check("ipam-block-overlap", "ipam-invalid-block", needs={"problems": "ipam.block_problems"})
 def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
     """Blocks that overlap, or that are not as Calico makes them."""
     overlaps = problems[problems["problem"] == "overlap"]
@@ -336,8 +371,8 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "ipam-block-overlap",
             subject={"block": block, "with": other},
-            cause=f"Blocks {block} and {other} cover the same addresses, so one address can be given twice.",
-            remedy="Find which of the two the pool's block size asks for; move the pods of the other and release it.",
+            cause=f"Blocks {block} and {other} cover the same addresses, so an address can be allocated twice.",
+            remedy="Keep the one that matches the pool's block size; move the pods off the other and release it.",
             evidence=[Rows.of("ipamblocks", "ipam.blocks", [{"block": block}, {"block": other}])],
         )
     for name, group in problems[problems["problem"] != "overlap"].groupby("block"):
@@ -346,34 +381,37 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
             "ipam-invalid-block",
             subject={"block": block},
             cause=f"Block {block}: {'; '.join(group['detail'])}.",
-            remedy="Restore the pool it came from, or move its pods away and let it be released; "
-            "never edit a block by hand.",
+            remedy="Restore its pool, or move its pods so that it is released; never edit a block by hand.",
             evidence=[
                 Rows.of("ipamblocks", "ipam.block_problems", [{"block": block, "problem": p} for p in group["problem"]])
             ],
         )
 
 
-@check("ipam-affinity-stale", needs=("ipam.stale_affinities",))
+@check("ipam-affinity-stale", needs={"stale": "ipam.stale_affinities"})
 def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
-    """Blocks kept by a node that is gone, or by a claim or release that never ended."""
+    """Blocks with an affinity to a removed node, or stuck in pending or pendingDeletion."""
     for node, group in stale.groupby("node"):
         yield finding(
             "ipam-affinity-stale",
             subject={"node": node, "blocks": list(group["block"])},
-            cause=f"{len(group)} block{'s are' if len(group) > 1 else ' is'} kept by {node}: "
+            cause=f"{len(group)} block{'s have' if len(group) > 1 else ' has'} a stale affinity to {node}: "
             f"{', '.join(sorted(set(group['why'])))}; {group['allocated'].sum()} addresses in them are allocated.",
-            remedy="calico-kube-controllers frees a removed node's blocks; see that it runs and read its log. By hand: "
-            "calicoctl ipam check, then calicoctl ipam release --from-report.",
+            remedy="calico-kube-controllers releases a removed node's blocks; check that it runs and read its log. "
+            "By hand: calicoctl ipam check, then calicoctl ipam release --from-report.",
             evidence=[
                 Rows.of("blockaffinities", "ipam.affinities", [{"node": node, "block": b} for b in group["block"]])
             ],
         )
 
 
-@check("ipam-orphan-handle", "ipam-missing-handle", needs=("ipam.handle_problems", "ipam.allocations"))
+@check(
+    "ipam-orphan-handle",
+    "ipam-missing-handle",
+    needs={"problems": "ipam.handle_problems", "allocations": "ipam.allocations"},
+)
 def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Finding]:
-    """Handles and allocations that do not match."""
+    """Handles without allocations, and allocations without handles."""
     orphans = problems[problems["problem"] == "orphan"]["handle"]
     severity = "warning" if len(orphans) >= MANY_HANDLES else ""
     for handle in orphans if not severity else orphans[:1]:
@@ -383,7 +421,7 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
             severity=severity,
             subject={"handle": handle},
             cause=f"{count} no allocation.",
-            remedy="Harmless; many of them slow IPAM down: calicoctl ipam check, then release --from-report.",
+            remedy="Harmless; large numbers slow IPAM down: calicoctl ipam check, then release --from-report.",
             evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": h} for h in orphans])],
         )
     old = allocations[allocations["state"].isin(["in-use", "unknown"]) & ~(allocations["age"] < YOUNG.total_seconds())]
@@ -393,9 +431,9 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
         yield finding(
             "ipam-missing-handle",
             subject={"handle": row.handle, "addresses": row.addresses},
-            cause=f"{', '.join(row.addresses[:3])} name handle {row.handle}, which does not exist: the CNI plugin "
-            "cannot release them when the pod goes.",
-            remedy="Delete and recreate the pod; then release what stays behind (ipam.release_plan).",
+            cause=f"{', '.join(row.addresses[:3])} refer to handle {row.handle}, which does not exist: the CNI plugin "
+            "cannot release them when the pod is deleted.",
+            remedy="Delete and recreate the pod; then release the leftover addresses (ipam.release_plan).",
             evidence=[Rows.of("ipamhandles", "ipam.handle_problems", [{"handle": row.handle}])],
         )
 
@@ -403,7 +441,7 @@ def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Findi
 # ---- pools as they are configured
 
 
-@check("ippool-overlap", needs=("ipam.pool_overlaps",))
+@check("ippool-overlap", needs={"overlaps": "ipam.pool_overlaps"})
 def pool_overlap(overlaps: pd.DataFrame) -> Iterator[Finding]:
     """Pools that overlap each other, nodes' addresses or service addresses."""
     for pool, other, why in cells(overlaps, "pool", "with", "why"):
@@ -411,16 +449,18 @@ def pool_overlap(overlaps: pd.DataFrame) -> Iterator[Finding]:
             "ippool-overlap",
             subject={"pool": pool, "with": other},
             cause=f"Pool {pool} overlaps {other}: {why}.",
-            remedy="Add a pool with a CIDR of its own, disable the overlapping one, and recreate its pods.",
+            remedy="Add a pool with a non-overlapping CIDR, disable the overlapping one, and recreate its pods.",
             evidence=[Rows.of("ippools", "ipam.pool_overlaps", [{"pool": pool, "with": other}])],
         )
 
 
-@check("nat-outgoing-off", needs=("ipam.pools",), wants=("ipam.blocks", "bgp.external_peers"))
+@check(
+    "nat-outgoing-off", needs={"pools": "ipam.pools"}, wants={"blocks": "ipam.blocks", "peers": "bgp.external_peers"}
+)
 def nat_outgoing_off(
     pools: pd.DataFrame, blocks: pd.DataFrame | None = None, peers: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
-    """Pods of a pool leave unmasqueraded: a warning where no router outside is told the way back.
+    """Pods leave without SNAT: a warning where no external router learns the return route.
 
     For IPv6 it is Calico's default and stays info; a pool without blocks has no pods.
     """
@@ -433,10 +473,11 @@ def nat_outgoing_off(
             "nat-outgoing-off",
             severity="warning" if unreachable else "",
             subject={"pool": pool.pool},
-            cause=f"Pods of pool {pool.pool} ({pool.cidr}) leave the cluster with their own address (no natOutgoing)"
-            + (", and no router outside is told the way back by BGP." if unreachable else "."),
-            remedy="Set natOutgoing: true, or peer with a router outside (BGPPeer) that routes the pool."
+            cause=f"Pods of pool {pool.pool} ({pool.cidr}) leave the cluster with their own source address "
+            "(natOutgoing is off)"
+            + (", and no external router learns the return route by BGP." if unreachable else "."),
+            remedy="Set natOutgoing: true, or peer with an external router (BGPPeer) so that it routes the pool."
             if unreachable
-            else "Nothing, if the network outside routes the pool.",
+            else "No action needed if the external network routes the pool.",
             evidence=[Rows.of("ippools", "ipam.pools", [{"pool": pool.pool}])],
         )

@@ -1,4 +1,4 @@
-"""Pictures of IPAM: how full pools and nodes are, the map of the blocks, and when a pool will be full."""
+"""Figures of IPAM: usage of pools and nodes, the block map, and the forecast of exhaustion."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ MOST_POOLS = 25
 MOST_NODES = 40
 MOST_LINES = 32
 LINE = 64
-"""Addresses in one line of the block map; a larger block takes several lines."""
+"""Addresses per line of the block map; a larger block takes several lines."""
 WIDE = 8
-"""Up to so many cells in a line, each has room for its address."""
+"""Maximum cells per line with the address shown in each."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _node_fact(nodes: pd.DataFrame) -> str:
     if len(full):
         if len(full) == nodes["node"].nunique():
             return f"{count}: none has a free address in its own blocks"
-        return f"{count}: no free address in their own blocks have {listed(full)}"
+        return f"{count}: no free address in the own blocks of {listed(full)}"
     owners = nodes[nodes["capacity"] > 0]
     if not len(owners):
         return f"{count}: none owns a block"
@@ -199,7 +199,7 @@ def _rest_note(rest: pd.DataFrame) -> str:
         return ""
     most = share(float(rest["used"].fillna(0).max()))
     free = number(rest["free"].sum())
-    return f"The {MOST_NODES} fullest are drawn; the other {len(rest):,} are at most {most} full, with {free} free."
+    return f"The {MOST_NODES} fullest are drawn; the other {len(rest):,} are at most {most} used, with {free} free."
 
 
 # ---- the map of the blocks
@@ -241,9 +241,9 @@ def block_map(cells: pd.DataFrame) -> Figure:
         note,
         height=26 * len(lines) + 40,
         showlegend=True,
-        xaxis={"title": {"text": "place in the block"}, **_places(width)},
+        xaxis={"title": {"text": "offset in the block"}, **_places(width)},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True, "ticksuffix": "  ", "showgrid": False},
-        meta={"details": "Click an address to read about it here."},
+        meta={"details": "Click an address to see its details here."},
     )
 
 
@@ -310,17 +310,18 @@ def forecast(history: pd.DataFrame, forecast: pd.DataFrame) -> Figure:
     """Use of each pool over time and, dotted, how it goes on (``ipam.history`` and ``ipam.forecast``)."""
     seen = forecast[forecast["samples"] > 1]
     if not len(seen):
-        return message("No trend can be drawn: every pool was seen at one point in time only.")
+        return message("No trend: every pool has a single sample only.")
     looks = [(BLUE, "circle"), (VERMILLION, "square"), (PURPLE, "diamond"), (ORANGE, "triangle-up"), (INK, "x")]
     traces = []
     for i, pool in enumerate(seen.itertuples()):
         traces += _course(pool, history[history["pool"] == pool.pool], *looks[i % len(looks)])
     first = seen.sort_values("days_left").iloc[0]
     if pd.isna(first["days_left"]):
-        fact = "Use does not grow in any pool" if len(seen) > 1 else f"Pool {first['pool']}: {first['why']}"
+        fact = "Usage does not grow in any pool" if len(seen) > 1 else f"Pool {first['pool']}: {first['why']}"
     else:
         fact = (
-            f"Pool {first['pool']} is full in {first['days_left']:.3g} days at {first['per_day']:.3g} addresses a day"
+            f"Pool {first['pool']} is exhausted in {first['days_left']:.3g} days at {first['per_day']:.3g} addresses "
+            "a day"
         )
     axis = {"title": {"text": "addresses in use"}, "rangemode": "tozero", "automargin": True, "tickformat": ",d"}
     return figure(traces, fact, height=300, showlegend=True, yaxis=axis, xaxis={"type": "date"})
@@ -337,9 +338,9 @@ def _course(pool: Any, rows: pd.DataFrame, colour: str, symbol: str) -> list[Any
         return [course]
     full = [times[-1], pool.full_at.isoformat()]
     dotted = {**line, "dash": "dot"}
-    ahead = go.Scatter(x=full, y=[used[-1], pool.available], name=f"{name}: if it goes on", mode="lines", line=dotted)
+    ahead = go.Scatter(x=full, y=[used[-1], pool.available], name=f"{name}: forecast", mode="lines", line=dotted)
     limit = {"color": colour, "width": 1, "dash": "dash"}
     top = go.Scatter(
-        x=[times[0], full[1]], y=[pool.available] * 2, name=f"{name}: all it can give", mode="lines", line=limit
+        x=[times[0], full[1]], y=[pool.available] * 2, name=f"{name}: allocatable", mode="lines", line=limit
     )
     return [course, ahead, top]

@@ -1,6 +1,6 @@
 """Whether IPAM's objects agree with each other: blocks, affinities, handles; and calicoctl's own figures of it.
 
-Facts: reference/ipam.md, sections 1 and 4; calicoctl/commands/ipam/check.go.
+Facts: libcalico-go/lib/ipam and calicoctl/calicoctl/commands/ipam/check.go at HEAD.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from calicokit.schema import Column, Schema, among, cells, records
 
 BLOCK_PROBLEMS = Schema(
     "ipam.block_problems",
-    "Blocks that are not as they should be.",
+    "Invalid blocks.",
     (
         BLOCK,
         Column("problem", "str", "no-pool, size, affinity, structure or overlap"),
-        Column("detail", "str", "what exactly"),
+        Column("detail", "str", "details"),
         Column("with", "str", "the other block, for an overlap"),
     ),
     key=("block", "problem", "with"),
@@ -29,12 +29,12 @@ BLOCK_PROBLEMS = Schema(
 
 STALE_AFFINITIES = Schema(
     "ipam.stale_affinities",
-    "Blocks kept by a node that is gone, or by a claim or release that never ended.",
+    "Stale block affinities: of a removed node, or stuck in pending or pendingDeletion.",
     (
         Column("node", "str", "node that the affinity names"),
         BLOCK,
         Column("state", "str", "confirmed, pending or pendingDeletion; null where only the block names the node"),
-        Column("why", "str", "the node does not exist, or the state is stuck"),
+        Column("why", "str", "why it is stale: the node does not exist, or the state is stuck"),
         Column("allocated", "int", "addresses still allocated in the block", "addresses"),
     ),
     key=("node", "block"),
@@ -45,8 +45,8 @@ HANDLE_PROBLEMS = Schema(
     "Handles without allocations, and allocations whose handle does not exist.",
     (
         Column("handle", "str", "handle id"),
-        Column("problem", "str", "orphan: no allocation has it; missing: it does not exist"),
-        Column("addresses", "list", "addresses that name it"),
+        Column("problem", "str", "orphan: no allocation refers to it; missing: it does not exist"),
+        Column("addresses", "list", "addresses that refer to it"),
     ),
     key=("handle",),
 )
@@ -57,7 +57,7 @@ POOL_OVERLAPS = Schema(
     (
         Column("pool", "str", "name of the pool"),
         Column("with", "str", "the other pool, the node addresses, or the service range"),
-        Column("why", "str", "what collides"),
+        Column("why", "str", "what overlaps"),
     ),
     key=("pool", "with"),
 )
@@ -74,7 +74,11 @@ CHECK_REPORT = Schema(
 )
 
 
-@table(BLOCK_PROBLEMS, needs=("ipam.blocks",), wants=("ipam.pools", "ipam.affinities", "@now"))
+@table(
+    BLOCK_PROBLEMS,
+    needs={"blocks": "ipam.blocks"},
+    wants={"pools": "ipam.pools", "affinities": "ipam.affinities", "now": "@now"},
+)
 def block_problems(
     blocks: pd.DataFrame,
     pools: pd.DataFrame | None = None,
@@ -105,7 +109,7 @@ def _pool_problems(blocks: pd.DataFrame, pools: pd.DataFrame) -> list[dict[str, 
     for block, pool in cells(blocks, "block", "pool"):
         length = int(block.split("/")[1])
         if not isinstance(pool, str):
-            rows.append({"block": block, "problem": "no-pool", "detail": "lies in no IP pool"})
+            rows.append({"block": block, "problem": "no-pool", "detail": "is in no IP pool"})
         elif length != sizes[pool] or not nets[pool].covers(prefix(block)):
             detail = f"is a /{length}, blocks of pool {pool} are /{sizes[pool]} inside its CIDR"
             rows.append({"block": block, "problem": "size", "detail": detail})
@@ -128,7 +132,11 @@ def _affinity_problems(
     return rows
 
 
-@table(STALE_AFFINITIES, needs=("ipam.affinities", "kube.nodes"), wants=("ipam.blocks", "@now"))
+@table(
+    STALE_AFFINITIES,
+    needs={"affinities": "ipam.affinities", "nodes": "kube.nodes"},
+    wants={"blocks": "ipam.blocks", "now": "@now"},
+)
 def stale_affinities(
     affinities: pd.DataFrame,
     nodes: pd.DataFrame,
@@ -155,7 +163,7 @@ def stale_affinities(
     return STALE_AFFINITIES.take(stale)
 
 
-@table(HANDLE_PROBLEMS, needs=("ipam.addresses", "ipam.handles"))
+@table(HANDLE_PROBLEMS, needs={"addresses": "ipam.addresses", "handles": "ipam.handles"})
 def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFrame:
     """One row for each handle that does not match; see :data:`HANDLE_PROBLEMS`. Ids are compared in lower case."""
     named = addresses[addresses["handle"].notna() & (addresses["handle"] != WINDOWS_HANDLE)]
@@ -168,7 +176,11 @@ def handle_problems(addresses: pd.DataFrame, handles: pd.DataFrame) -> pd.DataFr
     return HANDLE_PROBLEMS.frame(rows)
 
 
-@table(POOL_OVERLAPS, needs=("ipam.pools",), wants=("ipam.blocks", "kube.nodes", "kube.services"))
+@table(
+    POOL_OVERLAPS,
+    needs={"pools": "ipam.pools"},
+    wants={"blocks": "ipam.blocks", "nodes": "kube.nodes", "services": "kube.services"},
+)
 def pool_overlaps(
     pools: pd.DataFrame,
     blocks: pd.DataFrame | None = None,
@@ -180,13 +192,14 @@ def pool_overlaps(
     live = pools[~pools["disabled"] | among(pools["pool"], used)]
     both = "pods of both can get the same address"
     rows = [(min(p), max(p), both) for p in overlapping(pool_prefixes(live))]
-    of_pods = live[[bool({"Workload", "Tunnel"} & set(uses)) for uses in live["allowed_uses"]]]
+    for_pods = [bool({"Workload", "Tunnel"} & set(uses)) for uses in live["allowed_uses"]]
+    of_pods = live[pd.Series(for_pods, index=live.index, dtype=bool)]  # an empty list would choose columns
     for pool, net in pool_prefixes(of_pods):
         for table_, column, what in ((nodes, "addresses", "node"), (services, "cluster_ips", "service")):
             inside = [] if table_ is None else _inside(net, table_[column])
             if inside:
                 other = "service range" if what == "service" else ", ".join(inside[:3])
-                rows.append((pool, other, f"the {what} address {inside[0]} lies in the pool, so that pods can get it"))
+                rows.append((pool, other, f"the {what} address {inside[0]} is in the pool, so pods can get it"))
     return POOL_OVERLAPS.frame(dict(zip(POOL_OVERLAPS.names, zip(*rows, strict=True), strict=True)) if rows else {})
 
 
@@ -196,36 +209,36 @@ def _inside(net: Prefix, lists: pd.Series[Any]) -> list[str]:
 
 _MEANINGS = {
     "blocks": "IPAM blocks",
-    "allocations": "addresses that blocks do not call free",
-    "active_pools": "pools that are not disabled",
+    "allocations": "addresses that blocks have as not free",
+    "active_pools": "enabled pools",
     "node_tunnel_ips": "IPv4 tunnel addresses of nodes",
-    "load_balancers": "services whose address Calico manages",
+    "load_balancers": "services with an address managed by Calico",
     "workload_ips": "addresses of workload endpoints",
     "in_use_ips": "different addresses that endpoints, tunnels and load balancers use",
-    "max_node_allocations": "allocations of the node that has most",
-    "median_node_allocations": "allocations of the node in the middle",
-    "allocated_not_in_use": "addresses allocated, not in use and not cooling down",
-    "in_use_not_in_pool": "addresses in use outside the active pools and without allocation",
-    "in_use_not_allocated": "addresses in use inside an active pool and without allocation",
-    "handles_without_ips": "handles that no block names",
-    "handles_with_ips": "handles that a block names",
-    "handles_missing": "handles that a block names and that do not exist",
+    "max_node_allocations": "allocations of the node with the most",
+    "median_node_allocations": "allocations of the median node",
+    "allocated_not_in_use": "addresses allocated, not in use and not in cooldown",
+    "in_use_not_in_pool": "addresses in use outside the active pools and not allocated",
+    "in_use_not_allocated": "addresses in use inside an active pool but not allocated",
+    "handles_without_ips": "handles that no block refers to",
+    "handles_with_ips": "handles that a block refers to",
+    "handles_missing": "handles that a block refers to but that do not exist",
     "invalid_blocks": "blocks whose structure is inconsistent",
-    "problems": "the sum that calicoctl prints",
+    "problems": "the total that calicoctl prints",
 }
 
 
 @table(
     CHECK_REPORT,
-    needs=(
-        "ipam.pools",
-        "ipam.blocks",
-        "ipam.addresses",
-        "ipam.handles",
-        "kube.workload_endpoints",
-        "kube.tunnels",
-    ),
-    wants=("ipam.load_balancers",),
+    needs={
+        "pools": "ipam.pools",
+        "blocks": "ipam.blocks",
+        "addresses": "ipam.addresses",
+        "handles": "ipam.handles",
+        "endpoints": "kube.workload_endpoints",
+        "tunnels": "kube.tunnels",
+    },
+    wants={"balancers": "ipam.load_balancers"},
 )
 def check_report(
     pools: pd.DataFrame,

@@ -1,7 +1,8 @@
 """Who uses which address, against what the blocks record: in use, leaked, shared by two, used without allocation.
 
 A pod that is being deleted, has ended, or has not reported its address yet is no evidence against its allocation.
-Facts: reference/ipam.md, sections 4 to 6 (calicoctl ipam check; kube-controllers' garbage collection).
+Facts: calicoctl/calicoctl/commands/ipam/check.go; kube-controllers/pkg/controllers/node/ipam.go and ipam_allocation.go
+(garbage collection), HEAD.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from calicokit.schema import Column, Schema, among, cells, records
 YOUNG = pd.Timedelta(seconds=60)
 """An allocation younger than this may belong to a pod that is just coming or going."""
 
-USED_BY_ANOTHER = "used by another than it was given to"
+USED_BY_ANOTHER = "used by another owner than IPAM's"
 
 TUNNEL_TYPES = (
     "vxlanTunnelAddress",
@@ -39,10 +40,10 @@ ALLOCATIONS = Schema(
         ADDRESSES.columns[0],
         Column("state", "str", "in-use, leaked, cooling, reserved (by Windows) or unknown"),
         OWNER,
-        Column("why", "str", "what the state rests on"),
+        Column("why", "str", "reason for the state"),
         *ADDRESSES.columns[1:-1],
         Column("borrowed", "bool", "its node does not own the block"),
-        Column("age", "float", "time since it was given, when this was seen", "seconds"),
+        Column("age", "float", "time since allocation, at the time of observation", "seconds"),
         ADDRESSES.columns[-1],
     ),
     key=("block", "address"),
@@ -50,26 +51,26 @@ ALLOCATIONS = Schema(
 
 IN_USE = Schema(
     "ipam.in_use",
-    "Every address that something uses: pods with a network of their own, tunnels, load balancers of Calico's.",
+    "Every address in use: by pods (not host-networked), tunnels, and load balancers managed by Calico.",
     (
         Column("address", "str", "address"),
         Column("kind", "str", "pod, tunnel or loadBalancer"),
         OWNER,
         Column("node", "str", "its node"),
         Column("leaving", "bool", "the pod is being deleted"),
-        Column("by_ipam", "bool", "false where the pod asked for an address outside IPAM (ipAddrsNoIpam)"),
+        Column("by_ipam", "bool", "false where the pod requested an address outside IPAM (ipAddrsNoIpam)"),
         Column("created", "time", "when its owner was created"),
     ),
 )
 
 DUPLICATES = Schema(
     "ipam.duplicates",
-    "Addresses that more than one workload, tunnel or node uses; `calicoctl ipam check` counts none of them.",
+    "Addresses used by more than one workload, tunnel or node; `calicoctl ipam check` does not count them.",
     (
         Column("address", "str", "address"),
         Column("owners", "list", "all that use it, sorted"),
         Column("nodes", "list", "their nodes, sorted"),
-        Column("allocated_to", "str", "whom IPAM gave it to"),
+        Column("allocated_to", "str", "owner according to IPAM"),
         Column("blocks", "list", "blocks that record it; two where blocks overlap"),
     ),
     key=("address",),
@@ -77,7 +78,7 @@ DUPLICATES = Schema(
 
 UNALLOCATED = Schema(
     "ipam.unallocated",
-    "Addresses in use inside a pool that no block has allocated.",
+    "Addresses in use inside a pool but not allocated in IPAM.",
     (
         Column("address", "str", "address"),
         POOL,
@@ -85,13 +86,13 @@ UNALLOCATED = Schema(
         OWNER,
         Column("kind", "str", "pod, tunnel or loadBalancer"),
         Column("node", "str", "its node"),
-        Column("certain", "bool", "false where the block changed after the pods were listed, or the pod is young"),
+        Column("certain", "bool", "false where the block changed after the pods were listed, or the pod is new"),
     ),
     key=("address", "owner"),
 )
 
 
-@table(IN_USE, needs=("kube.pods", "kube.tunnels"), wants=("ipam.load_balancers",))
+@table(IN_USE, needs={"pods": "kube.pods", "tunnels": "kube.tunnels"}, wants={"balancers": "ipam.load_balancers"})
 def in_use(pods: pd.DataFrame, tunnels: pd.DataFrame, balancers: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address and user; see :data:`IN_USE`."""
     live = pods[~pods["host_network"] & pods["node"].notna() & ~pods["finished"]]
@@ -120,7 +121,7 @@ def in_use(pods: pd.DataFrame, tunnels: pd.DataFrame, balancers: pd.DataFrame | 
         "Addresses of services of type LoadBalancer whose address Calico manages.",
         (Column("address", "str", "address"), OWNER),
     ),
-    needs=("kube.services", "kubecontrollersconfigurations"),
+    needs={"services": "kube.services", "configuration": "kubecontrollersconfigurations"},
 )
 def load_balancers(services: pd.DataFrame, configuration: Any) -> pd.DataFrame:
     """One row for each address; columns address and owner (NS/SERVICE), str.
@@ -146,7 +147,15 @@ def load_balancers(services: pd.DataFrame, configuration: Any) -> pd.DataFrame:
 
 
 @table(
-    ALLOCATIONS, needs=("ipam.addresses",), wants=("kube.pods", "kube.nodes", "ipam.in_use", "@now", "kube.services")
+    ALLOCATIONS,
+    needs={"addresses": "ipam.addresses"},
+    wants={
+        "pods": "kube.pods",
+        "nodes": "kube.nodes",
+        "in_use": "ipam.in_use",
+        "now": "@now",
+        "services": "kube.services",
+    },
 )
 def allocations(
     addresses: pd.DataFrame,
@@ -169,12 +178,12 @@ def allocations(
     if pods is not None:
         judge.pods(pods, in_use)
     else:
-        judge.say(frame["type"] == "pod", "unknown", "pods are not known")
+        judge.say(frame["type"] == "pod", "unknown", "pods are unknown")
     judge.tunnels(nodes, in_use)
     judge.balancers(services, in_use)
-    judge.say(frame["type"] == "vmi", "unknown", "kept for a virtual machine, running or not")
-    judge.say(frame["type"] == "windows-reserved", "reserved", "kept out of use on Windows")
-    judge.say(frame["cooling"], "cooling", "released, and not given again yet")
+    judge.say(frame["type"] == "vmi", "unknown", "reserved for a virtual machine, running or not")
+    judge.say(frame["type"] == "windows-reserved", "reserved", "reserved on Windows")
+    judge.say(frame["cooling"], "cooling", "released, in cooldown")
     frame["state"], frame["why"] = judge.state, judge.why
     return ALLOCATIONS.take(frame)
 
@@ -199,7 +208,7 @@ class _Judge:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
         self.state = np.full(len(frame), "unknown", dtype=object)
-        self.why = np.full(len(frame), "of an unknown kind: nothing tells whether it is used", dtype=object)
+        self.why = np.full(len(frame), "of an unknown kind: whether it is in use is unknown", dtype=object)
 
     def say(self, rows: pd.Series[bool], state: str, why: str) -> None:
         mask = rows.to_numpy(dtype=bool)
@@ -223,8 +232,8 @@ class _Judge:
         self.say(mine & ~exists, "leaked", "the pod does not exist")
         self.say(mine & exists & ~uses, "leaked", "the pod uses another address")
         self.say(mine & exists & silent & ~ended, "in-use", "the pod has not reported its address yet")
-        self.say(mine & exists & host, "leaked", "the pod uses its node's network")
-        self.say(mine & exists & ended, "unknown", "the pod has ended; its address goes with its sandbox")
+        self.say(mine & exists & host, "leaked", "the pod is host-networked")
+        self.say(mine & exists & ended, "unknown", "the pod has completed; its address is released with its sandbox")
         self.say(mine & exists & uses & ~ended & ~host, "in-use", "the pod uses it")
         if in_use is not None:
             other = among(self.frame["address"], in_use["address"]) & (self.state == "leaked")
@@ -232,19 +241,19 @@ class _Judge:
 
     def tunnels(self, nodes: pd.DataFrame | None, in_use: pd.DataFrame | None) -> None:
         mine = among(self.frame["type"], TUNNEL_TYPES)
-        self.say(mine, "unknown", "nodes are not known")
+        self.say(mine, "unknown", "nodes are unknown")
         if nodes is None or in_use is None:
             return
         used = set(in_use.loc[in_use["kind"] == "tunnel", "address"])
         uses = among(self.frame["address"], used)
         exists = among(self.frame["node"], nodes["node"])
         self.say(mine & uses, "in-use", "the node's tunnel uses it")
-        self.say(mine & exists & ~uses, "unknown", "the node does not say that its tunnel uses it")
+        self.say(mine & exists & ~uses, "unknown", "the node's annotations do not have it as tunnel address")
         self.say(mine & ~exists, "leaked", "the node does not exist")
 
     def balancers(self, services: pd.DataFrame | None, in_use: pd.DataFrame | None) -> None:
         mine = self.frame["type"] == "loadBalancer"
-        self.say(mine, "unknown", "services are not known")
+        self.say(mine, "unknown", "services are unknown")
         if services is None or in_use is None:
             return
         used = set(in_use.loc[in_use["kind"] == "loadBalancer", "address"])
@@ -266,7 +275,7 @@ def _claims(addresses: Any, annotations: Any) -> set[str]:
     return {*addresses, *(a.split("/")[0] for a in noted.split(",") if a)}
 
 
-@table(DUPLICATES, needs=("ipam.in_use",), wants=("ipam.allocations", "kube.nodes"))
+@table(DUPLICATES, needs={"in_use": "ipam.in_use"}, wants={"allocations": "ipam.allocations", "nodes": "kube.nodes"})
 def duplicates(
     in_use: pd.DataFrame, allocations: pd.DataFrame | None = None, nodes: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -308,7 +317,11 @@ def _duplicate(address: str, owners: set[str], on: set[str], allocations: pd.Dat
     }
 
 
-@table(UNALLOCATED, needs=("ipam.in_use", "ipam.addresses", "ipam.blocks", "ipam.pools"), wants=("pods", "@now"))
+@table(
+    UNALLOCATED,
+    needs={"in_use": "ipam.in_use", "addresses": "ipam.addresses", "blocks": "ipam.blocks", "pools": "ipam.pools"},
+    wants={"pods": "pods", "now": "@now"},
+)
 def unallocated(
     in_use: pd.DataFrame,
     addresses: pd.DataFrame,

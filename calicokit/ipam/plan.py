@@ -10,18 +10,18 @@ from calicokit.schema import Column, Schema
 
 RELEASE_PLAN = Schema(
     "ipam.release_plan",
-    "Steps that would give leaked addresses back; printed, never run.",
+    "Commands that would release leaked addresses; printed, never run.",
     (
         Column("step", "int", "order"),
-        Column("command", "str", "what to run by hand; null for what is to be looked at"),
-        Column("why", "str", "what it does, and what to look at before"),
-        Column("addresses", "list", "the addresses it is about"),
+        Column("command", "str", "command to run by hand; null for a manual check"),
+        Column("why", "str", "what it does, and what to check first"),
+        Column("addresses", "list", "addresses concerned"),
     ),
     key=("step",),
 )
 
 
-@table(RELEASE_PLAN, needs=("ipam.allocations", "ipam.duplicates"))
+@table(RELEASE_PLAN, needs={"allocations": "ipam.allocations", "duplicates": "ipam.duplicates"})
 def release_plan(allocations: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     """The steps; see :data:`RELEASE_PLAN`. Empty where nothing is surely leaked.
 
@@ -34,14 +34,20 @@ def release_plan(allocations: pd.DataFrame, duplicates: pd.DataFrame) -> pd.Data
     sure = sorted(set(leaked[~leaked["owner"].isin(disputed)]["address"]) - set(duplicates["address"]))
     if not sure:
         return RELEASE_PLAN.frame()
-    wait = "kube-controllers releases leaks by itself after its leak grace period (15 minutes unless set otherwise)"
+    wait = "kube-controllers releases leaks automatically after its leak grace period (default 15 minutes)"
     steps = [
-        (None, f"See whether calico-kube-controllers runs: {wait}. If it does, waiting is the safest plan."),
-        ("calicoctl datastore migrate lock", "Stops allocation, so that the report stays true while it is used."),
-        ("calicoctl ipam check -o report.json", "Looks again and writes what is leaked now, with sequence numbers."),
-        (None, "Compare the report with the addresses here; an address that came back to life is not released."),
-        ("calicoctl ipam release --from-report=report.json", "Releases what the report calls leaked, no more."),
-        ("calicoctl datastore migrate unlock", "Lets allocation go on."),
+        (None, f"Check whether calico-kube-controllers runs: {wait}. If it does, waiting is safest."),
+        ("calicoctl datastore migrate lock", "Stops allocation, so that the report stays valid while it is used."),
+        (
+            "calicoctl ipam check -o report.json",
+            "Checks again and writes the currently leaked addresses, with sequence numbers.",
+        ),
+        (None, "Compare the report with the addresses here; an address back in use is not released."),
+        (
+            "calicoctl ipam release --from-report=report.json",
+            "Releases only the addresses that the report lists as leaked.",
+        ),
+        ("calicoctl datastore migrate unlock", "Resumes allocation."),
     ]
     return RELEASE_PLAN.frame(
         [{"step": i, "command": c, "why": w, "addresses": sure} for i, (c, w) in enumerate(steps, 1)]

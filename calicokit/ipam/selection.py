@@ -1,6 +1,6 @@
-"""Which pool may serve which node and pod, which pods wait for an address, and what keeps them from it.
+"""Which pools are usable for which node and pod, which pods wait for an address, and why.
 
-The rules are Calico's, in its order (reference/ipam.md, section 2; libcalico-go/lib/ipam/ipam.go, determinePools):
+The rules are Calico's, in its order (libcalico-go/lib/ipam/ipam.go, determinePools; cni-plugin/pkg/k8s/k8s.go; HEAD):
 pools asked for by annotation count alone, their selectors ignored; else enabled pools with automatic assignment whose
 nodeSelector and namespaceSelector match; then those that allow workloads. Pools named in a node's CNI configuration
 come between annotations and selectors; they are not read here.
@@ -24,55 +24,55 @@ from calicokit.selectors import SelectorError, parse
 
 NODE_POOLS = Schema(
     "ipam.node_pools",
-    "Which pools may give a node's pods an address when the pod asks for none by name.",
+    "Pools usable for each node's pods that request no pool by name.",
     (
         Column("node", "str", "node"),
         POOL,
         VERSION,
-        Column("usable", "bool", "enabled, automatic, for workloads, and its nodeSelector matches"),
-        Column("why", "str", "why not; null where usable"),
+        Column("usable", "bool", "enabled, automatic, allows workloads, and its nodeSelector matches"),
+        Column("why", "str", "why not usable; null where usable"),
     ),
     key=("node", "pool"),
 )
 
 POD_POOLS = Schema(
     "ipam.pod_pools",
-    "Which pools may give each pod an address, and why the others may not.",
+    "Pools usable for each pod, and why the others are not.",
     (
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "pod"),
         Column("node", "str", "its node"),
         POOL,
         VERSION,
-        Column("usable", "bool", "may give it an address"),
-        Column("why", "str", "why not; null where usable"),
-        Column("asked_by", "str", "pod or namespace, where an annotation names pools; else selectors"),
+        Column("usable", "bool", "the pod can get an address from it"),
+        Column("why", "str", "why not usable; null where usable"),
+        Column("asked_by", "str", "how the pool is chosen: pod or namespace annotation, else selectors"),
     ),
     key=("namespace", "pod", "pool"),
 )
 
 WAITING = Schema(
     "ipam.waiting",
-    "Pods that have a node and no address, with the CNI plugin's last error and what the tables say about it.",
+    "Scheduled pods without an address, with the CNI plugin's last error and the state of their pools.",
     (
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "pod"),
         Column("node", "str", "its node"),
         Column("since", "time", "creation of the pod"),
-        Column("seconds", "float", "how long it has waited when this was seen", "seconds"),
-        Column("error", "str", "the CNI plugin's last error for it; null if none was seen"),
-        Column("cause", "str", "what the error means, one word; null without error"),
+        Column("seconds", "float", "time waited, at the time of observation", "seconds"),
+        Column("error", "str", "last CNI plugin error for the pod; null if none was seen"),
+        Column("cause", "str", "cause of the error, one word; null without error"),
         VERSION,
-        Column("pools", "list", "pools that may serve it; null if unknown"),
-        Column("asked", "list", "pools it or its namespace asks for by name; null if by selectors"),
+        Column("pools", "list", "pools it can use; null if unknown"),
+        Column("asked", "list", "pools that it or its namespace requests by name; null if chosen by selectors"),
         Column("free", "float", "addresses free in those pools; null if unknown", "addresses"),
-        Column("assignable", "float", "of those, addresses that its node may take; null if unknown", "addresses"),
+        Column("assignable", "float", "of those, addresses that its node can allocate; null if unknown", "addresses"),
     ),
     key=("namespace", "pod"),
 )
 
 
-@table(NODE_POOLS, needs=("kube.nodes", "ipam.pools"))
+@table(NODE_POOLS, needs={"nodes": "kube.nodes", "pools": "ipam.pools"})
 def node_pools(nodes: pd.DataFrame, pools: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and pool; see :data:`NODE_POOLS`."""
     rows = []
@@ -97,7 +97,7 @@ def _refusal(pool: Any, node_labels: Mapping[str, str], namespace_labels: Mappin
     if pool.disabled:
         return "disabled"
     if pool.assignment_mode != "Automatic":
-        return f"assignmentMode {pool.assignment_mode}: only for pods that name it"
+        return f"assignmentMode {pool.assignment_mode}: only for pods that request it by name"
     if "Workload" not in pool.allowed_uses:
         return f"allowedUses is {', '.join(pool.allowed_uses)}"
     try:
@@ -110,7 +110,11 @@ def _refusal(pool: Any, node_labels: Mapping[str, str], namespace_labels: Mappin
     return None
 
 
-@table(POD_POOLS, needs=("kube.pods", "kube.nodes", "ipam.pools"), wants=("kube.namespaces",))
+@table(
+    POD_POOLS,
+    needs={"pods": "kube.pods", "nodes": "kube.nodes", "pools": "ipam.pools"},
+    wants={"namespaces": "kube.namespaces"},
+)
 def pod_pools(
     pods: pd.DataFrame, nodes: pd.DataFrame, pools: pd.DataFrame, namespaces: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -162,7 +166,7 @@ class _Chooser:
         elif {pool.pool, pool.cidr} & asked:
             why = "disabled" if pool.disabled else None
         else:
-            why = f"the {by}'s annotation asks for other pools"
+            why = f"the {by}'s annotation requests other pools"
         return pool.pool, pool.version, why is None, why, by
 
 
@@ -178,16 +182,16 @@ def _pool_list(text: str) -> frozenset[str]:
 
 @table(
     WAITING,
-    needs=("kube.pods",),
-    wants=(
-        "cni.errors",
-        "ipam.pod_pools",
-        "ipam.utilisation",
-        "ipam.node_utilisation",
-        "ipam.blocks",
-        "ipam.config",
-        "@now",
-    ),
+    needs={"pods": "kube.pods"},
+    wants={
+        "errors": "cni.errors",
+        "choices": "ipam.pod_pools",
+        "utilisation": "ipam.utilisation",
+        "node_use": "ipam.node_utilisation",
+        "blocks": "ipam.blocks",
+        "config": "ipam.config",
+        "now": "@now",
+    },
 )
 def waiting(
     pods: pd.DataFrame,

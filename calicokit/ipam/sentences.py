@@ -1,4 +1,4 @@
-"""What IPAM's tables mean, each in a sentence or two that is computed and true of every source."""
+"""Summaries of IPAM's tables, each a sentence or two that is computed and true of every source."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from calicokit.schema import records
 from calicokit.sentences import first_upper, listed, number, plural, says, share
 
 NEARLY = 0.85
-"""From this share on a pool is called nearly full, as by the check."""
+"""Share from which a pool counts as nearly exhausted, as in the check."""
 
 
 @says
 def pools(pools: pd.DataFrame) -> str:
-    """Which pools give addresses to whom (``ipam.pools``)."""
+    """Pools and who can use them (``ipam.pools``)."""
     if not len(pools):
-        return "There is no IP pool: no pod can get an address of Calico's IPAM."
+        return "There is no IP pool: no pod can get an address from Calico's IPAM."
     off = pools[pools["disabled"]]
     manual = pools[~pools["disabled"] & (pools["assignment_mode"] != "Automatic")]
     open_ = pools[~pools["disabled"] & (pools["assignment_mode"] == "Automatic")]
@@ -27,31 +27,31 @@ def pools(pools: pd.DataFrame) -> str:
 
 def _open_pools(pools: pd.DataFrame) -> str:
     if not len(pools):
-        return "No pool gives addresses by itself."
+        return "No pool assigns addresses automatically."
     bound = pools[(pools["node_selector"] != "all()") | (pools["namespace_selector"] != "all()")]
     whom = "to pods of every namespace on every node"
     if len(bound):
         whom = f"of these, {listed(bound['pool'])} only where a selector matches"
-    gives = "gives addresses by itself" if len(pools) == 1 else "give addresses by themselves"
+    gives = "assigns addresses automatically" if len(pools) == 1 else "assign addresses automatically"
     return f"{first_upper(plural(len(pools), 'pool'))} {gives}: {listed(pools['pool'])}, {whom}."
 
 
 def _named_only(manual: pd.DataFrame) -> Iterator[str]:
     if len(manual):
-        yield f"{listed(manual['pool'])}: only to pods that ask for it by name."
+        yield f"{listed(manual['pool'])}: only for pods that request it by name."
 
 
 def _disabled(off: pd.DataFrame) -> Iterator[str]:
     if len(off):
-        yield f"Disabled, so without new addresses: {listed(off['pool'])}."
+        yield f"Disabled, no new allocations: {listed(off['pool'])}."
 
 
 @says
 def utilisation(utilisation: pd.DataFrame) -> str:
-    """How full the pools are (``ipam.utilisation``)."""
+    """Usage of the pools (``ipam.utilisation``)."""
     enabled = utilisation[~utilisation["disabled"]]
     if not len(enabled):
-        return "No pool is enabled, so that no pod can get an address."
+        return "No pool is enabled: no pod can get an address."
     first = enabled.sort_values(["used", "pool"], ascending=[False, True]).iloc[0]
     return f"{_fullness(first, len(enabled))} {_blocks_left(first)}"
 
@@ -60,8 +60,8 @@ def _fullness(pool: pd.Series, pools: int) -> str:
     name = f"The fullest pool, {pool['pool']}," if pools > 1 else f"Pool {pool['pool']}"
     used = f"{number(pool['allocated'])} of {number(pool['capacity'])} addresses in use"
     if pool["free"] == 0:
-        return f"{name} has no free address ({used}): the next pod that needs one of it waits."
-    state = "is nearly full" if pool["used"] > NEARLY else "has room"
+        return f"{name} has no free address ({used}): the next pod that needs one from it will wait."
+    state = "is nearly exhausted" if pool["used"] > NEARLY else "has free addresses"
     return f"{name} {state}: {used}, {number(pool['free'])} free."
 
 
@@ -70,56 +70,57 @@ def _blocks_left(pool: pd.Series) -> str:
         return f"{first_upper(plural(pool['blocks_unclaimed'], 'whole block'))} of it can still be claimed by nodes."
     empty = f"; {plural(pool['blocks_empty'], 'block')} of them are empty" if pool["blocks_empty"] else ""
     return (
-        f"All its {number(pool['blocks'])} blocks belong to nodes{empty}, so that a node that needs more must borrow."
+        f"All its {number(pool['blocks'])} blocks have an affinity to a node{empty}: a node that needs more addresses "
+        "must borrow."
     )
 
 
 @says
 def nodes(nodes: pd.DataFrame) -> str:
-    """How full the nodes' own blocks are (``ipam.node_utilisation``)."""
+    """Usage of the nodes' own blocks (``ipam.node_utilisation``)."""
     owners = nodes[nodes["capacity"] > 0]
     if not len(owners):
         return "No node owns a block."
     full = owners[owners["free"] == 0]
     if len(full) == len(owners):
-        return f"None of the {plural(owners['node'].nunique(), 'node')} has a free address in a block of its own."
+        return f"None of the {plural(owners['node'].nunique(), 'node')} has a free address in its own blocks."
     if len(full):
         rest = number(owners["free"].sum())
-        return f"No free address in blocks of their own: {listed(full['node'].unique())}; the others have {rest} free."
+        return f"No free address in their own blocks: {listed(full['node'].unique())}; the others have {rest} free."
     first = owners.sort_values("used").iloc[-1]
     return f"Every node has free addresses in its own blocks; the fullest is {first['node']} ({share(first['used'])})."
 
 
 @says
 def block_map(cells: pd.DataFrame) -> str:
-    """What the map of the blocks shows beyond addresses in use and free ones (``ipam.block_map``)."""
+    """Addresses in the block map that are neither free nor in use by the block's node (``ipam.block_map``)."""
     counts = cells["state"].value_counts()
     odd = [s for s in ("leaked", "borrowed", "cooling", "reserved", "unknown") if counts.get(s)]
     total = plural(len(cells), "address", "addresses")
     if not odd:
-        return f"All {total} of the blocks are in use by their owner or free; no cell needs a second look."
+        return f"All {total} of the blocks are free or in use by the block's node; nothing to look at."
     named = "; ".join(f"{s}: {listed(cells[cells['state'] == s]['address'], 5)}" for s in odd)
-    return f"Of {total}, these are worth a click. {first_upper(named)}."
+    return f"Of {total}, check these. {first_upper(named)}."
 
 
 @says
 def borrowed(borrowed: pd.DataFrame, config: pd.DataFrame) -> str:
-    """Who borrows, and whether that is allowed (``ipam.borrowed``, ``ipam.config``)."""
+    """Nodes that borrow addresses, and whether that is allowed (``ipam.borrowed``, ``ipam.config``)."""
     strict = bool(config["strict_affinity"].iloc[0])
-    allowed = "strictAffinity is on, so that no node may" if strict else "It would be allowed: strictAffinity is off"
+    allowed = "strictAffinity is on, which forbids it" if strict else "Borrowing is allowed: strictAffinity is off"
     if not len(borrowed):
         return f"No node borrows. {allowed}."
     nodes = borrowed["node"].nunique()
     text = f"{listed(borrowed['node'].unique())} borrow{'s' if nodes == 1 else ''} "
     text += f"{plural(len(borrowed), 'address', 'addresses')} of other nodes' blocks."
-    return f"{text} strictAffinity is on, so these are older than it." if strict else f"{text} It works, and is normal."
+    return f"{text} strictAffinity is on, so they predate it." if strict else f"{text} This is normal."
 
 
 @says
 def leaked(allocations: pd.DataFrame) -> str:
-    """What is allocated and used by nobody (``ipam.allocations``)."""
+    """Allocated addresses that are not in use (``ipam.allocations``)."""
     lost, dim = (allocations[allocations["state"] == s] for s in ("leaked", "unknown"))
-    doubt = f" Of {plural(len(dim), 'other address', 'other addresses')} it cannot be told." if len(dim) else ""
+    doubt = f" Of {plural(len(dim), 'other address', 'other addresses')} the state is unknown." if len(dim) else ""
     total = plural(len(allocations), "allocated address", "allocated addresses")
     if not len(lost):
         return f"None of the {total} is known to be leaked.{doubt}" if len(dim) else f"None is leaked, of {total}."
@@ -129,19 +130,20 @@ def leaked(allocations: pd.DataFrame) -> str:
 
 @says
 def conflicts(duplicates: pd.DataFrame, unallocated: pd.DataFrame) -> str:
-    """Addresses that more than one uses, or that IPAM did not give (``ipam.duplicates``, ``ipam.unallocated``)."""
+    """Addresses with several users, and addresses in use but not allocated in IPAM (``ipam.duplicates``,
+    ``ipam.unallocated``)."""
     if not len(duplicates) and not len(unallocated):
-        return "No address has two users, and every address that is used in a pool was given by IPAM."
+        return "No duplicate addresses, and every address in use inside a pool is allocated in IPAM."
     said = [
-        f"{r.address} is used by {listed(r.owners)}; IPAM gave it to {_or_nobody(r.allocated_to)}. "
-        "Connections to it reach the one or the other."
+        f"{r.address} is used by {listed(r.owners)}; IPAM allocated it to {_or_nobody(r.allocated_to)}. Connections "
+        "to it reach one or the other."
         for r in records(duplicates.head(3))
     ]
     if len(duplicates) > 3:
         said.append(f"{len(duplicates) - 3:,} more addresses have several users.")
     if len(unallocated):
         said.append(
-            f"Used without being allocated, so that another pod may get them: {listed(unallocated['address'])}."
+            f"In use but not allocated in IPAM, so that another pod can get them: {listed(unallocated['address'])}."
         )
     return " ".join(said)
 
@@ -152,17 +154,16 @@ def _or_nobody(owner: object) -> str:
 
 @says
 def integrity(blocks: pd.DataFrame, handles: pd.DataFrame, affinities: pd.DataFrame) -> str:
-    """Whether IPAM's objects agree (``ipam.block_problems``, ``ipam.handle_problems``, ``ipam.stale_affinities``)."""
+    """Whether IPAM's objects are consistent (``ipam.block_problems``, ``ipam.handle_problems``,
+    ``ipam.stale_affinities``)."""
     found = [
-        (len(blocks), "block", "not as it should be"),
+        (len(blocks), "block", "invalid"),
         (int((handles["problem"] == "orphan").sum()), "handle", "without an allocation"),
-        (int((handles["problem"] == "missing").sum()), "handle", "named by allocations but missing"),
-        (len(affinities), "block", "kept by a node that is gone or by a claim that never ended"),
+        (int((handles["problem"] == "missing").sum()), "handle", "referenced by allocations but missing"),
+        (len(affinities), "block", "stale (node removed, or claim or release stuck)"),
     ]
     wrong = [f"{plural(n, noun)} {what}" for n, noun, what in found if n]
-    return (
-        f"They do not agree: {'; '.join(wrong)}." if wrong else "Blocks, handles and affinities agree with each other."
-    )
+    return f"Inconsistent: {'; '.join(wrong)}." if wrong else "Blocks, handles and affinities are consistent."
 
 
 PROBLEMS = (
@@ -177,26 +178,26 @@ PROBLEMS = (
 
 @says
 def check_report(report: pd.DataFrame) -> str:
-    """What ``calicoctl ipam check`` would call a problem (``ipam.check_report``)."""
+    """Problems that ``calicoctl ipam check`` would report (``ipam.check_report``)."""
     total = report[report["figure"] == "problems"]["value"].sum()
     said = f"calicoctl would print: Check complete; found {total} problems."
     problems = report[report["figure"].isin(PROBLEMS) & (report["value"] > 0)]
     named = "; ".join(f"{number(r.value)} {r.meaning}" for r in records(problems))
-    return f"{said} {f'They are: {named}. ' if named else ''}Duplicates and borrowed addresses it does not count."
+    return f"{said} {f'They are: {named}. ' if named else ''}It does not count duplicate and borrowed addresses."
 
 
 @says
 def limits(config: pd.DataFrame, nodes: pd.DataFrame) -> str:
-    """What limits a node, and how far the nodes are from it (``ipam.config``, ``ipam.node_utilisation``)."""
+    """Limits of a node, and how close the nodes are to them (``ipam.config``, ``ipam.node_utilisation``)."""
     row = config.iloc[0]
-    strict = "strictAffinity is on: a node whose blocks are full may not borrow."
-    lax = "strictAffinity is off: a node that finds no block may borrow from others."
+    strict = "strictAffinity is on: a node whose blocks are full cannot borrow."
+    lax = "strictAffinity is off: a node without a free block can borrow from other nodes' blocks."
     limit = int(row["max_blocks_per_host"]) or DEFAULT_MAX_BLOCKS
-    whose = "maxBlocksPerHost" if row["max_blocks_per_host"] else "Calico's own limit"
-    text = f"{strict if row['strict_affinity'] else lax} A node may own {plural(limit, 'block')} ({whose})"
+    whose = "maxBlocksPerHost" if row["max_blocks_per_host"] else "Calico's default"
+    text = f"{strict if row['strict_affinity'] else lax} A node can own at most {plural(limit, 'block')} ({whose})"
     at_limit = nodes[nodes["blocks"] >= limit]
     if len(at_limit):
-        return f"{text}; at that limit, and refused even to borrow: {listed(at_limit['node'].unique())}."
+        return f"{text}; at that limit, and unable even to borrow: {listed(at_limit['node'].unique())}."
     most = nodes.sort_values("blocks").tail(1)
     owns = "".join(f"; none owns more than {r.blocks}" for r in records(most))
     return f"{text}{owns}."
@@ -204,18 +205,18 @@ def limits(config: pd.DataFrame, nodes: pd.DataFrame) -> str:
 
 @says
 def waiting(waiting: pd.DataFrame) -> str:
-    """Who waits for an address, and why (``ipam.waiting``)."""
+    """Pods that wait for an address, and why (``ipam.waiting``)."""
     if not len(waiting):
         return "No pod waits for an address."
-    causes = waiting["cause"].fillna("no error was seen").value_counts().sort_index()
+    causes = waiting["cause"].fillna("no error seen").value_counts().sort_index()
     why = "; ".join(f"{c} ({n})" for c, n in causes.items())
     noun = f"{plural(len(waiting), 'pod waits', 'pods wait')} for an address"
     longest = waiting["seconds"].max()
     since = "" if pd.isna(longest) else f", the longest for {_span(float(longest))}"
     stuck = waiting[waiting["free"] == 0]
     whom = "them" if len(stuck) == len(waiting) else f"{len(stuck):,} of them"
-    full = f" Every pool that may serve {whom} is full." if len(stuck) else ""
-    return f"{noun}{since}. The CNI plugin's reason: {why}.{full}"
+    full = f" Every pool usable for {whom} is exhausted." if len(stuck) else ""
+    return f"{noun}{since}. CNI plugin error: {why}.{full}"
 
 
 def _span(seconds: float) -> str:
@@ -227,15 +228,15 @@ def _span(seconds: float) -> str:
 
 @says
 def selection(node_pools: pd.DataFrame, pod_pools: pd.DataFrame) -> str:
-    """Whether every node and pod has a pool that may serve it (``ipam.node_pools``, ``ipam.pod_pools``)."""
+    """Whether every node and pod has a usable pool (``ipam.node_pools``, ``ipam.pod_pools``)."""
     nodes = _without(node_pools, ["node"])
     pods = _without(pod_pools, ["namespace", "pod"])
     by_name = pod_pools[pod_pools["asked_by"] != "selectors"].groupby(["namespace", "pod"]).ngroups
-    asked = f" {first_upper(plural(by_name, 'pod'))} asked for pools by name." if by_name else ""
+    asked = f" {first_upper(plural(by_name, 'pod'))} requested pools by name." if by_name else ""
     if not nodes and not pods:
-        return f"Every node and every pod has a pool that may serve it.{asked}"
+        return f"Every node and every pod has a usable pool.{asked}"
     left_out = [
-        f"no pool may serve {what} {listed(names)}" for what, names in (("node", nodes), ("pod", pods)) if names
+        f"no pool is usable for {what} {listed(names)}" for what, names in (("node", nodes), ("pod", pods)) if names
     ]
     return f"{first_upper('; '.join(left_out))}.{asked}"
 
@@ -248,7 +249,7 @@ def _without(choices: pd.DataFrame, key: list[str]) -> list[str]:
 
 @says
 def forecast(forecast: pd.DataFrame) -> str:
-    """When the pools will be full, or what it takes to tell (``ipam.forecast``)."""
+    """When the pools will be exhausted, or what a forecast needs (``ipam.forecast``)."""
     if not len(forecast):
         return "There is no pool to forecast."
     ends = forecast[forecast["days_left"].notna()].sort_values("days_left")
@@ -256,7 +257,7 @@ def forecast(forecast: pd.DataFrame) -> str:
         first = ends.iloc[0]
         when = "" if pd.isna(first["full_at"]) else f", on {first['full_at']:%Y-%m-%d %H:%M} UTC"
         return (
-            f"If use goes on as in the last {_span(first['span'] * 86_400)}, {first['pool']} is full in "
+            f"At the growth of the last {_span(first['span'] * 86_400)}, {first['pool']} is exhausted in "
             f"{_span(first['days_left'] * 86_400)}{when} ({first['per_day']:.3g} addresses a day)."
         )
     reasons = sorted(set(forecast["why"].dropna()))
@@ -265,9 +266,9 @@ def forecast(forecast: pd.DataFrame) -> str:
 
 @says
 def release_plan(plan: pd.DataFrame) -> str:
-    """What the release plan would give back (``ipam.release_plan``)."""
+    """What the release plan would release (``ipam.release_plan``)."""
     if not len(plan):
-        return "Nothing to release: no address is surely leaked."
+        return "Nothing to release: no address is certainly leaked."
     addresses = plan["addresses"].iloc[0]
     count = plural(len(addresses), "address", "addresses")
-    return f"It would give back {count}: {listed(addresses, 5)}. The kit runs none of it."
+    return f"It would release {count}: {listed(addresses, 5)}. The kit does not run it."

@@ -1,6 +1,6 @@
 """What Calico's IPAM objects say: pools, blocks, addresses, affinities, handles, configuration, reservations.
 
-Facts of the fields: reference/ipam.md, section 1 (libcalico-go/lib/ipam and lib/backend/model).
+Facts of the fields: libcalico-go/lib/ipam, libcalico-go/lib/backend/model, api/pkg/apis/projectcalico/v3 (HEAD).
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ POOLS = Schema(
         Column("cidr", "str", "CIDR"),
         VERSION,
         Column("block_size", "int", "prefix length of its blocks"),
-        Column("capacity", "float", "addresses in it; Calico uses them all, the first and the last too", "addresses"),
+        Column(
+            "capacity", "float", "addresses in it; Calico uses all of them, including the first and last", "addresses"
+        ),
         Column("blocks_total", "float", "blocks that fit in it", "blocks"),
-        Column("disabled", "bool", "gives no new addresses; those in use and their routes stay"),
+        Column("disabled", "bool", "no new addresses are allocated from it; those in use and their routes stay"),
         Column("ipip_mode", "str", "Never, Always or CrossSubnet"),
         Column("vxlan_mode", "str", "Never, Always or CrossSubnet"),
-        Column("nat_outgoing", "bool", "pods are masqueraded when they leave the pools"),
-        Column("bgp_export", "bool", "its routes are announced by BGP"),
-        Column("node_selector", "str", "nodes that may take blocks of it"),
-        Column("namespace_selector", "str", "namespaces whose pods may use it (v3.31 and later)"),
+        Column("nat_outgoing", "bool", "SNAT for traffic from its pods to destinations outside all pools"),
+        Column("bgp_export", "bool", "its routes are exported by BGP"),
+        Column("node_selector", "str", "selector of nodes that can claim blocks from it"),
+        Column("namespace_selector", "str", "selector of namespaces whose pods can use it (v3.31 and later)"),
         Column("allowed_uses", "list", "Workload, Tunnel, LoadBalancer"),
-        Column("assignment_mode", "str", "Automatic, or Manual: only where a pod asks for it by name"),
+        Column("assignment_mode", "str", "Automatic, or Manual: used only where requested by name"),
         Column("created", "time", "creation time"),
         EVIDENCE,
     ),
@@ -49,24 +51,24 @@ POOLS = Schema(
 
 BLOCKS = Schema(
     "ipam.blocks",
-    "IPAM blocks: who owns each, and how much of it is used.",
+    "IPAM blocks: affinity and usage.",
     (
         BLOCK,
         POOL,
         VERSION,
-        Column("node", "str", "node that owns it; null if none does any more"),
+        Column("node", "str", "node that owns it; null if none"),
         Column("affinity", "str", "the affinity as stored: host:NODE or virtual:NAME"),
         Column("size", "int", "addresses in it", "addresses"),
         Column("allocated", "int", "addresses not free; calicoctl's IPS IN USE", "addresses"),
-        Column("cooling", "int", "of those, released ones that cool down before they are free", "addresses"),
-        Column("reserved", "int", "addresses that an IPReservation keeps out, allocated or not", "addresses"),
-        Column("free", "int", "addresses that can be given; calicoctl's IPS FREE", "addresses"),
+        Column("cooling", "int", "of those, released and in cooldown before they are free", "addresses"),
+        Column("reserved", "int", "addresses covered by an IPReservation, allocated or not", "addresses"),
+        Column("free", "int", "addresses free to allocate; calicoctl's IPS FREE", "addresses"),
         Column("claimed", "time", "when its node claimed it (v3.32 and later), else creation time"),
         Column("revision", "int", "resourceVersion of the object"),
         Column(
             "structure",
             "str",
-            "what is inconsistent inside the block, as calicoctl ipam check words it; null if nothing",
+            "inconsistency inside the block, as calicoctl ipam check words it; null if none",
         ),
         EVIDENCE,
     ),
@@ -75,21 +77,21 @@ BLOCKS = Schema(
 
 ADDRESSES = Schema(
     "ipam.addresses",
-    "Every address that a block does not call free, as the block records it.",
+    "Every address that its block does not have as free, as the block records it.",
     (
         Column("address", "str", "address"),
         BLOCK,
         POOL,
         VERSION,
-        Column("ordinal", "int", "its place in the block, from 0"),
-        Column("node", "str", "node it was given to"),
+        Column("ordinal", "int", "0-based offset in the block"),
+        Column("node", "str", "node it is allocated to"),
         Column("block_node", "str", "node that owns the block"),
         Column("handle", "str", "IPAM handle"),
         Column("type", "str", "pod, vmi, loadBalancer, windows-reserved, a tunnel's type, or other"),
-        Column("namespace", "str", "namespace of the pod or service it was given to"),
-        Column("pod", "str", "pod it was given to"),
-        Column("service", "str", "service it was given to"),
-        Column("since", "time", "when it was given"),
+        Column("namespace", "str", "namespace of the pod or service it is allocated to"),
+        Column("pod", "str", "pod it is allocated to"),
+        Column("service", "str", "service it is allocated to"),
+        Column("since", "time", "allocation time"),
         Column("cooling", "bool", "released, not yet free"),
         EVIDENCE,
     ),
@@ -112,11 +114,11 @@ AFFINITIES = Schema(
 
 HANDLES = Schema(
     "ipam.handles",
-    "IPAM handles: one row for each handle and block; a handle that names no block has one row without block.",
+    "IPAM handles: one row per handle and block; a handle without blocks has one row with a null block.",
     (
         Column("handle", "str", "handle id; a pod's is NETWORK.SANDBOX"),
         BLOCK,
-        Column("count", "int", "addresses it counts in the block", "addresses"),
+        Column("count", "int", "addresses of the handle in the block", "addresses"),
         EVIDENCE,
     ),
     key=("handle", "block"),
@@ -124,12 +126,12 @@ HANDLES = Schema(
 
 CONFIG = Schema(
     "ipam.config",
-    "IPAM's configuration in force: one row, Calico's defaults where no object sets it.",
+    "Effective IPAM configuration: one row, with Calico's defaults where no object sets a value.",
     (
-        Column("strict_affinity", "bool", "a node may not borrow from another node's blocks"),
-        Column("auto_allocate_blocks", "bool", "nodes claim new blocks by themselves"),
-        Column("max_blocks_per_host", "int", "blocks a node may own; 0 is no limit of its own", "blocks"),
-        Column("cooldown", "int", "time before a released address is given again", "seconds"),
+        Column("strict_affinity", "bool", "nodes cannot borrow addresses from another node's blocks"),
+        Column("auto_allocate_blocks", "bool", "nodes claim new blocks automatically"),
+        Column("max_blocks_per_host", "int", "maximum blocks per node; 0: no configured limit", "blocks"),
+        Column("cooldown", "int", "time before a released address is allocated again", "seconds"),
         Column("is_default", "bool", "no object exists: all values are Calico's defaults"),
         EVIDENCE,
     ),
@@ -140,7 +142,7 @@ RESERVATIONS = Schema(
     "IP reservations: addresses that are never assigned automatically.",
     (
         Column("reservation", "str", "name"),
-        Column("cidr", "str", "CIDR that is kept out"),
+        Column("cidr", "str", "reserved CIDR"),
         VERSION,
         EVIDENCE,
     ),
@@ -148,7 +150,7 @@ RESERVATIONS = Schema(
 )
 
 
-@table(POOLS, needs=("ippools",))
+@table(POOLS, needs={"objects": "ippools"})
 def pools(objects: Objects) -> pd.DataFrame:
     """One row a pool; see :data:`POOLS`."""
     return objects.frame(POOLS, _pool)
@@ -179,7 +181,7 @@ def _pool(item: Object) -> Object:
     }
 
 
-@table(RESERVATIONS, needs=("ipreservations",))
+@table(RESERVATIONS, needs={"objects": "ipreservations"})
 def reservations(objects: Objects) -> pd.DataFrame:
     """One row for each reserved CIDR; see :data:`RESERVATIONS`."""
     return objects.frame(
@@ -191,7 +193,7 @@ def reservations(objects: Objects) -> pd.DataFrame:
     )
 
 
-@table(BLOCKS, needs=("ipamblocks",), wants=("ipam.pools", "ipam.reservations"))
+@table(BLOCKS, needs={"objects": "ipamblocks"}, wants={"pools": "ipam.pools", "reservations": "ipam.reservations"})
 def blocks(objects: Objects, pools: pd.DataFrame | None, reservations: pd.DataFrame | None) -> pd.DataFrame:
     """One row a block; see :data:`BLOCKS`. Tombstones (``deleted``) are absent, as for Calico."""
     pool_nets = pool_prefixes(pools)
@@ -282,7 +284,7 @@ def structure_problem(body: Object) -> str | None:
     return None
 
 
-@table(ADDRESSES, needs=("ipamblocks",), wants=("ipam.pools",))
+@table(ADDRESSES, needs={"objects": "ipamblocks"}, wants={"pools": "ipam.pools"})
 def addresses(objects: Objects, pools: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each address that is not free; see :data:`ADDRESSES`."""
     pool_nets = pool_prefixes(pools)
@@ -346,7 +348,7 @@ def _since(text: str | None) -> str | None:
     return f"{day}T{clock}{zone[0] if zone else '+0000'}"
 
 
-@table(AFFINITIES, needs=("blockaffinities",))
+@table(AFFINITIES, needs={"objects": "blockaffinities"})
 def affinities(objects: Objects) -> pd.DataFrame:
     """One row an affinity; see :data:`AFFINITIES`."""
     return objects.frame(AFFINITIES, lambda item: _affinity(item) if is_live(item) else [])
@@ -363,7 +365,7 @@ def _affinity(item: Object) -> Object:
     }
 
 
-@table(HANDLES, needs=("ipamhandles",))
+@table(HANDLES, needs={"objects": "ipamhandles"})
 def handles(objects: Objects) -> pd.DataFrame:
     """One row for each handle and block; see :data:`HANDLES`."""
     return objects.frame(HANDLES, lambda item: _handle(item) if is_live(item) else [])
@@ -376,7 +378,7 @@ def _handle(item: Object) -> list[Row]:
     return [(handle, canonical_cidr(b), n) for b, n in counted.items()] or [(handle, None, 0)]
 
 
-@table(CONFIG, needs=("ipamconfigs",))
+@table(CONFIG, needs={"objects": "ipamconfigs"})
 def config(objects: Objects) -> pd.DataFrame:
     """One row; see :data:`CONFIG`."""
     set_ = objects.frame(CONFIG, _config)

@@ -1,6 +1,6 @@
 """How full: pools, nodes, fragmentation, borrowing, the map of a block's addresses, and when a pool will be full.
 
-All functions are pure: tables in, tables out. Facts: reference/ipam.md, sections 1, 2 and 6.
+All functions are pure: tables in, tables out. Facts: libcalico-go/lib/ipam/ipam.go and ipam_block.go, HEAD.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ DEFAULT_MAX_BLOCKS = 20
 
 UTILISATION = Schema(
     "ipam.utilisation",
-    "How full each pool is; the figures of `calicoctl ipam show`, and what that does not tell.",
+    "Usage of each pool: the figures of `calicoctl ipam show` and more.",
     (
         POOL,
         Column("cidr", "str", "CIDR of the pool"),
         VERSION,
-        Column("disabled", "bool", "gives no new addresses"),
+        Column("disabled", "bool", "no new addresses are allocated from it"),
         Column("capacity", "float", "addresses in the pool; calicoctl's IPS TOTAL", "addresses"),
         Column("allocated", "int", "addresses not free; calicoctl's IPS IN USE", "addresses"),
-        Column("cooling", "int", "of those, released ones that cool down", "addresses"),
-        Column("reserved", "float", "addresses kept out by reservations; calicoctl's IPS RESERVED", "addresses"),
-        Column("free", "float", "addresses that can be given; calicoctl's IPS FREE", "addresses"),
-        Column("used", "float", "share of the addresses that pods may have which are in use", "0 to 1"),
-        Column("blocks", "int", "blocks carved from it", "blocks"),
-        Column("blocks_unclaimed", "float", "whole blocks not carved yet, and not wholly reserved", "blocks"),
-        Column("blocks_empty", "int", "carved blocks in which nothing is allocated", "blocks"),
-        Column("blocks_full", "int", "carved blocks without a free address", "blocks"),
-        Column("free_in_blocks", "int", "free addresses inside carved blocks", "addresses"),
-        Column("fill", "float", "share of the carved addresses that is allocated: low is fragmented", "0 to 1"),
-        Column("borrowed", "int", "addresses in use by another node than the block's", "addresses"),
+        Column("cooling", "int", "of those, released and in cooldown", "addresses"),
+        Column("reserved", "float", "addresses covered by an IPReservation; calicoctl's IPS RESERVED", "addresses"),
+        Column("free", "float", "addresses free to allocate; calicoctl's IPS FREE", "addresses"),
+        Column("used", "float", "share of the usable addresses that is in use", "0 to 1"),
+        Column("blocks", "int", "blocks allocated from it", "blocks"),
+        Column("blocks_unclaimed", "float", "whole blocks not allocated yet and not fully reserved", "blocks"),
+        Column("blocks_empty", "int", "allocated blocks without any address in use", "blocks"),
+        Column("blocks_full", "int", "allocated blocks without a free address", "blocks"),
+        Column("free_in_blocks", "int", "free addresses inside allocated blocks", "addresses"),
+        Column("fill", "float", "share of the addresses in blocks that is in use; low means fragmentation", "0 to 1"),
+        Column("borrowed", "int", "addresses in use by a node other than the block's", "addresses"),
     ),
     key=("pool",),
 )
 
 NODE_UTILISATION = Schema(
     "ipam.node_utilisation",
-    "What each node has: its blocks, how full they are, what it lends and borrows, and its limit of blocks.",
+    "IPAM usage per node: blocks owned, block limit, addresses used, lent and borrowed.",
     (
         Column("node", "str", "node"),
         VERSION,
         Column("blocks", "int", "blocks it owns", "blocks"),
-        Column("block_limit", "int", "blocks it may own: maxBlocksPerHost, else Calico's 20", "blocks"),
+        Column("block_limit", "int", "maximum blocks it can own: maxBlocksPerHost, else Calico's 20", "blocks"),
         Column("capacity", "int", "addresses in its blocks", "addresses"),
-        Column("allocated", "int", "addresses allocated in its blocks, to whomever", "addresses"),
+        Column("allocated", "int", "addresses allocated in its blocks, to any node", "addresses"),
         Column("free", "int", "free addresses in its blocks", "addresses"),
-        Column("lent", "int", "addresses of its blocks that other nodes use", "addresses"),
-        Column("borrowed", "int", "addresses it uses in blocks of others", "addresses"),
+        Column("lent", "int", "addresses of its blocks used by other nodes", "addresses"),
+        Column("borrowed", "int", "addresses it uses from other nodes' blocks", "addresses"),
         Column("in_use", "int", "addresses it uses, its own and borrowed", "addresses"),
         Column("used", "float", "share of its blocks' addresses that is allocated", "0 to 1"),
     ),
@@ -68,7 +68,7 @@ NODE_UTILISATION = Schema(
 
 BORROWED = Schema(
     "ipam.borrowed",
-    "Addresses that a node uses from a block it does not own; what `calicoctl ipam show --show-borrowed` prints.",
+    "Borrowed addresses: used by a node that does not own the block; as `calicoctl ipam show --show-borrowed`.",
     (
         Column("address", "str", "address"),
         Column("node", "str", "node that uses it"),
@@ -83,52 +83,61 @@ BORROWED = Schema(
 
 BLOCK_MAP = Schema(
     "ipam.block_map",
-    "Every address of every block with its state, free ones too.",
+    "Every address of every block with its state, including free ones.",
     (
         POOL,
         BLOCK,
         VERSION,
         Column("node", "str", "node that owns the block"),
-        Column("ordinal", "int", "place in the block, from 0"),
+        Column("ordinal", "int", "0-based offset in the block"),
         Column("address", "str", "address"),
         Column("state", "str", "free, reserved, in-use, borrowed, leaked, cooling or unknown"),
-        Column("owner", "str", "who has it"),
-        Column("why", "str", "what the state rests on"),
+        Column("owner", "str", "owner of the address"),
+        Column("why", "str", "reason for the state"),
     ),
     key=("block", "ordinal"),
 )
 
 HISTORY = Schema(
     "ipam.history",
-    "Use of each pool over time: the samples of a series, and the recording's closing snapshot.",
+    "Usage of each pool over time: the samples of a series and the final snapshot.",
     (
         Column("time", "time", "when it was seen"),
         POOL,
         Column("allocated", "int", "addresses not free", "addresses"),
-        Column("available", "float", "addresses that can ever be given: capacity less what is reserved", "addresses"),
+        Column("available", "float", "allocatable addresses: capacity less reservations", "addresses"),
     ),
     key=("time", "pool"),
 )
 
 FORECAST = Schema(
     "ipam.forecast",
-    "When each pool will be full if it goes on as it did.",
+    "When each pool will be exhausted at the observed growth.",
     (
         POOL,
-        Column("samples", "int", "points in time that it rests on", "samples"),
+        Column("samples", "int", "number of samples used", "samples"),
         Column("span", "float", "time between the first and the last", "days"),
-        Column("allocated", "int", "addresses not free at the last", "addresses"),
-        Column("available", "float", "addresses that can ever be given", "addresses"),
-        Column("per_day", "float", "median slope between all pairs of samples (Theil-Sen)", "addresses a day"),
-        Column("days_left", "float", "days until nothing is free; null where use does not grow", "days"),
-        Column("full_at", "time", "when that is"),
-        Column("why", "str", "why there is no forecast, where there is none"),
+        Column("allocated", "int", "addresses not free at the last sample", "addresses"),
+        Column("available", "float", "allocatable addresses", "addresses"),
+        Column(
+            "per_day",
+            "float",
+            "growth per day: median slope between all pairs of samples (Theil-Sen)",
+            "addresses a day",
+        ),
+        Column("days_left", "float", "days until exhaustion; null where usage does not grow", "days"),
+        Column("full_at", "time", "time of exhaustion"),
+        Column("why", "str", "why there is no forecast; null where there is one"),
     ),
     key=("pool",),
 )
 
 
-@table(UTILISATION, needs=("ipam.pools", "ipam.blocks"), wants=("ipam.addresses", "ipam.reservations"))
+@table(
+    UTILISATION,
+    needs={"pools": "ipam.pools", "blocks": "ipam.blocks"},
+    wants={"addresses": "ipam.addresses", "reservations": "ipam.reservations"},
+)
 def utilisation(
     pools: pd.DataFrame,
     blocks: pd.DataFrame,
@@ -183,7 +192,7 @@ def _unclaimed(outside: list[Prefix], size: int, kept_out: list[Prefix]) -> int:
     return count - lost
 
 
-@table(BORROWED, needs=("ipam.addresses", "ipam.blocks"))
+@table(BORROWED, needs={"addresses": "ipam.addresses", "blocks": "ipam.blocks"})
 def borrowed(addresses: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     """One row for each address in use by another node than its block's; see :data:`BORROWED`."""
     lent = addresses[
@@ -194,7 +203,9 @@ def borrowed(addresses: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
     return BORROWED.take(lent)
 
 
-@table(NODE_UTILISATION, needs=("ipam.blocks", "ipam.addresses"), wants=("ipam.config",))
+@table(
+    NODE_UTILISATION, needs={"blocks": "ipam.blocks", "addresses": "ipam.addresses"}, wants={"config": "ipam.config"}
+)
 def node_utilisation(blocks: pd.DataFrame, addresses: pd.DataFrame, config: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each node and IP version that owns a block or uses an address; see :data:`NODE_UTILISATION`."""
     by = ["node", "version"]
@@ -219,7 +230,11 @@ def node_utilisation(blocks: pd.DataFrame, addresses: pd.DataFrame, config: pd.D
     )
 
 
-@table(BLOCK_MAP, needs=("ipam.blocks", "ipam.allocations"), wants=("ipam.reservations",))
+@table(
+    BLOCK_MAP,
+    needs={"blocks": "ipam.blocks", "allocations": "ipam.allocations"},
+    wants={"reservations": "ipam.reservations"},
+)
 def block_map(
     blocks: pd.DataFrame, allocations: pd.DataFrame, reservations: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -248,7 +263,11 @@ def _is_borrowed(allocations: pd.DataFrame) -> pd.Series[bool]:
     return (allocations["state"] == "in-use") & allocations["borrowed"].astype(bool)
 
 
-@table(HISTORY, needs=("ipam.pools", "ipam.utilisation", "@now"), wants=("ipamblocks+series",))
+@table(
+    HISTORY,
+    needs={"pools": "ipam.pools", "utilisation": "ipam.utilisation", "now": "@now"},
+    wants={"samples": "ipamblocks+series"},
+)
 def history(
     pools: pd.DataFrame, utilisation: pd.DataFrame, now: pd.Timestamp, samples: Texts | None = None
 ) -> pd.DataFrame:
@@ -274,7 +293,7 @@ def _sample(time: object, blocks: pd.DataFrame, available: pd.Series[float]) -> 
     return pd.DataFrame({"time": time, "pool": used.index, "allocated": used.array, "available": available.array})
 
 
-@table(FORECAST, needs=("ipam.history",))
+@table(FORECAST, needs={"history": "ipam.history"})
 def forecast(history: pd.DataFrame) -> pd.DataFrame:
     """One row a pool; see :data:`FORECAST`.
 
@@ -290,15 +309,15 @@ def _forecast(pool: str, rows: pd.DataFrame) -> dict[str, object]:
     row["available"] = last["available"]
     steps, rises = np.subtract.outer(days, days), np.subtract.outer(used, used)
     if not (steps > 0).any():
-        return {**row, "why": "one point in time tells no trend; take a series or a second recording"}
+        return {**row, "why": "one sample gives no trend; take a series or a second recording"}
     row["per_day"] = float(np.median(rises[steps > 0] / steps[steps > 0]))
     if row["per_day"] <= 0:
-        return {**row, "why": "use does not grow"}
+        return {**row, "why": "usage does not grow"}
     row["days_left"] = max(0.0, (float(last["available"]) - used[-1]) / row["per_day"])
     try:
         return {**row, "full_at": last["time"] + pd.Timedelta(days=row["days_left"])}
     except (OverflowError, pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime):
-        return {**row, "why": "not within this age of the world"}
+        return {**row, "why": "beyond the range of dates"}
 
 
 def days_left(samples: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -29,11 +29,11 @@ TUNNELS = {
 }
 """Node annotation → the ``type`` attribute of its allocation (source: node/pkg/allocateip, resources/node.go)."""
 
-EVIDENCE = Column("evidence", "str", "where this was read: a file of the recording, or id and node")
+EVIDENCE = Column("evidence", "str", "source: file of the recording, or evidence id and node")
 
 NODES = Schema(
     "kube.nodes",
-    "The cluster's nodes, with what Calico keeps in their annotations.",
+    "Nodes, with Calico's annotations.",
     (
         Column("node", "str", "name of the node"),
         Column("addresses", "list", "Kubernetes' InternalIP addresses"),
@@ -62,21 +62,21 @@ TUNNEL_ADDRESSES = Schema(
 
 PODS = Schema(
     "kube.pods",
-    "All pods, with what decides about their network.",
+    "All pods, with the fields that matter for their network.",
     (
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "name of the pod"),
         Column("node", "str", "node it is scheduled to; null if none yet"),
         Column("phase", "str", "status.phase"),
-        Column("host_network", "bool", "uses its node's network: no workload endpoint, no address of a pool"),
-        Column("finished", "bool", "has ended, or Calico has taken its address back: its addresses are free again"),
+        Column("host_network", "bool", "host-networked: no workload endpoint, no address from a pool"),
+        Column("finished", "bool", "completed, or its address was released by Calico: its addresses are free again"),
         Column("addresses", "list", "the addresses it uses, canonical; status first, then Calico's annotations"),
         Column("ready", "bool", "condition Ready"),
         Column("restarts", "int", "restarts of all its containers", "restarts"),
-        Column("container_id", "str", "sandbox that Calico's CNI plugin set up"),
+        Column("container_id", "str", "pod sandbox that Calico's CNI plugin set up"),
         Column("service_account", "str", "service account"),
         Column("created", "time", "creation time"),
-        Column("deleted", "time", "when its deletion was asked for"),
+        Column("deleted", "time", "deletion time, where requested"),
         Column("labels", "map", "labels"),
         Column("annotations", "map", "annotations of cni.projectcalico.org, without their prefix"),
         EVIDENCE,
@@ -102,7 +102,7 @@ ENDPOINTS = Schema(
 
 NAMESPACES = Schema(
     "kube.namespaces",
-    "Namespaces, with what IPAM and selectors read of them.",
+    "Namespaces, with the fields that IPAM and selectors use.",
     (
         Column("namespace", "str", "name"),
         Column("labels", "map", "labels"),
@@ -122,7 +122,7 @@ SERVICES = Schema(
         Column("cluster_ips", "list", "service addresses; empty for headless services"),
         Column("load_balancer_ips", "list", "addresses in status.loadBalancer"),
         Column("load_balancer_class", "str", "spec.loadBalancerClass"),
-        Column("requests_calico", "bool", "asks Calico for its address by annotation or spec.loadBalancerIP"),
+        Column("requests_calico", "bool", "requests its address from Calico by annotation or spec.loadBalancerIP"),
         EVIDENCE,
     ),
     key=("namespace", "service"),
@@ -147,7 +147,7 @@ EVENTS = Schema(
 )
 
 
-@table(NODES, needs=("nodes",))
+@table(NODES, needs={"objects": "nodes"})
 def nodes(objects: Objects) -> pd.DataFrame:
     """One row a node; see :data:`NODES`."""
     return objects.frame(NODES, _node)
@@ -171,7 +171,7 @@ def _node(item: Object) -> Object:
     }
 
 
-@table(TUNNEL_ADDRESSES, needs=("nodes",))
+@table(TUNNEL_ADDRESSES, needs={"objects": "nodes"})
 def tunnels(objects: Objects) -> pd.DataFrame:
     """One row a tunnel address; see :data:`TUNNEL_ADDRESSES`."""
     return objects.frame(TUNNEL_ADDRESSES, _tunnels)
@@ -187,7 +187,7 @@ def _tunnels(item: Object) -> list[Object]:
     ]
 
 
-@table(PODS, needs=("pods",))
+@table(PODS, needs={"objects": "pods"})
 def pods(objects: Objects) -> pd.DataFrame:
     """One row a pod; see :data:`PODS`."""
     return objects.frame(PODS, _pod)
@@ -236,7 +236,7 @@ def pod_addresses(item: Object) -> list[str]:
     return [canonical_address(a) for a in found if a]
 
 
-@table(ENDPOINTS, needs=("kube.pods",))
+@table(ENDPOINTS, needs={"pods": "kube.pods"})
 def workload_endpoints(pods: pd.DataFrame) -> pd.DataFrame:
     """One row for each pod that has a network of its own and a node; see :data:`ENDPOINTS`."""
     own = pods[~pods["host_network"] & pods["node"].notna()]
@@ -274,7 +274,7 @@ def interface_name(namespace: str, pod: str, prefix: str = "cali") -> str:
     return prefix + digest[:11]
 
 
-@table(NAMESPACES, needs=("namespaces",))
+@table(NAMESPACES, needs={"objects": "namespaces"})
 def namespaces(objects: Objects) -> pd.DataFrame:
     """One row a namespace; see :data:`NAMESPACES`."""
     return objects.frame(NAMESPACES, _namespace)
@@ -285,7 +285,7 @@ def _namespace(item: Object) -> Object:
     return {"namespace": meta["name"], "labels": meta.get("labels") or {}, "annotations": _cni_annotations(meta)}
 
 
-@table(SERVICES, needs=("services",))
+@table(SERVICES, needs={"objects": "services"})
 def services(objects: Objects) -> pd.DataFrame:
     """One row a service; see :data:`SERVICES`."""
     return objects.frame(SERVICES, _service)
@@ -307,7 +307,7 @@ def _service(item: Object) -> Object:
     }
 
 
-@table(EVENTS, needs=("events",))
+@table(EVENTS, needs={"objects": "events"})
 def events(objects: Objects) -> pd.DataFrame:
     """One row an event; see :data:`EVENTS`."""
     return objects.frame(EVENTS, _event)

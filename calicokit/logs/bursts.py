@@ -10,22 +10,22 @@ from calicokit.schema import Column, Schema
 
 BURSTS = Schema(
     "logs.bursts",
-    "Errors that one component of one node logged ten times or more, by pattern.",
+    "Errors logged ten times or more by one component of one node, by pattern.",
     (
         Column("node", "str", "node; null for a component of the cluster"),
-        Column("component", "str", "whose log"),
+        Column("component", "str", "component that logged it"),
         Column("pattern", "str", "id of the pattern"),
         Column("level", "str", "ERROR, FATAL or PANIC"),
         Column("count", "int", "lines", "lines"),
         Column("first", "time", "first logged, as far as the log goes back"),
         Column("last", "time", "last logged"),
-        Column("every", "float", "seconds between two of them: the median", "s"),
-        Column("still", "bool", "it goes on: the end of the log, and of what was seen, is no further than that"),
-        Column("example", "str", "the last such line"),
-        Column("word", "str", "its entry in known_messages.toml; null where its meaning is not known"),
+        Column("every", "float", "median interval between them", "s"),
+        Column("still", "bool", "still repeating: the log, and the observation, end within that interval"),
+        Column("example", "str", "last such line"),
+        Column("word", "str", "entry in known_messages.toml; null where the meaning is unknown"),
         Column("kind", "str", "kind of that entry"),
         Column("means", "str", "what it means"),
-        Column("finding", "str", "the finding id that names such a cause"),
+        Column("finding", "str", "finding id for this cause"),
         Column("evidence", "str", "the log"),
     ),
     key=("evidence", "pattern"),
@@ -38,10 +38,10 @@ LATE = pd.Timedelta(seconds=180)
 """So long may pass until a log that is read is the cluster's time: a capture takes a while."""
 
 MISSED = 3
-"""So many of its usual pauses an error may be silent for and still go on."""
+"""Median intervals without a new line after which an error counts as ended."""
 
 
-@table(BURSTS, needs=("logs.problems",), wants=("@now",))
+@table(BURSTS, needs={"problems": "logs.problems"}, wants={"now": "@now"})
 def bursts(problems: pd.DataFrame, now: pd.Timestamp | None = None) -> pd.DataFrame:
     """One row for each log and pattern; see :data:`BURSTS`."""
     errors = problems[problems["level"].isin(ERRORS) & problems["time"].notna()]

@@ -10,11 +10,12 @@ from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, f
 from calicokit.logs.lines import LOGS
 from calicokit.schema import records
 
-OF_COMPONENT = {component: id_ for id_, component in LOGS.items()}
+OF_COMPONENT = {component: id_ for id_, component in reversed(LOGS.items())}
+"""Component → its log; of several the first, which is that of the run that goes on."""
 LONGEST = 300
 
 
-@check("log-error-burst", needs=("logs.bursts",))
+@check("log-error-burst", needs={"bursts": "logs.bursts"})
 def log_error_burst(bursts: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each error that still repeats; info where another finding is about just that."""
     going = bursts[bursts["still"].fillna(False) & ~bursts["kind"].isin(["harmless", "event"])]
@@ -27,9 +28,9 @@ def log_error_burst(bursts: pd.DataFrame) -> Iterator[Finding]:
             severity="info" if named else "",
             subject={"node": row.node if isinstance(row.node, str) else UNKNOWN, "component": row.component},
             cause=f"{row.component}{where} has logged this {row.level} {row.count} times since {_clock(row.first)}, "
-            f"last at {_clock(row.last)}, and goes on: {_short(row.example)}.{known}"
-            + (f" The finding {row.finding} is about such causes." if named else ""),
-            remedy=f"Read what stands around it: calicokit table SOURCE logs.lines, component {row.component}, "
+            f"last at {_clock(row.last)}, and still repeats it: {_short(row.example)}.{known}"
+            + (f" See finding {row.finding} for this cause." if named else ""),
+            remedy=f"Read the surrounding lines: calicokit table SOURCE logs.lines, component {row.component}, "
             f"pattern {row.pattern}.",
             evidence=[
                 Rows.of(

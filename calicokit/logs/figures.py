@@ -1,4 +1,4 @@
-"""Pictures of logs: who logged how loud when, and what the telling lines tell."""
+"""Figures of logs: lines per component and level over time, and lines with a known meaning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calicokit.schema import cells
 from calicokit.sentences import natural, number, plural
 
 MOST_ROWS = 40
-"""More logs than these are drawn by component, not one by one."""
+"""Maximum logs drawn individually; beyond, by component."""
 
 LEVELS = (
     ("quiet", ("TRACE", "DEBUG", "INFO"), SKY, "circle"),
@@ -18,7 +18,7 @@ LEVELS = (
     ("ERROR and above", ("ERROR", "FATAL", "PANIC"), VERMILLION, "x"),
 )
 KINDS = {"fault": (VERMILLION, "x"), "start": (ORANGE, "diamond"), "event": (BLUE, "circle")}
-MEANT = {"fault": "fault", "start": "normal at a start only", "event": "event"}
+MEANT = {"fault": "fault", "start": "normal at start-up only", "event": "event"}
 QUIET, LOUD, LARGEST = 4.0, 8.0, 22.0
 """Sizes of marks: of quiet lines and of loud ones at least, and of any at most."""
 
@@ -27,7 +27,7 @@ QUIET, LOUD, LARGEST = 4.0, 8.0, 22.0
 def timeline(counts: pd.DataFrame) -> Figure:
     """Lines of each log in each span of time, by level (``logs.counts``)."""
     if not len(counts):
-        return message("No log has lines with times.")
+        return message("No log has lines with timestamps.")
     named = counts.assign(log=_logs(counts))
     if named["log"].nunique() > MOST_ROWS:
         named["log"] = named["component"].astype("str")
@@ -39,9 +39,9 @@ def timeline(counts: pd.DataFrame) -> Figure:
     errors = int(counts[counts["level"].isin(LEVELS[2][1])]["count"].sum())
     warnings = int(counts[counts["level"].isin(LEVELS[1][1])]["count"].sum())
     total = int(counts["count"].sum())
-    fact = f"{plural(total, 'line')} with a time: {plural(errors, 'error')} and {plural(warnings, 'warning')}"
+    fact = f"{plural(total, 'line')} with a timestamp: {plural(errors, 'error')} and {plural(warnings, 'warning')}"
     return _chart(
-        traces, rows, fact, f"The larger a mark, the more lines in {_span(counts)}. BIRD's lines carry no time."
+        traces, rows, fact, f"The larger a mark, the more lines in {_span(counts)}. BIRD's lines have no timestamp."
     )
 
 
@@ -49,7 +49,7 @@ def timeline(counts: pd.DataFrame) -> Figure:
 def story(story: pd.DataFrame) -> Figure:
     """When the telling lines were logged, by what they mean (``logs.story``)."""
     if not len(story):
-        return message("No line with a time tells anything that is known to be telling.")
+        return message("No line with a timestamp has a known meaning.")
     named = story.assign(row=story["component"] + ": " + story["word"])
     order = named.drop_duplicates("row")
     rank = {kind: place for place, kind in enumerate(KINDS)}
@@ -62,9 +62,9 @@ def story(story: pd.DataFrame) -> Figure:
         traces.append(_dots(own, own["row"], MEANT[kind], colour, symbol, LOUD))
     faults = int(story[story["kind"] == "fault"]["count"].sum())
     fact = (
-        f"{plural(faults, 'line')} {'tells' if faults == 1 else 'tell'} of faults"
+        f"{plural(faults, 'line')} {'indicates' if faults == 1 else 'indicate'} faults"
         if faults
-        else "No line tells of a fault"
+        else "No line indicates a fault"
     )
     return _chart(
         traces,

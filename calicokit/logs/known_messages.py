@@ -19,22 +19,22 @@ KINDS = ("fault", "start", "event", "harmless")
 
 TELLING = Schema(
     "logs.telling",
-    "Patterns of the logs whose meaning is known; those that tell of faults first.",
+    "Log patterns with a known meaning; faults come first.",
     (
         Column("pattern", "str", "id of the pattern"),
-        Column("component", "str", "whose log"),
-        Column("level", "str", "the highest level at which it was logged"),
-        Column("kind", "str", "fault; start (normal at a start, not when it goes on); event; harmless"),
+        Column("component", "str", "component that logged it"),
+        Column("level", "str", "highest level logged"),
+        Column("kind", "str", "fault; start (normal at start-up, not later); event; harmless"),
         Column("means", "str", "what it means"),
-        Column("finding", "str", "the finding id that names such a cause; null where none does"),
+        Column("finding", "str", "finding id for this cause; null if none"),
         Column("count", "int", "lines", "lines"),
         Column("nodes", "int", "nodes on which it was logged", "nodes"),
-        Column("first", "time", "first logged; null without times"),
+        Column("first", "time", "first logged; null without timestamps"),
         Column("last", "time", "last logged"),
-        Column("example", "str", "one such line"),
-        Column("word", "str", "its entry in calicokit/logs/known_messages.toml"),
+        Column("example", "str", "example line"),
+        Column("word", "str", "entry in calicokit/logs/known_messages.toml"),
         Column("versions", "str", "Calico's versions in which it was seen or read"),
-        Column("source", "str", "where its meaning is known from"),
+        Column("source", "str", "source of the meaning"),
     ),
     key=("pattern",),
 )
@@ -79,7 +79,7 @@ def meanings(components: Sequence[str], templates: Sequence[str]) -> list[Told |
     return found
 
 
-@table(TELLING, needs=("logs.patterns",))
+@table(TELLING, needs={"patterns": "logs.patterns"})
 def telling(patterns: pd.DataFrame) -> pd.DataFrame:
     """One row for each pattern with a meaning; see :data:`TELLING`."""
     told = meanings(patterns["component"].tolist(), patterns["template"].tolist())

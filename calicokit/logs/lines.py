@@ -6,19 +6,19 @@ Facts: the parsers of each log. BIRD's lines carry no time in calico-node's log.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from calicokit.evidence.texts import Texts
+from calicokit.evidence.catalog import CATALOG
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.masks import LONGEST, masked, pattern_id
 from calicokit.parsers.bird import log as _bird  # noqa: F401 (brings its kind)
 from calicokit.parsers.logs import components as _logs  # noqa: F401 (brings the other kinds)
-from calicokit.registry import Spared, spares, table
+from calicokit.registry import Given, Spared, not_applicable, table
 from calicokit.schema import Column, Schema
 
 LOGS = {
@@ -29,63 +29,66 @@ LOGS = {
     "cni-log": "cni",
     "typha-log": "typha",
     "kube-controllers-log": "kube-controllers",
+    "felix-previous-log": "felix",
+    "startup-previous-log": "startup",
+    "init-log": "init",
 }
 """The catalog's logs, and the component that each is of."""
 
 COLUMNS = (
-    Column("time", "time", "when it was logged; null where the line carries none (BIRD's)"),
+    Column("time", "time", "time of the line; null without a timestamp (BIRD)"),
     Column("node", "category", "node; null for a component of the cluster"),
-    Column("component", "category", "felix, bird, confd, startup, cni, typha or kube-controllers: whose log it is"),
-    Column("level", "category", "DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where the line carries none"),
+    Column("component", "category", "component: felix, bird, confd, startup, cni, typha, kube-controllers or init"),
+    Column("level", "category", "DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where the line has none"),
     Column("message", "str", "the message, without the fields that follow it"),
     Column("error", "str", "value of its field error"),
     Column("file", "category", "Go source file that logged it"),
-    Column("pattern", "category", "id of the pattern (logs.patterns) that message and error follow"),
-    Column("line", "int", "number of the line in the log, from 1"),
+    Column("pattern", "category", "id of the pattern (logs.patterns) of message and error"),
+    Column("line", "int", "1-based line number in the log"),
     Column("evidence", "category", EVIDENCE.meaning),
 )
 LINES = Schema(
     "logs.lines",
-    "What all of Calico's components logged, by component, node and line; logs are read from their end.",
+    "Log lines of all Calico components, by component, node and line; of long logs the end.",
     COLUMNS,
     key=("evidence", "line"),
 )
 PROBLEMS = Schema(
     "logs.problems",
-    "The lines of level WARNING and above, and those that tell an error.",
+    "Log lines of level WARNING and above, and those with an error.",
     (
         *COLUMNS[:-2],
-        Column("template", "category", "the pattern itself"),
-        Column("until", "time", "when the last line of that log was logged"),
+        Column("template", "category", "template of the pattern"),
+        Column("until", "time", "time of the last line of that log"),
         *COLUMNS[-2:],
     ),
     key=("evidence", "line"),
 )
 PATTERNS = Schema(
     "logs.patterns",
-    "Messages that differ in numbers, addresses, ids and names only, as one pattern each; the most frequent first.",
+    "Message patterns: messages that differ only in numbers, addresses, ids and names; the most frequent first.",
     (
-        Column("pattern", "str", "its id, the same on every cluster"),
-        Column("component", "str", "whose log"),
-        Column("level", "str", "the highest level at which it was logged"),
-        Column("template", "str", "the message (and error) with what varies masked"),
+        Column("pattern", "str", "id of the pattern, the same on every cluster"),
+        Column("component", "str", "component that logged it"),
+        Column("level", "str", "highest level logged"),
+        Column("template", "str", "message (and error) with the variable parts masked"),
         Column("count", "int", "lines", "lines"),
         Column("nodes", "int", "nodes on which it was logged", "nodes"),
-        Column("first", "time", "first logged; null without times"),
+        Column("first", "time", "first logged; null without timestamps"),
         Column("last", "time", "last logged"),
         Column("file", "str", "Go source file"),
-        Column("example", "str", "one such line; a long one is cut"),
+        Column("example", "str", "example line; a long one is cut"),
     ),
     key=("pattern",),
 )
 COUNTS = Schema(
     "logs.counts",
-    "Lines of each pattern in each span of time: the logs' timeline. Lines without a time are in none.",
+    "Lines of each pattern per time bin. Lines without a timestamp are not counted.",
     (
-        Column("time", "time", "start of the span"),
-        Column("seconds", "int", "its length, the same for all: what divides the time of all logs well", "s"),
+        Column("time", "time", "start of the time bin"),
+        Column("seconds", "int", "length of the time bin, the same for all", "s"),
         Column("node", "category", "node; null for a component of the cluster"),
-        Column("component", "category", "whose log"),
+        Column("component", "category", "component that logged it"),
         Column("level", "category", "level"),
         Column("pattern", "category", "id of the pattern"),
         Column("count", "int", "lines", "lines"),
@@ -100,14 +103,14 @@ _OF_BIRD = {"WARN": "WARNING", "ERR": "ERROR", "BUG": "ERROR", "AUTH": "WARNING"
 Keep = Callable[[pd.DataFrame], "pd.Series[bool]"]
 
 
-@table(LINES, any_of=tuple(LOGS))
-def lines(*logs: Texts | None) -> pd.DataFrame:
+@table(LINES, any_of={"logs": tuple(LOGS)})
+def lines(logs: Given) -> pd.DataFrame:
     """One row for each record; see :data:`LINES`."""
     return LINES.take(_patterned(_read(logs, None)))
 
 
-@table(PROBLEMS, any_of=tuple(LOGS))
-def problems(*logs: Texts | None) -> pd.DataFrame:
+@table(PROBLEMS, any_of={"logs": tuple(LOGS)})
+def problems(logs: Given) -> pd.DataFrame:
     """One row for each such record; see :data:`PROBLEMS`. No log is kept whole, so that 1,000 nodes' logs may come."""
     return PROBLEMS.take(_patterned(_read(logs, _is_loud)))
 
@@ -117,10 +120,10 @@ def _is_loud(log: pd.DataFrame) -> pd.Series[bool]:
     return found
 
 
-def _read(logs: Sequence[Texts | None], keep: Keep | None) -> pd.DataFrame:
+def _read(logs: Given, keep: Keep | None) -> pd.DataFrame:
     frames = []
-    for id_, texts in zip(LOGS, logs, strict=True):
-        for log in texts.frames(id_) if texts is not None else ():
+    for id_, texts in logs.items():
+        for log in texts.frames(CATALOG[id_].parser) if texts is not None else ():
             frame = _common(log, LOGS[id_])
             frame["until"] = frame["time"].max()
             frames.append(frame if keep is None else frame[keep(frame)])
@@ -147,7 +150,7 @@ def _of_klog(fields: pd.Series[str]) -> pd.Series[str]:
 def _patterned(frame: pd.DataFrame) -> pd.DataFrame:
     """The lines with their patterns: each different text of a component is masked once."""
     told = frame["message"].where(frame["error"].isna(), frame["message"] + " error=" + frame["error"])
-    codes, texts = pd.factorize(frame["component"] + "\0" + told.fillna(""))
+    codes, texts = pd.factorize(frame["component"].astype("str") + "\0" + told.fillna(""))
     component, _, text = np.array([t.partition("\0") for t in texts], dtype=object).reshape(-1, 3).T
     template = masked(pa.array(text, pa.string())).to_pylist()
     ids = {pair: pattern_id(*pair) for pair in zip(component, template, strict=True)}
@@ -159,7 +162,7 @@ def _taken(values: list[Any], codes: Any) -> pd.Categorical[Any]:
     return pd.Categorical(pd.array(values, dtype="str").take(codes))
 
 
-@table(PATTERNS, needs=("logs.lines",))
+@table(PATTERNS, needs={"lines": "logs.lines"})
 def patterns(lines: pd.DataFrame) -> pd.DataFrame:
     """One row for each pattern; see :data:`PATTERNS`."""
     if not len(lines):
@@ -192,7 +195,7 @@ def span_of(times: pd.Series[Any]) -> int:
     return next((s for s in SPANS if whole / s <= MOST_SPANS), SPANS[-1])
 
 
-@table(COUNTS, needs=("logs.lines",))
+@table(COUNTS, needs={"lines": "logs.lines"})
 def counts(lines: pd.DataFrame) -> pd.DataFrame:
     """One row for each span, node, component, level and pattern; see :data:`COUNTS`."""
     timed = lines[lines["time"].notna()]
@@ -203,7 +206,7 @@ def counts(lines: pd.DataFrame) -> pd.DataFrame:
     return COUNTS.take(found.reset_index(name="count").astype({"count": "Int64", "seconds": "Int64"}))
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def _no_typha(pods: pd.DataFrame) -> Spared:
     """A cluster without Typha has no log of it, and no metrics."""
     if len(pods) and not (pods["component"] == "typha").any():

@@ -1,16 +1,12 @@
-"""A pattern's lines with what stands around the last of them, for whoever reads on."""
+"""A pattern's lines, with the context of the last one."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from calicokit.logs.lines import LINES
 from calicokit.logs.masks import LONGEST
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 NEAR = 8
 """Lines before and after the last one."""
@@ -19,7 +15,7 @@ MOST = 12
 """Of the pattern's own lines, so many of the last."""
 
 
-def around(cluster: Cluster, pattern: str = "") -> pd.DataFrame:
+def around(cluster: Tables, pattern: str = "") -> pd.DataFrame:
     """Rows of ``logs.lines``: the last of a pattern, and what the same log says around the very last, in order; long
     messages are cut.
 
@@ -42,7 +38,7 @@ def around(cluster: Cluster, pattern: str = "") -> pd.DataFrame:
     return LINES.take(found.assign(message=found["message"].str.slice(0, LONGEST)))
 
 
-def _worst(cluster: Cluster) -> str:
+def _worst(cluster: Tables) -> str:
     telling = cluster.table("logs.telling")
     faults = telling[telling["kind"] == "fault"]
     patterns = cluster.table("logs.patterns")

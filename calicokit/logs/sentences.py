@@ -1,4 +1,4 @@
-"""What the tables of logs mean, each in a sentence or two that is computed and true of every source."""
+"""Summaries of the log tables, each a sentence or two that is computed and true of every source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from calicokit.sentences import first_upper, listed, number, plural, says, share
 def volume(lines: pd.DataFrame) -> str:
     """How much was logged, and how far back (``logs.lines``)."""
     if not len(lines):
-        return "No log has any line."
+        return "There are no log lines."
     per = lines["component"].astype("str").value_counts()
     timed = lines["time"].dropna()
     span = f" They reach from {_clock(timed.min())} to {_clock(timed.max())}." if len(timed) else ""
     blind = int(lines["time"].isna().sum())
-    unseen = f" {first_upper(plural(blind, 'line'))} (BIRD's, mostly) carry no time." if blind else ""
+    unseen = f" {first_upper(plural(blind, 'line'))} (mostly BIRD's) have no timestamp." if blind else ""
     dropped = int(lines["message"].str.startswith("... dropped", na=False).sum())
     lost = f" In {plural(dropped, 'place')} Calico itself dropped lines, as its output was blocked." if dropped else ""
     return f"{plural(len(lines), 'line')}, most of {per.index[0]} ({number(per.iloc[0])}).{span}{unseen}{lost}"
@@ -29,9 +29,9 @@ def _clock(time: pd.Timestamp) -> str:
 
 @says
 def patterns(patterns: pd.DataFrame) -> str:
-    """How few different things were said (``logs.patterns``)."""
+    """Number of distinct message patterns (``logs.patterns``)."""
     if not len(patterns):
-        return "No log has any line."
+        return "There are no log lines."
     total = int(patterns["count"].sum())
     few = patterns["count"].head(10).sum() / total
     loud = patterns[patterns["level"].isin(["ERROR", "FATAL", "PANIC"])]
@@ -44,15 +44,15 @@ def patterns(patterns: pd.DataFrame) -> str:
 
 @says
 def telling(telling: pd.DataFrame) -> str:
-    """What the lines with a known meaning tell (``logs.telling``)."""
+    """Lines with a known meaning (``logs.telling``)."""
     if not len(telling):
-        return "No line has a meaning that is known here."
+        return "No line matches a known message."
     faults = telling[telling["kind"] == "fault"]
     harmless = telling[telling["kind"] == "harmless"]
-    parts = [_faults(faults)] if len(faults) else ["No line tells of a fault."]
+    parts = [_faults(faults)] if len(faults) else ["No line indicates a fault."]
     if len(harmless):
         count = first_upper(plural(int(harmless["count"].sum()), "line"))
-        parts.append(f"{count} look bad and are normal: {listed(set(harmless['word']))}.")
+        parts.append(f"{count} look bad but are normal: {listed(set(harmless['word']))}.")
     return " ".join(parts)
 
 
@@ -61,8 +61,8 @@ def _faults(faults: pd.DataFrame) -> str:
         f"{r.component} ({plural(r.count_, 'line')}): {r.means}"
         for r in records(faults.rename(columns={"count": "count_"}).head(3))
     ]
-    more = f" And {plural(len(faults) - 3, 'more pattern')} of faults." if len(faults) > 3 else ""
-    return f"Lines tell of faults. {' '.join(told)}{more}"
+    more = f" And {plural(len(faults) - 3, 'more pattern')} that indicate faults." if len(faults) > 3 else ""
+    return f"Lines indicate faults. {' '.join(told)}{more}"
 
 
 @says
@@ -86,20 +86,20 @@ def bursts(bursts: pd.DataFrame) -> str:
 
 @says
 def refusals(refusals: pd.DataFrame) -> str:
-    """What the API server refused to Calico's components (``health.refusals``)."""
+    """API requests of Calico's components that the API server denied (``health.refusals``)."""
     going = refusals[refusals["still"].fillna(False)]
     if not len(refusals):
-        return "No log says that the API server refused a kind to Calico."
+        return "No log shows that the API server denied Calico access to a kind."
     if not len(going):
-        return f"The API server once refused {listed(set(refusals['kind']))} to Calico; no log says so any more."
-    return f"The API server still refuses {listed(set(going['kind']))} to {listed(set(going['component']))}."
+        return f"The API server formerly denied Calico access to {listed(set(refusals['kind']))}; it no longer does."
+    return f"The API server still denies access to {listed(set(going['kind']))} for {listed(set(going['component']))}."
 
 
 @says
 def resources(resources: pd.DataFrame) -> str:
-    """What Calico's containers use (``health.resources``)."""
+    """Resource usage of Calico's containers (``health.resources``)."""
     if not len(resources):
-        return "No container of Calico's was seen."
+        return "No Calico container was seen."
     nodes = resources[resources["component"] == "calico-node"]
     used = nodes["memory_used"].dropna()
     limits = int(resources["memory_limit"].notna().sum())
@@ -109,11 +109,11 @@ def resources(resources: pd.DataFrame) -> str:
     parts = [
         f"calico-node uses {number(used.min() / 2**20)} to {number(used.max() / 2**20)} MiB of memory."
         if len(used)
-        else "How much memory calico-node uses is not known.",
+        else "Memory usage of calico-node is unknown.",
         f"Of {plural(len(resources), 'container')} {what} a memory limit.",
     ]
     if len(tight):
         parts.append(f"Near its limit (above 85 %): {listed(tight['pod'])}.")
     if len(killed):
-        parts.append(f"Killed for want of memory: {listed(killed['pod'])}.")
+        parts.append(f"OOM-killed: {listed(killed['pod'])}.")
     return " ".join(parts)

@@ -9,23 +9,23 @@ from calicokit.schema import Column, Schema
 
 STORY = Schema(
     "logs.story",
-    "What the logs tell, one after the other: lines whose meaning is known and that are not harmless.",
+    "Timeline of log events: lines with a known meaning that are not harmless.",
     (
-        Column("time", "time", "start of the span of time"),
-        Column("seconds", "int", "its length", "s"),
+        Column("time", "time", "start of the time bin"),
+        Column("seconds", "int", "length of the time bin", "s"),
         Column("node", "str", "node; null for a component of the cluster"),
-        Column("component", "str", "whose log"),
+        Column("component", "str", "component that logged it"),
         Column("kind", "str", "fault, start or event"),
-        Column("word", "str", "the meaning's entry in known_messages.toml"),
+        Column("word", "str", "entry in known_messages.toml"),
         Column("count", "int", "lines", "lines"),
-        Column("means", "str", "what they mean"),
-        Column("example", "str", "one such line"),
+        Column("means", "str", "meaning"),
+        Column("example", "str", "example line"),
     ),
 )
 _BY = ["time", "seconds", "node", "component", "kind", "word"]
 
 
-@table(STORY, needs=("logs.counts", "logs.telling"))
+@table(STORY, needs={"counts": "logs.counts", "telling": "logs.telling"})
 def story(counts: pd.DataFrame, telling: pd.DataFrame) -> pd.DataFrame:
     """One row for each span, node and meaning, in order; see :data:`STORY`."""
     told = telling[telling["kind"] != "harmless"][["pattern", "kind", "word", "means", "example"]]

@@ -18,7 +18,7 @@ from calicokit.parsers.base import kinds
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
-NODE = Column("node", "str", "node on which it was printed; null for what is the cluster's")
+NODE = Column("node", "str", "node it was printed on; null for cluster-wide output")
 
 
 def table_name(item: Item) -> str:
@@ -43,7 +43,7 @@ def _register() -> None:
     for item in CATALOG.values():
         if item.parser:
             build: Callable[[Texts], pd.DataFrame] = partial(_read, item.parser, schema := _schema(item))
-            table(schema, needs=(item.id,))(build)
+            table(schema, needs={"texts": item.id})(build)
 
 
 _register()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
 import pandas as pd
 
-from calicokit.parsers.pasted import clean
+from calicokit.parsers.pasted import clean, may_be_noise
 from calicokit.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a text: its number from 1 and its characters, without colours and line end."""
+    """One line of a text: its number from 1 and its characters, without line end and trailing blanks."""
 
     number: int
     text: str
@@ -47,7 +46,7 @@ class Parsed:
 
 @dataclass
 class Text:
-    """A text to parse, and the place where a parser leaves what it cannot read."""
+    """A text to parse, without what stood around the tool's output, and the place for what a parser cannot read."""
 
     kind: str
     text: str
@@ -55,13 +54,19 @@ class Text:
     unparsed: list[Line] = field(default_factory=list)
 
     def lines(self) -> Iterator[Line]:
-        """The lines that are not blank, without ANSI colours, carriage returns and trailing blanks."""
-        for number, line in enumerate(_ANSI.sub("", self.text).split("\n"), 1):
+        """The lines that are not blank, without trailing blanks."""
+        for number, line in enumerate(self.text.split("\n"), 1):
             if stripped := line.rstrip():
                 yield Line(number, stripped)
 
+    def answer(self) -> Iterator[Line]:
+        """The lines without any noise, for a parser to which every line is a row."""
+        return (line for line in self.lines() if not may_be_noise(line.text))
+
     def reject(self, line: Line, expected: str) -> None:
-        """Say that a line cannot be read: an error in strict mode, kept in ``unparsed`` otherwise."""
+        """Say that a line cannot be read: an error in strict mode, kept in ``unparsed`` otherwise, or noise."""
+        if may_be_noise(line.text):
+            return
         if self.strict:
             raise ParseError(self.kind, line, expected)
         self.unparsed.append(line)
@@ -72,11 +77,19 @@ Read = Callable[[Text], dict[str, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A registered parser: the kind's name, the tables it gives, and the first line of its documentation."""
+    """A registered parser: the kind's name, the tables it gives, its function, and how a text shows that it is one.
+
+    ``marks`` is an expression that such texts match somewhere, "" where they have no form of their own. ``general``
+    says that it reads texts of other kinds too, which come first. Command lines with ``keeps`` in them stay in the
+    text, as the parser reads them.
+    """
 
     name: str
     schemas: tuple[Schema, ...]
     read: Read
+    marks: str = ""
+    general: bool = False
+    keeps: str = ""
 
     @property
     def title(self) -> str:
@@ -89,19 +102,18 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
-COMMANDS = {"ip-route": "ip ", "iptables-list": "tables "}
-"""Kinds whose parser reads the command line, which may name the table, and how to know it."""
-
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def parser(name: str, *schemas: Schema) -> Callable[[Read], Read]:
-    """Register the decorated function as the parser of kind ``name``; the first schema is its main table's."""
+def parser(name: str, *schemas: Schema, marks: str, general: bool = False, keeps: str = "") -> Callable[[Read], Read]:
+    """Register the decorated function as the parser of kind ``name``; the first schema is its main table's.
+
+    For the other arguments see :class:`Kind`.
+    """
     if schemas[0].name != name.replace("-", "_"):
         raise ValueError(f"the main table of {name} must be named {name.replace('-', '_')}")
 
     def register(read: Read) -> Read:
-        KINDS[name] = Kind(name, schemas, read)
+        KINDS[name] = Kind(name, schemas, read, marks, general, keeps)
         return read
 
     return register
@@ -125,7 +137,7 @@ def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
     >>> parse("calicoctl-ipam-show", "").frame.empty
     True
     """
-    source = Text(kind, clean(text, COMMANDS.get(kind, "")), strict)
     # A module that a topic has imported is enough; all of them are loaded only for a kind that is not there yet.
-    tables = (KINDS.get(kind) or kinds()[kind]).read(source)
-    return Parsed(kind, tables, source.unparsed)
+    known = KINDS.get(kind) or kinds()[kind]
+    source = Text(kind, clean(text, known.keeps), strict)
+    return Parsed(kind, known.read(source), source.unparsed)

@@ -20,7 +20,7 @@ from calicokit.parsers.kubernetes import objects
 from calicokit.schema import Column, Schema
 
 _SOURCE = "felix/cmd/calico-bpf/commands, felix/bpf (v3.34-dev)"
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 
 
 def _schema(name: str, meaning: str, key: tuple[str, ...], *columns: Column) -> Schema:
@@ -45,18 +45,18 @@ NAT = _schema(
     Column("address", "str", "service's address"),
     Column("port", "int", "service's port"),
     Column("protocol", "str", "tcp, udp, sctp, or a number"),
-    Column("id", "int", "number of the service, by which its backends are found"),
-    Column("backends", "int", "how many backends it has; -1 for a service that drops"),
-    Column("local_backends", "int", "how many of them are on this node"),
+    Column("id", "int", "service id, which its backends refer to"),
+    Column("backends", "int", "number of backends; -1 for a service that drops"),
+    Column("local_backends", "int", "number of backends on this node"),
     Column("flags", "list", "flags: external-local, internal-local, …"),
-    Column("source", "str", "CIDR that clients must be in; null for any"),
+    Column("source", "str", "client source CIDR; null for any"),
 )
 BACKENDS = _schema(
     "bpf_nat_backends",
     "backends of services",
     ("id", "ordinal"),
-    Column("id", "int", "number of the service"),
-    Column("ordinal", "int", "number of the backend, from 0"),
+    Column("id", "int", "service id"),
+    Column("ordinal", "int", "0-based number of the backend"),
     Column("address", "str", "backend's address; null where it is missing from the map"),
     Column("port", "int", "backend's port"),
 )
@@ -70,7 +70,7 @@ AFFINITY = _schema(
     Column("port", "int", "service's port"),
     Column("backend", "str", "backend's address"),
     Column("backend_port", "int", "backend's port"),
-    Column("age", "float", "time stamp, since the node was started", "s"),
+    Column("age", "float", "timestamp, since boot", "s"),
 )
 CONNTRACK = _schema(
     "bpf_conntrack",
@@ -79,13 +79,13 @@ CONNTRACK = _schema(
     Column("protocol", "str", "tcp, udp, icmp, icmp6, or proto-N"),
     Column("source", "str", "client's address; in raw dumps the entry's first address"),
     Column("sport", "int", "client's port"),
-    Column("destination", "str", "address that the client asked for"),
-    Column("dport", "int", "port that the client asked for"),
-    Column("backend", "str", "address it was translated to; null without translation"),
-    Column("backend_port", "int", "port it was translated to"),
-    Column("tunnel_ip", "str", "node that it is forwarded to or from, for a service's external client"),
-    Column("original_sport", "int", "source port before it was changed"),
-    Column("age", "float", "how long ago a packet was seen", "s"),
+    Column("destination", "str", "original destination address"),
+    Column("dport", "int", "original destination port"),
+    Column("backend", "str", "address after DNAT; null without NAT"),
+    Column("backend_port", "int", "port after DNAT"),
+    Column("tunnel_ip", "str", "node it is forwarded to or from, for external clients of a service"),
+    Column("original_sport", "int", "source port before NAT"),
+    Column("age", "float", "time since the last packet", "s"),
     Column("state", "str", "established, syn-sent, closed or reset; null for other protocols"),
     Column("entry", "str", "value of a raw dump, as printed"),
 )
@@ -121,7 +121,7 @@ COUNTERS = _schema(
     "bpf_counters",
     "packets that the eBPF programs of interfaces counted",
     ("interface", "category", "type"),
-    Column("interface", "str", "interface; null where the text was cut before it says"),
+    Column("interface", "str", "interface; null where the text was cut before it"),
     Column("category", "str", "Total, Accepted, Dropped, Redirect …"),
     Column("type", "str", "what was counted"),
     Column("ingress", "int", "packets at the ingress hook; null without a program", "packets"),
@@ -134,7 +134,7 @@ POLICY = _schema(
     (),
     Column("interface", "str", "interface"),
     Column("hook", "str", "tc ingress, egress, or xdp"),
-    Column("tier", "str", "tier; null for what belongs to none, such as profiles"),
+    Column("tier", "str", "tier; null where none, such as for profiles"),
     Column("policy", "str", "policy or profile, with its kind where the version prints it"),
     Column("rule", "str", "rule as printed"),
     Column("action", "str", "action, in lower case; null in versions that print it inside the rule"),
@@ -187,7 +187,7 @@ def _route(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-routes", ROUTES)
+@parser("bpf-routes", ROUTES, marks=r"^ *[0-9A-Fa-f:.]+/\d+: (local|remote|blackhole)\b")
 def bpf_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf routes dump``: the routes of the eBPF data plane.
 
@@ -239,7 +239,7 @@ def _affine(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-nat", NAT, BACKENDS, AFFINITY)
+@parser("bpf-nat", NAT, BACKENDS, AFFINITY, marks=r"^\S+ port \d+ proto \d+ id \d+ count -?\d+ local \d+")
 def bpf_nat(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf nat dump`` (also ``nat aff`` and ``nat maglev``): services, and their backends.
 
@@ -298,7 +298,7 @@ def _raw(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-conntrack", CONNTRACK)
+@parser("bpf-conntrack", CONNTRACK, marks=r"^(\w+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)")
 def bpf_conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf conntrack dump`` (also --raw): the connections of the eBPF data plane.
 
@@ -319,7 +319,7 @@ _WITH_PORT = re.compile(r"(\S{1,60}):(\d{1,5}) \(proto (\d{1,3})\)")
 _CIDR = re.compile(r"[0-9A-Fa-f:.]{2,50}/-?\d{1,3}")
 
 
-@parser("bpf-ipsets", IPSETS)
+@parser("bpf-ipsets", IPSETS, marks=r"^IP set 0x[0-9a-f]+$")
 def bpf_ipsets(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ipsets dump``: members of the eBPF data plane's IP sets.
 
@@ -360,7 +360,7 @@ def _interface(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-ifstate", IFSTATE)
+@parser("bpf-ifstate", IFSTATE, marks=r"^ *\d+ : \{flags: ")
 def bpf_ifstate(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ifstate dump``: the interfaces that the eBPF data plane knows, and their programs.
 
@@ -382,7 +382,7 @@ def _neighbour(match: re.Match[str]) -> _Row:
     return {"ifindex": int(match[1]), "address": match[2], "source_mac": match[3], "destination_mac": match[4]}
 
 
-@parser("bpf-arp", ARP)
+@parser("bpf-arp", ARP, marks=r"^dev +\d+: +\S+ : \S+ -> ")
 def bpf_arp(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf arp dump``: the neighbours' link-layer addresses that the eBPF data plane knows.
 
@@ -438,7 +438,7 @@ class _Counters:
         return True
 
 
-@parser("bpf-counters", COUNTERS)
+@parser("bpf-counters", COUNTERS, marks=r"^\| CATEGORY +\| TYPE ")
 def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf counters dump``: packets that each interface's eBPF programs let pass and dropped, and why.
 
@@ -517,7 +517,7 @@ class _Policy:
         return True
 
 
-@parser("bpf-policy", POLICY)
+@parser("bpf-policy", POLICY, marks=r"^(IfaceName: |// Start of (tier|policy|rule) )")
 def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf policy dump INTERFACE HOOK``: rules of the policy program, and how often they matched.
 

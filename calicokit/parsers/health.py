@@ -17,16 +17,16 @@ from calicokit.schema import Column, Schema
 
 READY = Schema(
     "health_ready",
-    "what the health commands say; no row where they say nothing, which is what a ready component does",
+    "output of the health commands; no rows without output, which is what a ready component prints",
     (
-        Column("component", "str", "bird, bird6, felix, confd; null where the line does not say"),
-        Column("check", "str", "ready or live; null for a line that tells a count only"),
-        Column("ready", "bool", "False where the line says that it is not ready or not live; null else"),
-        Column("message", "str", "what it says"),
+        Column("component", "str", "bird, bird6, felix, confd; null where not stated"),
+        Column("check", "str", "ready or live; null for a line with only a count"),
+        Column("ready", "bool", "false where the line says not ready or not live; else null"),
+        Column("message", "str", "message"),
         Column("peers", "list", "BGP peers without an established session"),
         Column("established", "int", "nodes with an established session", "nodes"),
-        Column("time", "time", "when it was said; null where the line has no time"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("time", "time", "timestamp; null without one"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source="recordings; node/pkg/health/health.go",
@@ -66,7 +66,7 @@ def _component(name: str, message: str) -> str:
     return "confd" if "service confd is not" in message else name.lower().partition("/")[0]
 
 
-@parser("health-ready", READY)
+@parser("health-ready", READY, marks=r"calico/node is not ready|BGP peering established|readiness probe reporting")
 def health_ready(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -felix-ready``, ``-bird-ready`` and their like, or the same words in a kubelet event.
 

@@ -7,10 +7,10 @@ import pandas as pd
 from calicokit.parsers.base import Text, parser
 from calicokit.schema import Column, Schema
 
-SCHEMA = Schema("nodename", "What Calico on a node calls itself.", (Column("name", "str", "the name"),))
+SCHEMA = Schema("nodename", "calico-node's name on a node.", (Column("name", "str", "name"),))
 
 
-@parser("nodename", SCHEMA)
+@parser("nodename", SCHEMA, marks="")
 def nodename(source: Text) -> dict[str, pd.DataFrame]:
     """`cat /var/lib/calico/nodename`: the name that calico-node goes by.
 

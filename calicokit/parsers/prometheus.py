@@ -20,35 +20,34 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.kubernetes.objects import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; Prometheus' exposition formats, OpenMetrics 1.0"
 SAMPLES = Schema(
     "prometheus",
-    "samples of metrics, in the order in which they are printed",
+    "metric samples, in the order printed",
     (
         Column("metric", "str", "name as printed, with _sum, _count, _bucket, _total …"),
-        Column("family", "str", "name of the family the sample belongs to"),
-        Column("type", "str", "counter, gauge, summary, histogram, untyped …; null where the text does not say"),
+        Column("family", "str", "metric family"),
+        Column("type", "str", "counter, gauge, summary, histogram, untyped …; null where not stated"),
         Column("labels", "str", "labels as printed between the braces; empty for none"),
         Column("value", "float", "value, in the unit that the metric's name ends with"),
         Column("quantile", "float", "label quantile of a summary's sample"),
         Column("le", "float", "label le: upper bound of a histogram's bucket"),
-        Column("timestamp", "time", "when it was measured; null where the exporter does not say"),
+        Column("timestamp", "time", "timestamp; null where the exporter gives none"),
         Column("exemplar", "str", "exemplar as printed (OpenMetrics)"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("metric", "labels"),
     source=_SOURCE,
 )
 FAMILIES = Schema(
     "prometheus_families",
-    "metrics that the text declares",
+    "metric families declared in the text",
     (
         Column("family", "str", "name"),
         Column("type", "str", "counter, gauge, summary, histogram, untyped …"),
-        Column("help", "str", "what the exporter says it means"),
+        Column("help", "str", "HELP text of the exporter"),
         Column("unit", "str", "unit (OpenMetrics)"),
     ),
     ("family",),
@@ -61,7 +60,6 @@ _TEXT = pd.StringDtype(na_value=np.nan)
 _TEXTS: Any = pd.arrays.ArrowStringArray
 _BLOCK = 1 << 22
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABELS = r'^(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*"(?:,|$))*$'
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|[Nn]a[Nn]|[Ii]nf(?:inity)?)"
@@ -287,8 +285,7 @@ class _Reader:
         match = _SAMPLE.fullmatch(text)
         labels = _labels(match[2] or "") if match else None
         if not match or labels is None or not (match[1] or labels[0]) or (match[1] and labels[0]):
-            if not is_noise(text):
-                self.text.reject(Line(line.number, line.text.rstrip()), "NAME{LABELS} VALUE [TIMESTAMP]")
+            self.text.reject(Line(line.number, line.text.rstrip()), "NAME{LABELS} VALUE [TIMESTAMP]")
             return None
         if match[5]:
             self.exemplars[line.number] = match[5]
@@ -378,7 +375,7 @@ def _times(stamps: Any, *, seconds: bool) -> pd.Series[Any]:
     return times.where(pd.Series(np.abs(numbers) < 9e12))
 
 
-@parser("prometheus", SAMPLES, FAMILIES)
+@parser("prometheus", SAMPLES, FAMILIES, marks=r"^# (HELP|TYPE) \S+")
 def prometheus(text: Text) -> dict[str, pd.DataFrame]:
     """A scrape of metrics, in Prometheus' text format or OpenMetrics: one row for each sample.
 
@@ -392,5 +389,5 @@ def prometheus(text: Text) -> dict[str, pd.DataFrame]:
     ([18.0, nan], 'gauge', 0.5)
     """
     reader = _Reader(text)
-    reader.read((_ANSI.sub("", text.text) if "\x1b" in text.text else text.text).encode("utf-8", "replace"))
+    reader.read(text.text.encode("utf-8", "replace"))
     return {SAMPLES.name: reader.frame(), FAMILIES.name: FAMILIES.frame(reader.families.rows.values())}

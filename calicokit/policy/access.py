@@ -10,10 +10,11 @@ import pandas as pd
 
 from calicokit.net import address_text
 from calicokit.policy.decide import Packet, decide
-from calicokit.policy.explain import Explainer, Explanation
+from calicokit.policy.explain import Explainer
+from calicokit.policy.explanation import Explanation, said
 from calicokit.policy.model import EGRESS, Endpoint, Node, Ports, Rule, Service
 from calicokit.policy.reach import Reach
-from calicokit.policy.reachability import NEEDED
+from calicokit.policy.reachability import INHERITED, NEEDED
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
@@ -27,16 +28,16 @@ MOST_PEERS = 50
 
 DNS = Schema(
     "policy.dns",
-    "Whether egress policies let pods ask the cluster's DNS (UDP 53), for workloads that such a policy applies to.",
+    "Whether egress policies allow DNS queries to the cluster DNS (UDP 53), for workloads with such a policy.",
     (
         Column("namespace", "str", "namespace"),
         Column("workload", "str", "NAMESPACE/NAME"),
-        Column("pods", "int", "its pods that are alike to policy", "pods"),
+        Column("pods", "int", "pods of it that policy treats alike", "pods"),
         Column("service", "str", "the DNS service, NAMESPACE/NAME"),
         Column("dns", "str", "allow, deny, mixed or unknown"),
-        Column("why", "str", "what decides, in words"),
+        Column("why", "str", "what decides"),
         Column(
-            "other", "str", "where its egress rules let it go, other than pods that are denied too; null for nowhere"
+            "other", "str", "destinations its egress rules allow, other than pods that are denied too; null for none"
         ),
         Column("example", "str", "one of the pods, NAMESPACE/POD"),
     ),
@@ -45,16 +46,16 @@ DNS = Schema(
 
 HOST_ACCESS = Schema(
     "policy.host_access",
-    "Connections that nodes with host endpoints need: to the API server and Typha, BGP, and from the API server to the "
-    "kubelet; with the verdict of the hosts' policies, failsafes and profiles.",
+    "Connections that nodes with host endpoints need (API server, Typha, BGP, and kubelet), with the verdict of host "
+    "policies, failsafes and profiles.",
     (
-        Column("node", "str", "node whose host endpoint decides, or that has one"),
+        Column("node", "str", "node of the host endpoint"),
         Column("what", "str", "API server, kubelet, BGP or Typha"),
-        Column("src", "str", "address that connects"),
-        Column("dst", "str", "address that is connected to"),
+        Column("src", "str", "source address"),
+        Column("dst", "str", "destination address"),
         Column("port", "int", "TCP port"),
         Column("verdict", "str", "allow, deny or unknown"),
-        Column("why", "str", "what decides, in words"),
+        Column("why", "str", "what decides"),
     ),
     key=("what", "src", "dst", "port"),
 )
@@ -63,9 +64,10 @@ HOST_ACCESS = Schema(
 # ---- DNS
 
 
-@table(DNS, needs=("policy.model", "policy.reach", "services", *NEEDED))
-def dns(explainer: Explainer, reach: Reach, *_: object) -> pd.DataFrame:
+@table(DNS, needs={"explainer": "policy.model", "reach": "policy.reach"}, known=("services", *NEEDED))
+def dns(explainer: Explainer, reach: Reach) -> pd.DataFrame:
     """One row a workload; see :data:`DNS`."""
+    explainer.parts.need(*INHERITED)
     reach.check()
     service = dns_service(explainer)
     if service is None:
@@ -123,10 +125,8 @@ def _dns_rows(explainer: Explainer, reach: Reach, service: Service, place: int) 
 
 def _egress(answer: Explanation) -> tuple[str, str]:
     """The verdict of the source's side alone, and why."""
-    from calicokit.policy.sentences import said
-
     actions = {f.egress.action for f in answer.flows}
-    if not actions or "unknown" in actions:
+    if not actions or "unknown" in actions or answer.without_endpoints:  # rules that allow DNS name its pods
         return "unknown", str(answer)
     return (actions.pop() if len(actions) == 1 else "mixed"), said(answer.flows[0].egress.decision)
 
@@ -167,8 +167,8 @@ def _samples(rule: Rule, pod: Endpoint) -> Iterator[Packet]:
 # ---- hosts
 
 
-@table(HOST_ACCESS, needs=("policy.model", "hostendpoints", "nodes"), wants=("endpointslices", "ippools"))
-def host_access(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(HOST_ACCESS, needs={"explainer": "policy.model"}, known=("hostendpoints", "nodes"))
+def host_access(explainer: Explainer) -> pd.DataFrame:
     """One row a connection; see :data:`HOST_ACCESS`."""
     guarded = {e.node for e in explainer.parts.endpoints if e.host}
     nodes = [n for n in explainer.parts.nodes if n.name in guarded and n.addresses]
@@ -202,4 +202,4 @@ def _host_row(explainer: Explainer, node: str, what: str, src: str, dst: str, po
         ends = {a: n.name for n in explainer.parts.nodes for a in n.addresses}
         node = ends.get(src if decided.direction == EGRESS else dst, node)
     row = {"node": node, "what": what, "src": src, "dst": dst, "port": port}
-    return {**row, "verdict": answer.verdict, "why": str(answer)}
+    return {**row, "verdict": "unknown" if answer.unless else answer.verdict, "why": str(answer)}

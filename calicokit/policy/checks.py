@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
-from calicokit.diagnosis.model import Finding, Rows, check, finding
-from calicokit.schema import records
+from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, finding
+from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 KEY = ["kind", "policy_namespace", "policy"]
@@ -41,9 +42,16 @@ def _by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield _ref(next(records(group))), group
 
 
-@check("policy-selects-nothing", needs=("policy.idle_selectors",))
-def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
+@check(
+    "policy-selects-nothing",
+    needs={"idle": "policy.idle_selectors"},
+    wants={"applied": "policy.applied", "endpoints": "dataplane.endpoints"},
+)
+def selects_nothing(
+    idle: pd.DataFrame, applied: pd.DataFrame | None = None, endpoints: pd.DataFrame | None = None
+) -> Iterator[Finding]:
     """A policy, or a rule of it, means nothing that exists; loud where one edit away something would match."""
+    of_pod = _workloads(endpoints)
     for ref, group in _by_policy(idle):
         near = group[group["instead"].notna() & ~group["staged"]]
         first = next(records(near if len(near) else group))
@@ -56,16 +64,61 @@ def selects_nothing(idle: pd.DataFrame) -> Iterator[Finding]:
             "policy-selects-nothing",
             severity="" if len(near) else "info",
             subject={"policy": ref},
-            cause=f"{first.kind} {ref} {what}: no pod, host endpoint or network set has {first.selector}{more}.{hint}",
-            remedy="Correct the label in the selector, or on the pods' template, and see what it then means with "
-            "calicokit explain --with."
+            cause=f"{first.kind} {ref} {what}: no pod, host endpoint or network set matches "
+            f"{first.selector}{more}.{hint}",
+            remedy="Correct the label in the selector or in the pod template, and preview the effect with calicokit "
+            "explain --with."
             if hint
-            else "Nothing, if what it is for is yet to come; else correct the selector, or delete it.",
+            else "No action needed if its endpoints are not created yet; else correct the selector, or delete the "
+            "policy.",
             evidence=[_rows(group, "policy.idle_selectors", "where")],
+            about=_flows_lost(near, applied, of_pod),
         )
 
 
-@check("policy-tier-order", needs=("policy.shadowed",))
+def _workloads(endpoints: pd.DataFrame | None) -> dict[str, str]:
+    """NS/POD → NS/NAME of what made it."""
+    if endpoints is None:
+        return {}
+    return {f"{n}/{p}": str(w) for n, p, w in cells(endpoints, "namespace", "pod", "workload")}
+
+
+def _flows_lost(near: pd.DataFrame, applied: pd.DataFrame | None, of_pod: Mapping[str, str]) -> set[str]:
+    """Flows that the selectors would let through with their edit, as :func:`flow` writes them.
+
+    A rule's selector concerns flows between what it would match and the endpoints of its policy; the policy's own, all
+    flows of what it would apply to.
+    """
+    found: set[str] = set()
+    for row in records(near):
+        meant = {of_pod.get(name, name) for name in row.would_match}
+        if row.where == "policy":
+            found |= {flow(m, ANY) for m in meant} | {flow(ANY, m) for m in meant}
+            continue
+        mine = {of_pod.get(ref, ref) for ref in _applied_to(applied, row)}
+        sends = row.where.endswith("source")
+        found |= {flow(m, e) if sends else flow(e, m) for m in (*meant, UNKNOWN) for e in mine}
+    return found
+
+
+def _applied_to(applied: pd.DataFrame | None, row: Any) -> Iterator[str]:
+    """NS/POD of the endpoints that a row's policy applies to."""
+    if applied is None:
+        return
+    for kind, space, name, namespace, pod in cells(applied, *KEY, "namespace", "pod"):
+        if (kind, name) == (row.kind, row.policy) and (space == row.policy_namespace or not isinstance(space, str)):
+            yield f"{namespace}/{pod}"
+
+
+ANY = "*"
+
+
+def flow(source: str, target: str) -> str:
+    """A flow between two workloads as findings name it in what they are about; :data:`ANY` stands for every end."""
+    return f"{source} > {target}"
+
+
+@check("policy-tier-order", needs={"shadowed": "policy.shadowed"})
 def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
     """A policy that an earlier one never lets decide."""
     for ref, group in _by_policy(shadowed):
@@ -73,15 +126,15 @@ def tier_order(shadowed: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "policy-tier-order",
             subject={"policy": ref},
-            cause=f"{row.kind} {ref} (tier {row.tier}) never decides about the {plural(row.endpoints, 'endpoint')} "
-            f"that it applies to: {row.because}.",
-            remedy="Give it an earlier place (tier, order), make the earlier policy pass on what this one is for, or "
-            "delete it.",
+            cause=f"{row.kind} {ref} (tier {row.tier}) never takes effect on the {plural(row.endpoints, 'endpoint')} "
+            f"that it selects: {row.because}.",
+            remedy="Move it earlier (tier, order), use action Pass in the earlier policy for this traffic, or delete "
+            "it.",
             evidence=[_rows(group, "policy.shadowed")],
         )
 
 
-@check("staged-policy-would-drop", needs=("policy.staged_effects",))
+@check("staged-policy-would-drop", needs={"effects": "policy.staged_effects"})
 def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
     """A staged policy that would drop what is let through now."""
     for ref, group in _by_policy(effects[effects["lost"].notna()]):
@@ -89,14 +142,14 @@ def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "staged-policy-would-drop",
             subject={"policy": ref},
-            cause=f"{row.kind} {ref} would, if it were enforced, drop what is let through now between "
-            f"{plural(len(group), 'pair')} of kinds of pods, such as {row.source} to {row.target} ({row.lost}).",
-            remedy="Before enforcing it, allow what is meant to flow: policy.staged_effects lists every pair.",
+            cause=f"{row.kind} {ref} would, if enforced, drop traffic that is allowed now between "
+            f"{plural(len(group), 'pair')} of pod groups, such as {row.source} to {row.target} ({row.lost}).",
+            remedy="Before enforcing it, allow the intended traffic: policy.staged_effects lists every pair.",
             evidence=[_rows(group, "policy.staged_effects", "source", "target")],
         )
 
 
-@check("dns-egress-denied", needs=("policy.dns",))
+@check("dns-egress-denied", needs={"dns": "policy.dns"})
 def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
     """Egress rules that let pods go somewhere, but not ask the cluster's DNS."""
     for namespace, group in dns[dns["dns"] == "deny"].groupby("namespace"):
@@ -113,12 +166,12 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
             f"{row.why}.",
             remedy="Allow egress to the DNS pods on UDP and TCP 53, by their labels or by their service."
             if len(partly)
-            else "Nothing, if these pods are to reach nothing.",
+            else "No action needed if these pods are meant to have no egress.",
             evidence=[Rows.of("kubernetes-networkpolicies", "policy.dns", keys)],
         )
 
 
-@check("hostendpoint-lockout", needs=("policy.host_access",))
+@check("hostendpoint-lockout", needs={"access": "policy.host_access"})
 def lockout(access: pd.DataFrame) -> Iterator[Finding]:
     """Host endpoints whose policies cut off what the node needs."""
     for node, group in access[access["verdict"] == "deny"].groupby("node"):

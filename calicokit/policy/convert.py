@@ -2,7 +2,8 @@
 
 Facts: libcalico-go/lib/backend/syncersv1/updateprocessors/{rules,selectors,networkpolicyprocessor,
 globalnetworkpolicyprocessor}.go and libcalico-go/lib/backend/k8s/conversion/{conversion,clusternetworkpolicy}.go at
-HEAD; conversion.go at v3.30.7 for Admin and Baseline policies; names: reference/policy.md and versions.md.
+HEAD; conversion.go at v3.30.7 for Admin and Baseline policies; names: libcalico-go/lib/names/policy.go at v3.30.7,
+felix/types/policy_id.go and libcalico-go/lib/backend/k8s/resources/resources.go at HEAD.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, calico_metadata, spec
 from calicokit.net import Prefix, prefix
 from calicokit.policy.model import (
@@ -57,7 +59,7 @@ def port(value: object) -> Ports | str:
         return str(value)
     found = Ports(int(first), int(last or first))
     if not 0 <= found.first <= found.last <= 65535:
-        raise ValueError(f"{value} is no port")
+        raise ValueError(f"{value} is not a port")
     return found
 
 
@@ -413,7 +415,7 @@ def _admin_peer(peer: Object) -> Side:
         where = kubernetes_selector(peer["pods"].get("namespaceSelector") or {}, False)
     nets = _nets(peer.get("networks"))
     if not (selector or where or nets):
-        raise ValueError("a peer of a kind that Calico does not know")
+        raise ValueError("a peer of a kind unknown to Calico")
     return Side(selector=side_selector({"selector": selector, "namespaceSelector": where}, ""), nets=nets)
 
 
@@ -476,7 +478,7 @@ def _subject(subject: Object) -> str:
     if subject.get("namespaces") is not None:
         pods = {"namespaceSelector": subject["namespaces"], "podSelector": None}
     if pods is None:
-        raise ValueError("the subject chooses neither namespaces nor pods")
+        raise ValueError("the subject selects neither namespaces nor pods")
     selector = kubernetes_selector(pods.get("podSelector"), True)
     where = kubernetes_selector(pods.get("namespaceSelector") or {}, False)
     return _applied_to({"selector": selector, "namespaceSelector": where}, "")
@@ -498,6 +500,8 @@ POLICY_KINDS: dict[str, tuple[str, Convert]] = {
     "stagedkubernetesnetworkpolicies": ("StagedKubernetesNetworkPolicy", _staged_kubernetes),
 }
 """Id of the catalog → Calico's word for the kind, and what converts it."""
+OPTIONAL_KINDS = ("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies")
+"""Kinds of the network policy API, which few clusters have: where they were not listed, an answer says so."""
 
 
 def policy_of(id: str, item: Object, group: str, ref: str = "", new: bool = False) -> Policy:  # noqa: A002
@@ -506,9 +510,9 @@ def policy_of(id: str, item: Object, group: str, ref: str = "", new: bool = Fals
     try:
         found = convert(item, group, new)
     except SelectorError as error:
-        return _unreadable(kind, item, group, f"its selector cannot be read: {error.reason}", ref)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        return _unreadable(kind, item, group, f"it cannot be read ({type(error).__name__}: {error})", ref)
+        return _unreadable(kind, item, group, f"its selector cannot be parsed: {error.reason}", ref)
+    except ODD_SHAPE as error:
+        return _unreadable(kind, item, group, f"it cannot be parsed ({type(error).__name__}: {error})", ref)
     return replace(found, evidence=ref)
 
 

@@ -61,7 +61,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who decided: a rule (its index), the end of a tier, a profile; or that no policy is asked."""
+    """What decided: a rule (its index), the end of a tier, a profile; or that no policy is evaluated."""
 
     action: str
     direction: Direction
@@ -72,7 +72,7 @@ class Decision:
     rule: int | str = NO_POLICY
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's ``D``."""
+        """Who decided, as JSON (docs/contracts.md)."""
         found = {
             "action": self.action,
             "direction": self.direction,
@@ -428,7 +428,7 @@ class _Walk:
     def decide(self, stages: list[Stage]) -> Decision:
         unknown = [s.tier.name for s in stages if not s.tier.exists and "tiers" in self.world.parts.missing]
         if unknown:
-            self._doubt(f"tiers are not known: neither is where {', '.join(unknown)} stands, nor how it ends")
+            self._doubt(f"tiers are unknown: so are the order and default action of {', '.join(unknown)}")
         for place, stage in enumerate(stages):
             if found := self._tier(stage, stages[place + 1 :]):
                 return found
@@ -546,7 +546,7 @@ def decide(world: World, endpoint: Endpoint, direction: Direction, packet: Packe
     try:
         return _decide(world, endpoint, direction, packet, chain)
     except SelectorError as error:
-        why = f"a selector cannot be read: {error.reason}"
+        why = f"a selector cannot be parsed: {error.reason}"
         return Outcome(Decision(UNKNOWN, direction), doubts=[why])
 
 

@@ -1,4 +1,4 @@
-"""Policies without an effect: whose selectors match nothing, or that an earlier policy never lets decide."""
+"""Policies without effect: their selectors match nothing, or an earlier policy always decides."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from calicokit.registry import table
 from calicokit.schema import Column, Schema
 from calicokit.selectors import one_edit_away, parse
 
-LABELS = ("pods", "namespaces", "serviceaccounts", "hostendpoints", "globalnetworksets", "networksets")
+MATCHED = ("pods", "hostendpoints", "globalnetworksets", "networksets")
 """What selectors are matched with."""
 
 IDLE_SELECTORS = Schema(
     "policy.idle_selectors",
-    "Selectors of policies and rules that match nothing: no pod (running or not), host endpoint or network set.",
+    "Policy and rule selectors that match nothing: no pod (running or not), host endpoint or network set.",
     (
         KIND,
         POLICY_NAMESPACE,
@@ -40,28 +40,32 @@ IDLE_SELECTORS = Schema(
         STAGED,
         Column("where", "str", "the policy's own selector, or direction, rule and side: `ingress rule 0, source`"),
         Column("selector", "str", "the whole selector, as Felix has it"),
-        Column("instead", "str", "one edit away, something would match: WAS → INSTEAD; null if none is near"),
-        Column("would_match", "list", "then these, the first few"),
+        Column("instead", "str", "one-edit correction that would match: WAS → INSTEAD; null if none"),
+        Column("would_match", "list", "what it would match then (first few)"),
     ),
     key=("kind", "policy_namespace", "policy", "where"),
 )
 
 SHADOWED = Schema(
     "policy.shadowed",
-    "Policies that are never asked: for every endpoint they apply to, an earlier policy always decides.",
+    "Shadowed policies: for every endpoint they select, an earlier policy always decides.",
     (
         TIER,
         KIND,
         POLICY_NAMESPACE,
         POLICY,
-        Column("because", "str", "what decides before"),
-        Column("endpoints", "int", "endpoints that it applies to", "endpoints"),
+        Column("because", "str", "what decides earlier"),
+        Column("endpoints", "int", "endpoints that it selects", "endpoints"),
     ),
     key=("kind", "policy_namespace", "policy"),
 )
 
 
 # ---- selectors that match nothing
+
+
+FEW = 20
+"""So many names of what a selector would match are kept."""
 
 
 class _Matchable:
@@ -91,7 +95,7 @@ class _Matchable:
     def matched(self, selector: str, among: Flags) -> list[str]:
         """The first few names of what the selector matches."""
         chosen = set(np.flatnonzero(self.groups.selected(selector) & among).tolist())
-        return [n for n, g in zip(self.names, self.groups.of, strict=True) if g in chosen][:3] if chosen else []
+        return [n for n, g in zip(self.names, self.groups.of, strict=True) if g in chosen][:FEW] if chosen else []
 
     def near(self, selector: str, namespace: str, among: Flags) -> tuple[str, list[str]] | None:
         """An edit with which the selector would match something; what Calico itself adds to a selector is none."""
@@ -104,9 +108,10 @@ class _Matchable:
         return None
 
 
-@table(IDLE_SELECTORS, needs=("policy.model", *LABELS), any_of=KINDS)
-def idle_selectors(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(IDLE_SELECTORS, needs={"explainer": "policy.model"}, known=MATCHED, any_known=KINDS)
+def idle_selectors(explainer: Explainer) -> pd.DataFrame:
     """One row a selector; see :data:`IDLE_SELECTORS`."""
+    explainer.parts.need("namespaces", "serviceaccounts")
     policies = readable(explainer.parts.policies)
     matchable = _Matchable(explainer.parts, selectors_of(policies))
     return IDLE_SELECTORS.frame([row for p in policies for row in _idle(p, matchable)])
@@ -146,10 +151,15 @@ def _selectors(policy: Policy) -> Iterator[tuple[str, str]]:
 # ---- policies that are never asked
 
 
-@table(SHADOWED, needs=("policy.model", "pods", "namespaces", "serviceaccounts", "hostendpoints", *KINDS[:3]))
-def shadowed(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(
+    SHADOWED,
+    needs={"explainer": "policy.model"},
+    known=("pods", "hostendpoints", *KINDS[:3]),
+)
+def shadowed(explainer: Explainer) -> pd.DataFrame:
     """One row a policy; see :data:`SHADOWED`."""
     parts = explainer.parts
+    parts.need("namespaces", "serviceaccounts")
     policies = readable(parts.enforced())
     groups = Groups((e.labels for e in parts.endpoints), keys_of(p.selector for p in policies))
     asked: set[tuple[str, str, str]] = set()
@@ -197,7 +207,7 @@ def _blocked(parts: Parts, policies: list[Policy], direction: Direction) -> Iter
                     blocker, skipped = (blocker, found) if rule.action == "pass" else (found, skipped)
                     break
         if mine and not blocker and tier.denies and not passes:
-            blocker = f"tier {tier.name} ends before with Deny, and no rule of it passes anything on"
+            blocker = f"tier {tier.name} is evaluated earlier and ends with Deny, and none of its rules passes"
 
 
 def _matches_everything(rule: Rule) -> bool:

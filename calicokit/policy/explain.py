@@ -8,124 +8,24 @@ true source, and on the next node it does not. Facts: reference/policy.md, secti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from html import escape
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
 from calicokit.net import canonical_address, prefix
-from calicokit.policy.convert import WITH_PORTS, protocol
+from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS, WITH_PORTS, protocol
 from calicokit.policy.decide import UNKNOWN, Decision, Outcome, Packet, Step, World, decide
+from calicokit.policy.explanation import Explanation, Flow
 from calicokit.policy.hosts import Hosts, Link, in_order
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Parts, Pool, Service, ServicePort
 from calicokit.policy.read import Inputs, New
 
 SERVICE = "svc/"
-STEP_COLUMNS = ["flow", "endpoint", "direction", "tier", "kind", "policy", "rule", "action", "note"]
 
 
 class SenselessError(ValueError):
     """A question that makes no sense, or whose ends are not known; its text is the reason."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One flow as policy sees it: from an address to a backend's address and port."""
-
-    src: str
-    dst: str
-    port: int | None
-    egress: Outcome
-    ingress: Outcome
-
-    @property
-    def action(self) -> str:
-        if "deny" in (self.egress.action, self.ingress.action):
-            return "deny"
-        return UNKNOWN if UNKNOWN in (self.egress.action, self.ingress.action) else "allow"
-
-    @property
-    def decided_by(self) -> Decision:
-        return self.egress.decision if self.egress.action == "deny" else self.ingress.decision
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "src": self.src,
-            "dst": self.dst,
-            "port": self.port,
-            "egress": self.egress.decision.as_dict(),
-            "ingress": self.ingress.decision.as_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The answer to one question. ``unknown`` says what could not be known; ``sentence`` is the answer in words."""
-
-    src: str
-    dst: str
-    port: int | None
-    protocol: str
-    verdict: str
-    flows: tuple[Flow, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def decided_by(self) -> Decision | None:
-        """The first deny; else what the destination's side decided about the first flow."""
-        if self.verdict in (UNKNOWN, "no-endpoints"):
-            return None
-        denied = [f for f in self.flows if f.action == "deny"]
-        return (denied or list(self.flows))[0].decided_by
-
-    @property
-    def steps(self) -> list[tuple[int, Step]]:
-        """Everything that was looked at, in order, with the flow that it was looked at for."""
-        return [(n, s) for n, f in enumerate(self.flows) for s in (*f.egress.steps, *f.ingress.steps)]
-
-    @property
-    def sentence(self) -> str:
-        from calicokit.policy.sentences import explained
-
-        return explained(self)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The steps as a table: flow, endpoint, direction, tier, kind, policy, rule, action (all text)."""
-        rows = [
-            {
-                "flow": f"{self.flows[n].src} → {self.flows[n].dst}",
-                "endpoint": s.endpoint,
-                "direction": s.direction,
-                "tier": s.tier or "",
-                "kind": s.kind,
-                "policy": f"{s.namespace}/{s.name}" if s.namespace else s.name,
-                "rule": "" if s.matched is None else str(s.matched),
-                "action": s.action,
-                "note": s.note,
-            }
-            for n, s in self.steps
-        ]
-        return pd.DataFrame(rows, columns=pd.Index(STEP_COLUMNS), dtype="str")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract, with the sentence."""
-        decided = self.decided_by
-        return {
-            "verdict": self.verdict,
-            "decided_by": decided.as_dict() if decided else None,
-            "flows": [f.as_dict() for f in self.flows],
-            "steps": [{"flow": n, **s.as_dict()} for n, s in self.steps],
-            "unknown": list(self.unknown),
-            "sentence": self.sentence,
-        }
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p>"
 
 
 @dataclass(frozen=True)
@@ -183,6 +83,33 @@ class Explainer:
 
     def explain(self, src: object, dst: object, port: object = None, proto: object = "tcp") -> Explanation:
         """The answer; unknown, with the reason, where the question makes no sense."""
+        answer = self._explained(src, dst, port, proto)
+        if answer.verdict != UNKNOWN or not self.optional_unseen:
+            return answer
+        told = self._without_optional._explained(src, dst, port, proto)
+        return answer if told.verdict == UNKNOWN else replace(told, unless=self.optional_unseen)
+
+    @cached_property
+    def optional_unseen(self) -> tuple[str, ...]:
+        """Calico's words for the kinds of policies that few clusters have and that were not listed."""
+        return tuple(POLICY_KINDS[i][0] for i in OPTIONAL_KINDS if i in self.parts.missing)
+
+    @cached_property
+    def _without_optional(self) -> Explainer:
+        """The same cluster, were there none of these."""
+        return Explainer(replace(self.parts, missing=self.parts.missing - set(OPTIONAL_KINDS)), self._inputs)
+
+    def with_programmed(self, chains: pd.DataFrame | None) -> Explainer:
+        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts."""
+        if chains is None or "nodes" in self.parts.missing:
+            return self
+        own = chains[(chains["owner"] == "calico") & chains["role"].notna()]
+        policies = own[own["role"] == "policy"]
+        acting = policies["kind"].isna() | policies["kind"].isin(self.optional_unseen)
+        whole = {n.name for n in self.parts.nodes} <= set(own["node"])
+        return self._without_optional if whole and not acting.any() else self
+
+    def _explained(self, src: object, dst: object, port: object, proto: object) -> Explanation:
         shown = (str(src), str(dst), port if isinstance(port, int) else None, protocol(proto))
         try:
             return self._answer(*self._asked(src, dst, port, proto))
@@ -212,7 +139,7 @@ class Explainer:
         if known not in WITH_PORTS:
             return str(src).strip(), str(dst).strip(), None, known
         if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-            raise SenselessError(f"{port!r} is no port" if port is not None else f"{known} needs a port")
+            raise SenselessError(f"{port!r} is not a port" if port is not None else f"{known} needs a port")
         return str(src).strip(), str(dst).strip(), number, known
 
     def _answer(self, src: str, dst: str, port: int | None, proto: str) -> Explanation:
@@ -225,9 +152,9 @@ class Explainer:
             source = self._end(src, target)
             targets = [Target(self._end(dst, source), port)]
             if source.outside and target.outside:
-                raise SenselessError(f"neither {src} nor {dst} is in the cluster, whose policy does not see them")
-        if not targets:
-            return Explanation(src, dst, port, proto, "no-endpoints")
+                raise SenselessError(f"neither {src} nor {dst} is in the cluster, so its policy does not apply")
+        if service is not None and not targets:
+            return self._without_endpoints(source, service, node, (src, dst, port, proto))
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
 
@@ -254,10 +181,10 @@ class Explainer:
         """The address, if it is known to be outside."""
         for kind in ("pods", "nodes"):
             if kind in self.parts.missing:
-                raise SenselessError(f"who has {address} is not known: {kind} are not known")
+                raise SenselessError(f"the owner of {address} is unknown: {kind} are unknown")
         pool = next((p for p in self.parts.pools if p.net.covers(prefix(address))), None)
         if pool is not None:
-            raise SenselessError(f"{address} lies in IP pool {pool.name}, but no pod and no node has it")
+            raise SenselessError(f"{address} is in IP pool {pool.name}, but no pod or node has it")
         return address
 
     def _pod_named(self, text: str, other: End | None) -> End:
@@ -268,12 +195,12 @@ class Explainer:
             node, addresses = self.parts.host_pods[text]
             own = addresses or (self.nodes[node].addresses if node in self.nodes else ())
             if not own:
-                raise SenselessError(f"the address of {text}, which uses its node's network, is not known")
+                raise SenselessError(f"the address of {text}, which is host-networked, is unknown")
             return End(text, _of_version(own, other, text), node=node)
         if text in self.parts.idle:
-            raise SenselessError(f"{text} is no endpoint: {self.parts.idle[text].why}")
+            raise SenselessError(f"{text} is not an endpoint: {self.parts.idle[text].why}")
         if "pods" in self.parts.missing:
-            raise SenselessError("pods are not known")
+            raise SenselessError("pods are unknown")
         mine = sorted(e.ref for e in self.world.by_ref.values() if e.workload == text)
         raise SenselessError(f"no pod is named {text}" + (f"; its pods are {', '.join(mine[:5])}" if mine else ""))
 
@@ -291,10 +218,10 @@ class Explainer:
         if dst.startswith(SERVICE):
             found = self._services.get(dst.removeprefix(SERVICE))
             if found is None:
-                lacks = "services are not known" if "services" in self.parts.missing else f"no service is named {dst}"
+                lacks = "services are unknown" if "services" in self.parts.missing else f"no service is named {dst}"
                 raise SenselessError(lacks)
             if found.type == "ExternalName":
-                raise SenselessError(f"{dst} is an ExternalName: where it leads is DNS' answer")
+                raise SenselessError(f"{dst} is an ExternalName: its destination depends on DNS")
             return found, ""
         try:
             address = canonical_address(dst)
@@ -313,9 +240,7 @@ class Explainer:
     ) -> list[Target]:
         """The service's usable endpoints at this port, with what kube-proxy does to the source on the way."""
         if "endpointslices" in self.parts.missing:
-            raise SenselessError("endpoint slices are not known, so neither are the backends of services")
-        if self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane services are Calico's own, which the kit does not follow")
+            raise SenselessError("EndpointSlices are unknown, and so are the backends of services")
         found = [p for p in service.ports if p.protocol == proto and port == (p.node_port if node else p.port)]
         if not found:
             raise SenselessError(f"service {service.ref} has no port {port}/{proto}")
@@ -323,6 +248,8 @@ class Explainer:
         usable = [b for b in mine if b.state == "ready"] or [b for b in mine if b.state == "draining"]
         inside = dst.startswith(SERVICE) or dst in service.addresses
         usable = self._local(source, service, node, inside, usable)
+        if usable and self.parts.bpf:
+            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         headless = not service.addresses and inside
         to = node and self.nodes[node].addresses[0]
         through = (to or (service.addresses[0] if inside and service.addresses else dst), found[0].port)
@@ -337,19 +264,37 @@ class Explainer:
             for b in usable
         ]
 
+    def _without_endpoints(
+        self, source: End, service: Service, node: str, asked: tuple[str, str, int | None, str]
+    ) -> Explanation:
+        """A service that leads nowhere: a packet to it stays as it was sent, and is refused unless policy drops it.
+
+        iptables and nftables: Calico's filter chains come before kube-proxy's REJECT (``-A FORWARD -j cali-FORWARD``
+        is the first rule, ``-j KUBE-SERVICES`` one of the last). eBPF: the program that finds no backend answers
+        before it asks policy (NAT_NO_BACKEND in felix/bpf-gpl/tc.c; the recording ebpf-service-no-endpoints: senders
+        whose egress policy denies were refused).
+        """
+        src, dst, port, proto = asked
+        refused = Explanation(src, dst, port, proto, "no-endpoints", without_endpoints=True)
+        named = dst.startswith(SERVICE)
+        to = next(iter(service.addresses), "") if named else canonical_address(dst)
+        if self.parts.bpf or not to:
+            return refused
+        end = End(dst, to, node=node)
+        flow = self._flow(self._same_version(source, end), Target(end, port), proto)
+        if flow.action != "deny":
+            return refused
+        return Explanation(src, dst, port, proto, "deny", (flow,), without_endpoints=True)
+
     def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""
         if inside and service.local_inside:
             if not source.on:
-                raise SenselessError(
-                    "the service serves each node's own endpoints, and by which node this comes in is not known"
-                )
+                raise SenselessError("the service uses node-local endpoints, and the ingress node is unknown")
             return [b for b in usable if b.node == source.on]
         if not inside and service.local_outside and (source.outside or (node and node != source.on)):
             if not node:
-                raise SenselessError(
-                    "the service serves each node's own endpoints, and by which node this comes in is not known"
-                )
+                raise SenselessError("the service uses node-local endpoints, and the ingress node is unknown")
             return [b for b in usable if b.node == node]
         return usable
 
@@ -518,8 +463,8 @@ class _Road:
         if len({o.action for o in outcomes}) == 1:
             return outcomes[0]
         if not outcomes:
-            return Outcome(Decision(UNKNOWN, INGRESS), doubts=[f"the source that {end.text} sees is not known"])
-        why = f"the source that {end.text} sees is one of {', '.join(seen)}, and they differ"
+            return Outcome(Decision(UNKNOWN, INGRESS), doubts=[f"the source address seen by {end.text} is unknown"])
+        why = f"the source address seen by {end.text} is one of {', '.join(seen)}, with different verdicts"
         return Outcome(Decision(UNKNOWN, INGRESS), outcomes[0].steps, [why])
 
     def _destination_side(self, src: str) -> Iterator[Outcome]:
@@ -539,7 +484,7 @@ class _Road:
     def _to_own_host(self) -> Outcome:
         action = self.hosts.rules(self.target.end.on).endpoint_to_host
         if action is None:
-            return Outcome(Decision(UNKNOWN, INGRESS), doubts=["defaultEndpointToHostAction is not known"])
+            return Outcome(Decision(UNKNOWN, INGRESS), doubts=["defaultEndpointToHostAction is unknown"])
         verdict = "deny" if action in ("Drop", "Reject") else "allow"
         name = "defaultEndpointToHostAction"
         step = Step(self.target.end.text, INGRESS, None, "FelixConfiguration", name, action=verdict, note=action)

@@ -1,4 +1,5 @@
-"""Pictures of policy: who reaches whom, and the policies that a flow meets, with the one that decides lit."""
+"""Figures of policy: reachability between pods, and the policies evaluated for a flow, with the deciding one
+highlighted."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ import plotly.graph_objects as go
 
 from calicokit.figures import BLUE, GREY, INK, PALE, SKY, VERMILLION, Figure, figure, message, of_tables, safe
 from calicokit.policy.decide import Decision, Step
-from calicokit.policy.explain import Explanation, Flow
+from calicokit.policy.explanation import Explanation, Flow
 from calicokit.schema import records
 from calicokit.sentences import natural, plural
 
 MOST_CLASSES = 40
 LONGEST, WIDE = 22, 14
-"""Up to so many kinds, a cell has room for so many characters of ports."""
+"""Maximum classes for this many characters of ports per cell."""
 
 LEVELS = {"none": (0, "nothing", "·", PALE), "some": (1, "some ports", "◐", SKY), "all": (2, "everything", "●", BLUE)}
 
@@ -28,7 +29,7 @@ LEVELS = {"none": (0, "nothing", "·", PALE), "some": (1, "some ports", "◐", S
 def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
     """Kinds of pods that connect (lines) and are connected to (``policy.classes``, ``policy.reachability``)."""
     if not len(classes):
-        return message("There is no pod whose traffic policy could see.")
+        return message("There is no pod subject to policy.")
     shown = classes.sort_values(["pods", "class"], ascending=[False, True]).head(MOST_CLASSES)
     names = sorted(shown["class"], key=natural)
     place = {name: i for i, name in enumerate(names)}
@@ -37,7 +38,7 @@ def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
         if row.source in place and row.target in place:
             ports[place[row.source]][place[row.target]] = row.ports
     left = len(classes) - len(shown)
-    note = f"The {MOST_CLASSES} kinds with the most pods are drawn; {left} more are not." if left else ""
+    note = f"The {MOST_CLASSES} classes with the most pods are drawn; {left} more are not." if left else ""
     labels = [safe(n) for n in names]
     steps = [(edge, look[3]) for i, look in enumerate(LEVELS.values()) for edge in (i / 3, (i + 1) / 3)]
     heat = go.Heatmap(
@@ -64,8 +65,8 @@ def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
         note,
         height=max((34 if len(names) <= WIDE else 26) * len(names), 120) + 110,
         showlegend=True,
-        xaxis={**axis, "title": {"text": "is connected to"}, "tickangle": -40, "showticklabels": True},
-        yaxis={**axis, "title": {"text": "connects"}, "autorange": "reversed", "ticksuffix": "  "},
+        xaxis={**axis, "title": {"text": "destination"}, "tickangle": -40, "showticklabels": True},
+        yaxis={**axis, "title": {"text": "source"}, "autorange": "reversed", "ticksuffix": "  "},
     )
 
 
@@ -87,10 +88,10 @@ def _told(source: str, target: str, ports: str) -> str:
 def _fact(classes: pd.DataFrame, pairs: pd.DataFrame) -> str:
     total = len(classes) ** 2
     whole = int(pairs["everything"].sum())
-    kinds = plural(len(classes), "kind of pods", "kinds of pods")
+    kinds = plural(len(classes), "class of pods", "classes of pods")
     return (
-        f"{kinds}: of {plural(total, 'pair')}, {whole:,} may exchange everything, {len(pairs) - whole:,} some ports, "
-        f"{total - len(pairs):,} nothing"
+        f"{kinds}: of {plural(total, 'pair')}, {whole:,} fully allowed, {len(pairs) - whole:,} for some ports, "
+        f"{total - len(pairs):,} not at all"
     )
 
 
@@ -154,11 +155,11 @@ def ladder(answer: Explanation) -> Figure:
         }
         for i, r in enumerate(rungs)
     ]
-    keys = [_key(f"lit: {word} decides", colour) for word, colour in (("allow", BLUE), ("deny", VERMILLION))]
+    keys = [_key(f"highlighted: {word} decides", colour) for word, colour in (("allow", BLUE), ("deny", VERMILLION))]
     return figure(
         [bars, *keys],
         answer.sentence,
-        "From top to bottom as Calico asks; what comes after a deny is never asked, and set in grey.",
+        "Top to bottom in evaluation order; what follows a deny is not evaluated and greyed out.",
         height=34 * len(rungs) + 20,
         showlegend=True,
         xaxis={"visible": False, "range": [0, 1]},

@@ -1,7 +1,8 @@
 """What host endpoints make of a packet on its way: which one it meets on a node, and in which chains.
 
 Facts: felix/rules/static.go, felix/rules/dispatch.go, resolveHostEndpoints in felix/dataplane/linux/endpoint_mgr.go at
-HEAD; reference/policy.md, section 6. A reply needs no policy but under ``doNotTrack``, which is not followed here.
+HEAD; tierInfoToProtoTierInfo in felix/calc/event_sequencer.go. A reply needs no policy but under ``doNotTrack``, which
+is not followed here.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Hosts:
     def _pass(self, node: str, link: Link, direction: Direction, packet: Packet, chain: Chain) -> Outcome:
         nothing = Outcome(Decision("allow" if chain in ("normal", "forward") else "continue", direction))
         if "hostendpoints" in self.world.parts.missing and self._could_matter(chain):
-            return Outcome(Decision(UNKNOWN, direction), doubts=["host endpoints are not known"])
+            return Outcome(Decision(UNKNOWN, direction), doubts=["host endpoints are unknown"])
         outcomes = [nothing]
         for met in self.met(node, link):
             if chain == "untracked" and met.endpoint.interface == EVERY_INTERFACE:
@@ -108,9 +109,7 @@ class Hosts:
         if len({o.action for o in outcomes}) == 1:
             return outcomes[-1]
         steps = [s for o in outcomes for s in o.steps]
-        return Outcome(
-            Decision(UNKNOWN, direction), steps, [f"which interface of {node} the traffic uses is not known"]
-        )
+        return Outcome(Decision(UNKNOWN, direction), steps, [f"which interface of {node} the traffic uses is unknown"])
 
     def _could_matter(self, chain: Chain) -> bool:
         """Whether a host endpoint that was not seen could decide: forwarded traffic needs a policy that says so."""

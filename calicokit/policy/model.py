@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from calicokit.net import Prefix
+from calicokit.registry import UnseenError
 
 Direction = Literal["ingress", "egress"]
 INGRESS: Direction = "ingress"
@@ -281,6 +282,11 @@ class Parts:
     exclude_hosts: bool = False
     """natOutgoing spares traffic to hosts too (natOutgoingExclusions)."""
     bpf: bool = False
+
+    def need(self, *lists: str) -> None:
+        """Raise ``UnseenError`` where one of these lists is not known and may matter."""
+        if lost := [i for i in lists if i in self.missing]:
+            raise UnseenError(f"{', '.join(lost)} were not seen", lost)
 
     def enforced(self) -> Iterator[Policy]:
         """The policies that are not staged."""

@@ -1,4 +1,4 @@
-"""Who reaches whom, by which ports: between classes of pods, by whole vectors of classes and ports at once."""
+"""Reachability and ports between classes of pods, computed with whole vectors of classes and ports at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from calicokit.policy.classes import Classes, Flags, PortRange, positive, readable
 from calicokit.policy.decide import ECHO_REQUEST, World, place_of
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Policy, Ports, Rule, Side, Tier
+from calicokit.registry import UnreadableError
 
 NAMES = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP", "icmp": "ping"}
 
@@ -51,9 +52,9 @@ class Reach:
     # ---- the result
 
     def check(self) -> Reach:
-        """Itself; raises ``ValueError`` where a policy cannot be read, and so nothing is known."""
+        """Itself; raises ``UnreadableError`` where a policy cannot be read, and so nothing is known."""
         for policy in self.unreadable:
-            raise ValueError(f"{policy.kind} {policy.ref}: {policy.problem}")
+            raise UnreadableError(f"{policy.kind} {policy.ref}: {policy.problem}")
         return self
 
     def walks(self, direction: Direction) -> tuple[Packed, npt.NDArray[np.intp]]:
@@ -210,7 +211,7 @@ class Reach:
         return [f"{n} #{i}" if counts[n] > 1 else n for i, n in enumerate(found)]
 
     def text(self, packed: Packed) -> str:
-        """Ports in words: ``all``, ``none``, or ``TCP 80, 8000-8010; UDP 53``."""
+        """Ports as text: ``all``, ``none``, or ``TCP 80, 8000-8010; UDP 53``."""
         key = packed.tobytes()
         if key not in self._texts:
             self._texts[key] = self._text(np.unpackbits(packed, count=len(self.classes.ports)).astype(bool))

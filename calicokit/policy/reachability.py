@@ -1,10 +1,10 @@
-"""Who reaches whom, and what a staged policy would change."""
+"""Reachability between classes of pods, and what a staged policy would change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,28 +16,28 @@ from calicokit.policy.reach import Reach
 from calicokit.policy.tables import KIND, POLICY, POLICY_NAMESPACE, of_policy
 from calicokit.registry import model, table
 from calicokit.schema import Column, Schema
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 MOST_TARGETS = 60
 """Classes that are looked at for an example."""
 
-SOURCE = Column("source", "str", "class that connects (policy.classes)")
-TARGET = Column("target", "str", "class that is connected to")
+SOURCE = Column("source", "str", "source class (policy.classes)")
+TARGET = Column("target", "str", "destination class")
 
 NEEDED = (
-    *("pods", "namespaces", "serviceaccounts", "globalnetworksets", "networksets"),
+    *("pods", "globalnetworksets", "networksets"),
     *("globalnetworkpolicies", "networkpolicies", "kubernetes-networkpolicies", "tiers", "endpointslices"),
     *("adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"),
 )
-"""Without one of these, who reaches whom is not known."""
+"""Without one of these, reachability is unknown."""
+INHERITED = ("namespaces", "serviceaccounts")
+"""The same, where a selector asks for labels of theirs."""
 
 CLASSES = Schema(
     "policy.classes",
-    "Pods that policy cannot tell apart, as classes: they reach, and are reached by, the same.",
+    "Classes of pods that policy treats identically: same reachability as source and destination.",
     (
-        Column("class", "str", "its name: the first of its workloads, and how many more it has"),
+        Column("class", "str", "name: its first workload and the number of further ones"),
         Column("workloads", "list", "its workloads, NAMESPACE/NAME"),
         Column("pods", "int", "pods in it", "pods"),
         Column("example", "str", "one of its pods, NAMESPACE/POD"),
@@ -47,42 +47,43 @@ CLASSES = Schema(
 
 REACHABILITY = Schema(
     "policy.reachability",
-    "Which classes of pods reach which, by which ports; a pair that is not here reaches nothing.",
+    "Allowed connections between classes of pods; a missing pair has none.",
     (
         SOURCE,
         TARGET,
-        Column("ports", "str", "ports that are let through: all, or by protocol; a ping stands for ICMP"),
-        Column("everything", "bool", "all ports of all protocols are"),
+        Column("ports", "str", "allowed ports: all, or by protocol; ICMP is tested as echo request"),
+        Column("everything", "bool", "all ports of all protocols are allowed"),
     ),
     key=("source", "target"),
 )
 
 STAGED_EFFECTS = Schema(
     "policy.staged_effects",
-    "What each staged policy would change between pods, if it were enforced.",
+    "What each staged policy would change between pods, if enforced.",
     (
         KIND,
         POLICY_NAMESPACE,
         POLICY,
         SOURCE,
         TARGET,
-        Column("lost", "str", "ports that flow now and would be dropped; null for none"),
-        Column("gained", "str", "ports that are dropped now and would flow; null for none"),
-        Column("pods", "int", "pods of the target", "pods"),
+        Column("lost", "str", "ports allowed now that would be dropped; null for none"),
+        Column("gained", "str", "ports dropped now that would be allowed; null for none"),
+        Column("pods", "int", "pods of the destination class", "pods"),
     ),
     key=("kind", "policy_namespace", "policy", "source", "target"),
 )
 
 
-@model("policy.reach", wants=("policy.model",))
+@model("policy.reach", wants={"explainer": "policy.model"})
 def reach(explainer: Explainer | None) -> Reach | None:
     """Reachability under the policies that are enforced."""
     return None if explainer is None else Reach(explainer.world)
 
 
-@table(CLASSES, needs=("policy.reach", *NEEDED))
-def classes(reach: Reach, *_: object) -> pd.DataFrame:
+@table(CLASSES, needs={"reach": "policy.reach"}, known=NEEDED)
+def classes(reach: Reach) -> pd.DataFrame:
     """One row a class; see :data:`CLASSES`."""
+    reach.world.parts.need(*INHERITED)
     return CLASSES.frame(
         {
             "class": name,
@@ -94,9 +95,10 @@ def classes(reach: Reach, *_: object) -> pd.DataFrame:
     )
 
 
-@table(REACHABILITY, needs=("policy.reach", *NEEDED))
-def reachability(reach: Reach, *_: object) -> pd.DataFrame:
+@table(REACHABILITY, needs={"reach": "policy.reach"}, known=NEEDED)
+def reachability(reach: Reach) -> pd.DataFrame:
     """One row for each pair of which something is let through; see :data:`REACHABILITY`."""
+    reach.world.parts.need(*INHERITED)
     sources, targets, ports = list[str](), list[str](), list[str]()
     names = reach.check().names
     for place, source in enumerate(names):
@@ -112,13 +114,15 @@ def reachability(reach: Reach, *_: object) -> pd.DataFrame:
 
 @table(
     STAGED_EFFECTS,
-    needs=(
-        *("policy.model", "stagedglobalnetworkpolicies", "stagednetworkpolicies", "stagedkubernetesnetworkpolicies"),
+    needs={"explainer": "policy.model"},
+    known=(
+        *("stagedglobalnetworkpolicies", "stagednetworkpolicies", "stagedkubernetesnetworkpolicies"),
         *NEEDED,
     ),
 )
-def staged_effects(explainer: Explainer, *_: object) -> pd.DataFrame:
+def staged_effects(explainer: Explainer) -> pd.DataFrame:
     """One row for each staged policy and pair that it would change; see :data:`STAGED_EFFECTS`."""
+    explainer.parts.need(*INHERITED)
     staged = [p for p in explainer.parts.policies if p.staged and not p.problem and p.staged_action == "Set"]
     return STAGED_EFFECTS.frame([row for p in staged for row in _effects(explainer, p)])
 
@@ -147,7 +151,7 @@ def _effects(explainer: Explainer, policy: Policy) -> Iterator[dict[str, Any]]:
 # ---- for notebooks: one pod, one question
 
 
-def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
+def who_reaches(cluster: Tables, pod: str) -> pd.DataFrame:
     """The rows of ``policy.reachability`` whose target is the class of this pod (NS/POD); none for what is no pod."""
     pairs, known = cluster.table("policy.reachability"), cluster.table("policy.classes")
     if pairs.unknown or known.unknown:
@@ -159,7 +163,7 @@ def who_reaches(cluster: Cluster, pod: str) -> pd.DataFrame:
     return pd.DataFrame(pairs[pairs["target"].isin(mine)])
 
 
-def question(cluster: Cluster, src: str = "", dst: str = "", port: int = 0) -> tuple[str, str, int]:
+def question(cluster: Tables, src: str = "", dst: str = "", port: int = 0) -> tuple[str, str, int]:
     """The flow to ask about: the one that is given, else one that shows policy at work.
 
     That is a connection between two workloads, if possible of one namespace, to a port that the target declares, which

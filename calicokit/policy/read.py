@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
 from calicokit.kube.tables import CALICO, FINISHED, TUNNELS, interface_name, pod_addresses, pod_has_ended
-from calicokit.net import Prefix, canonical_address, prefix
+from calicokit.net import VXLAN_PORT, Prefix, canonical_address, prefix
 from calicokit.policy.convert import POLICY_KINDS, names_of, policy_of, protocol
 from calicokit.policy.model import (
     ACCOUNT_PREFIX,
@@ -37,6 +38,7 @@ from calicokit.policy.model import (
     ServicePort,
     Tier,
 )
+from calicokit.selectors import SelectorError, parse
 
 LISTS = (
     *POLICY_KINDS,
@@ -53,7 +55,7 @@ BUILT_IN_TIERS = {
     "adminnetworkpolicy": (1_000.0, False),
     "baselineadminnetworkpolicy": (10_000_000.0, False),
 }
-"""Calico's own tiers: order, and whether their end denies (reference/policy.md, "Tiers")."""
+"""Calico's own tiers: order, and whether their end denies (api/pkg/apis/projectcalico/v3/tier.go, v3.29 to HEAD)."""
 
 FAILSAFE_IN = (*(("tcp", p) for p in (22, 179, 2379, 2380, 5473, 6443, 6666, 6667)), ("udp", 68))
 FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667)), ("udp", 53), ("udp", 67))
@@ -61,7 +63,6 @@ FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667))
 
 HOST_ACTION = "FELIX_DEFAULTENDPOINTTOHOSTACTION"
 IN_PORTS, OUT_PORTS = "FELIX_FAILSAFEINBOUNDHOSTPORTS", "FELIX_FAILSAFEOUTBOUNDHOSTPORTS"
-VXLAN_PORT = 4789
 Lists = Mapping[str, Objects | None]
 New = Mapping[str, list[Object]]
 """Id of a list → objects that do not exist yet, or not so."""
@@ -91,8 +92,8 @@ class Reader:
         fresh = {_key(item): item for item in self.new.get(id, ())}
         listed = self.lists.get(id)
         if listed is not None:
-            for item in listed.rows(lambda item: item):
-                if _key(item) not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
+            for item, key in listed.rows(lambda item: (item, _key(item))):
+                if key not in fresh and (not fresh or _shown_key(id, item, listed.group) not in fresh):
                     yield item, listed.group, listed.ref, False
         for item in fresh.values():
             yield item, str(item.get("apiVersion") or ""), "given", True
@@ -102,7 +103,7 @@ class Reader:
         for item, *_ in self.objects(id):
             try:
                 yield convert(item)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            except ODD_SHAPE as error:
                 if (listed := self.lists.get(id)) is not None:
                     listed.reject(item, error)
 
@@ -154,10 +155,30 @@ def _parts_of(reader: Reader, version: str | None) -> Parts:
         host_pods={p.ref: (p.node, p.addresses) for p in pods if isinstance(p, _HostPod)},
         idle={p.endpoint.ref: p for p in pods if isinstance(p, Idle)},
         old_names=_old_names(version, reader),
-        missing=reader.missing(),
+        missing=reader.missing() - _not_needed(policies, reader),
         exclude_hosts=general.get("natOutgoingExclusions") == "IPPoolsAndHostIPs",
         bpf=bool(general.get("bpfEnabled", False)),
     )
+
+
+def _not_needed(policies: Iterable[Policy], reader: Reader) -> frozenset[str]:
+    """Lists whose labels no selector asks for: whatever is in them, every answer is the same."""
+    missing = reader.missing()
+    lists = {"namespaces": NAMESPACE_PREFIX, "serviceaccounts": ACCOUNT_PREFIX}
+    if not missing & set(lists) or any(p.problem for p in policies):
+        return frozenset()
+    try:
+        keys = set[str]().union(*(parse(s).keys() for p in policies for s in _selectors(p)))
+    except SelectorError:
+        return frozenset()
+    return frozenset(i for i, start in lists.items() if not any(k.startswith(start) for k in keys))
+
+
+def _selectors(policy: Policy) -> Iterator[str]:
+    yield policy.selector
+    for rule in (*policy.ingress, *policy.egress):
+        for side in (rule.source, rule.destination):
+            yield from (s for s in (side.selector, side.not_selector) if s)
 
 
 def _old_names(version: str | None, reader: Reader) -> bool | None:
@@ -232,16 +253,24 @@ class _HostPod:
     addresses: tuple[str, ...]
 
 
+def _node_name(body: Object) -> str:
+    """The node that it is on, empty for none; raises ``TypeError`` for what is no name."""
+    node = body.get("nodeName") or ""
+    if not isinstance(node, str):
+        raise TypeError(f"nodeName is {type(node).__name__}")
+    return node
+
+
 def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | None:
     """A pod's endpoint; None for one of the host's network that has ended."""
     meta, status = item["metadata"], item.get("status") or {}
     if (item.get("spec") or {}).get("hostNetwork"):
         ref = f"{meta['namespace']}/{meta['name']}"
-        node = item["spec"].get("nodeName") or ""
+        node = _node_name(item["spec"])
         return None if status.get("phase") in FINISHED else _HostPod(ref, node, tuple(pod_addresses(item)))
     endpoint, ended = _pod_endpoint(item, inherited), pod_has_ended(item)
     if ended or not endpoint.node or not endpoint.addresses:
-        why = "it has ended" if ended else "it has no address yet" if endpoint.node else "it is not scheduled"
+        why = "it has completed" if ended else "it has no address yet" if endpoint.node else "it is not scheduled"
         return Idle(replace(endpoint, addresses=()), why)
     return endpoint
 
@@ -249,7 +278,9 @@ def _pod(item: Object, inherited: Inherited) -> Endpoint | _HostPod | Idle | Non
 def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     meta, body = item["metadata"], item.get("spec") or {}
     namespace, name = meta["namespace"], meta["name"]
-    account = body.get("serviceAccountName") or ""
+    account, node = body.get("serviceAccountName") or "", body.get("nodeName") or ""
+    if not (isinstance(account, str) and isinstance(node, str)):
+        raise TypeError("nodeName or serviceAccountName is no text")
     profiles = (NAMESPACE_PROFILE + namespace, *([f"{ACCOUNT_PROFILE}{namespace}.{account}"] if account else ()))
     own = {
         k: str(v) for k, v in (meta.get("labels") or {}).items() if not k.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX))
@@ -258,7 +289,7 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
     return Endpoint(
         name=name,
         namespace=namespace,
-        node=body.get("nodeName") or "",
+        node=node,
         addresses=tuple(pod_addresses(item)),
         labels={**inherited.labels(profiles), **own},
         profiles=profiles,
@@ -369,7 +400,7 @@ def _slice(item: Object) -> tuple[str, list[Backend]]:
             protocol(port.get("protocol") or "TCP"),
             int(port["port"]),
             port.get("name") or "",
-            each.get("nodeName") or "",
+            _node_name(each),
             _state(each.get("conditions") or {}),
         )
         for each in item.get("endpoints") or ()

@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from calicokit.schema import records
 from calicokit.sentences import first_upper, listed, number, plural, says
 
-if TYPE_CHECKING:
-    from calicokit.policy.decide import Decision
-    from calicokit.policy.explain import Explanation
-
-VERBS = {"allow": "reaches", "deny": "does not reach", "mixed": "reaches only some backends of"}
-
-
-def explained(answer: Explanation) -> str:
-    """One sentence: whether the flow gets through, and which rule decides."""
-    where = f"{answer.dst}{f' port {answer.port}' if answer.port else ''} ({answer.protocol})"
-    if answer.verdict == "unknown":
-        why = "; ".join(answer.unknown) or "the verdict hangs on something that was not seen"
-        return f"Whether {answer.src} reaches {where} is unknown: {why}."
-    if answer.verdict == "no-endpoints":
-        return f"{answer.src} does not reach {where}: the service has no endpoint that serves it."
-    decided = answer.decided_by
-    why = said(decided) if decided else ""
-    if answer.verdict == "mixed":
-        denied = [f.dst for f in answer.flows if f.action == "deny"]
-        return f"{answer.src} reaches {where} only in part: {listed(denied)} denied, as {why}."
-    return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}."
-
-
-def said(decision: Decision) -> str:
-    """What decided, in words."""
-    verb = "allows" if decision.action == "allow" else "denies"
-    if decision.rule == "end-of-tier":
-        return f"at the end of tier {decision.tier} no rule had matched its {decision.direction}"
-    if decision.rule == "profile":
-        if decision.action == "allow":
-            return f"no policy decides about its {decision.direction}, and profile {decision.name} allows it"
-        return f"no policy decides about its {decision.direction}, and no profile allows it"
-    if decision.rule == "no-policy":
-        return (
-            f"{decision.kind} {decision.name} {verb} it"
-            if decision.name
-            else f"no policy is asked about its {decision.direction}"
-        )
-    ref = f"{decision.namespace}/{decision.name}" if decision.namespace else decision.name
-    return f"rule {decision.rule} of {decision.kind} {ref} (tier {decision.tier}) {verb} its {decision.direction}"
-
 
 @says
 def order(tiers: pd.DataFrame, policies: pd.DataFrame) -> str:
-    """In which order the tiers are asked (``policy.tiers``, ``policy.policies``)."""
+    """Evaluation order of the tiers (``policy.tiers``, ``policy.policies``)."""
     used = [r for r in records(tiers) if r.policies]
     if not used:
-        return "There is no policy: every pod may talk to everything."
+        return "There is no policy: all pod traffic is allowed."
     way = ", then ".join(
-        f"{r.tier} ({plural(r.policies, 'policy', 'policies')}; its end: {r.default_action})" for r in used
+        f"{r.tier} ({plural(r.policies, 'policy', 'policies')}; default action {r.default_action})" for r in used
     )
     staged = int(policies["staged"].sum())
-    idle = f" {first_upper(plural(staged, 'policy is', 'policies are'))} staged and never enforced." if staged else ""
+    idle = f" {first_upper(plural(staged, 'policy is', 'policies are'))} staged and not enforced." if staged else ""
     broken = policies[policies["problem"].notna()]
-    unread = (
-        f" What these say cannot be read, so that verdicts which hang on them are unknown: {listed(broken['policy'])}."
-    )
-    return f"Calico asks tier {way}.{idle}{unread if len(broken) else ''}"
+    unread = f" These cannot be parsed, so verdicts that depend on them are unknown: {listed(broken['policy'])}."
+    return f"Calico evaluates tier {way}.{idle}{unread if len(broken) else ''}"
 
 
 @says
 def endpoints(endpoints: pd.DataFrame, applied: pd.DataFrame) -> str:
-    """How many endpoints any policy applies to (``policy.endpoints``, ``policy.applied``)."""
+    """Number of endpoints with a policy (``policy.endpoints``, ``policy.applied``)."""
     enforced = applied[~applied["staged"]]
     hosts = int((endpoints["kind"] == "host").sum())
     parts = []
@@ -84,47 +39,47 @@ def endpoints(endpoints: pd.DataFrame, applied: pd.DataFrame) -> str:
 
 @says
 def reachability(classes: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """How much of the cluster is open (``policy.classes``, ``policy.reachability``)."""
+    """How much pod traffic policy allows (``policy.classes``, ``policy.reachability``)."""
     if not len(classes):
-        return "There is no pod whose traffic policy could see."
+        return "There is no pod subject to policy."
     total, whole = len(classes) ** 2, int(pairs["everything"].sum())
     if whole == total:
-        return f"Nothing is closed: all {plural(len(classes), 'kind')} of pods may exchange everything."
+        return f"Nothing is denied: all traffic between {plural(len(classes), 'pod class', 'pod classes')} is allowed."
     closed = sorted(set(classes["class"]) - set(pairs["target"]))
-    none = f" Nobody reaches {listed(closed)}." if closed else ""
+    none = f" {listed(closed)} cannot be reached from any pod." if closed else ""
     return (
-        f"Of {plural(total, 'pair')} of kinds of pods, {number(whole)} may exchange everything, "
-        f"{number(len(pairs) - whole)} some ports and {number(total - len(pairs))} nothing.{none}"
+        f"Of {plural(total, 'pair')} of pod classes, {number(whole)} are fully allowed, {number(len(pairs) - whole)} "
+        f"for some ports and {number(total - len(pairs))} not at all.{none}"
     )
 
 
 @says
 def without_effect(idle: pd.DataFrame, shadowed: pd.DataFrame) -> str:
-    """Policies that do nothing (``policy.idle_selectors``, ``policy.shadowed``)."""
+    """Policies without effect (``policy.idle_selectors``, ``policy.shadowed``)."""
     near = idle[idle["instead"].notna()]
     said_ = []
     if len(near):
         first = next(records(near))
         said_.append(
-            f"{first.policy} looks like a slip: its selector matches nothing, and with {first.instead} it would match "
+            f"{first.policy} looks like a typo: its selector matches nothing, and with {first.instead} it would match "
             f"{listed(first.would_match)}"
         )
     if len(idle) > len(near):
         said_.append(f"{plural(len(idle) - len(near), 'selector matches', 'selectors match')} nothing that exists now")
     if len(shadowed):
-        said_.append(f"never asked, as an earlier policy always decides: {listed(shadowed['policy'])}")
-    return f"{first_upper('; '.join(said_))}." if said_ else "Every policy applies to something, and each is asked."
+        said_.append(f"shadowed, as an earlier policy always decides: {listed(shadowed['policy'])}")
+    return f"{first_upper('; '.join(said_))}." if said_ else "Every policy selects something, and none is shadowed."
 
 
 @says
 def staged(effects: pd.DataFrame) -> str:
-    """What staged policies would change (``policy.staged_effects``)."""
+    """Effect of enforcing staged policies (``policy.staged_effects``)."""
     if not len(effects):
         return "No staged policy would change anything between pods."
     parts = []
     for name, group in effects.groupby("policy", sort=True):
         lost, gained = int(group["lost"].notna().sum()), int(group["gained"].notna().sum())
-        what = [f"drop traffic of {plural(lost, 'pair')} of kinds of pods"] if lost else []
+        what = [f"drop traffic of {plural(lost, 'pair')} of pod classes"] if lost else []
         what += [f"open {plural(gained, 'pair')}"] if gained else []
         parts.append(f"{name} would {' and '.join(what)}")
     return f"{'; '.join(parts)}."
@@ -132,14 +87,14 @@ def staged(effects: pd.DataFrame) -> str:
 
 @says
 def dns(dns: pd.DataFrame) -> str:
-    """Which workloads may not ask the cluster's DNS (``policy.dns``)."""
+    """Workloads whose DNS queries are denied (``policy.dns``)."""
     denied = dns[dns["dns"] == "deny"]
     if not len(denied):
-        return "No egress policy keeps a pod from the cluster's DNS."
+        return "No egress policy denies a pod access to the cluster DNS."
     partly = sorted(set(denied[denied["other"].notna()]["workload"]))
     wholly = sorted(set(denied["workload"]) - set(partly))
-    parts = [f"{listed(partly)} may go elsewhere but not ask DNS, so that names do not resolve"] if partly else []
-    parts += [f"{listed(wholly)} may reach nothing at all, DNS included"] if wholly else []
+    parts = [f"{listed(partly)} may reach other destinations but not DNS, so names do not resolve"] if partly else []
+    parts += [f"{listed(wholly)} may reach nothing at all, including DNS"] if wholly else []
     return f"{first_upper('; '.join(parts))}."
 
 
@@ -147,10 +102,10 @@ def dns(dns: pd.DataFrame) -> str:
 def hosts(access: pd.DataFrame) -> str:
     """Whether host endpoints cut off what nodes need (``policy.host_access``)."""
     if not len(access):
-        return "There is no host endpoint: Calico does not filter the traffic of hosts themselves."
+        return "There is no host endpoint: Calico does not filter host traffic."
     denied = access[access["verdict"] == "deny"]
     if len(denied):
         return f"Host endpoints cut off {listed(sorted(set(denied['what'])))} on {listed(sorted(set(denied['node'])))}."
     doubt = int((access["verdict"] == "unknown").sum())
-    unknown = f" Of {number(doubt)} it is not known." if doubt else ""
-    return f"All {plural(len(access) - doubt, 'connection')} that these nodes need are let through.{unknown}"
+    unknown = f" {number(doubt)} are unknown." if doubt else ""
+    return f"All {plural(len(access) - doubt, 'connection')} that these nodes need are allowed.{unknown}"

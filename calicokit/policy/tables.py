@@ -16,43 +16,43 @@ from calicokit.policy.decide import place_of
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import DIRECTIONS, Endpoint, Parts, Policy, Rule, Side
 from calicokit.policy.read import LISTS, Inputs
-from calicokit.registry import model, table
+from calicokit.registry import Given, model, table
 from calicokit.schema import Column, Schema
 
 KINDS = tuple(POLICY_KINDS)
 
 TIER = Column("tier", "str", "tier")
-KIND = Column("kind", "str", "kind, as Calico names it: Kubernetes' own policies are KubernetesNetworkPolicy")
+KIND = Column("kind", "str", "kind; Kubernetes' own policies are KubernetesNetworkPolicy")
 POLICY_NAMESPACE = Column("policy_namespace", "str", "namespace of the policy; null for a global one")
 POLICY = Column("policy", "str", "name, as the API shows it")
-STAGED = Column("staged", "bool", "staged: never enforced")
+STAGED = Column("staged", "bool", "staged: not enforced")
 DIRECTION = Column("direction", "str", "ingress or egress")
 
 TIERS = Schema(
     "policy.tiers",
-    "Tiers of policy, in the order in which Calico asks them.",
+    "Policy tiers, in evaluation order.",
     (
         TIER,
         Column("order", "float", "order; infinite where none is set"),
-        Column("default_action", "str", "what its end does with what no rule of its policies matched: Deny or Pass"),
-        Column("exists", "bool", "false where only policies name it: it comes last, and denies"),
-        Column("policies", "int", "policies in it, staged ones too", "policies"),
+        Column("default_action", "str", "default action at the end of the tier: Deny or Pass"),
+        Column("exists", "bool", "false where only policies reference it: it is evaluated last, and denies"),
+        Column("policies", "int", "policies in it, including staged ones", "policies"),
     ),
     key=("tier",),
 )
 
 ENDPOINTS = Schema(
     "policy.endpoints",
-    "What policies apply to: pods with a network of their own, and host endpoints.",
+    "Endpoints that policies apply to: pods (not host-networked) and host endpoints.",
     (
         Column("kind", "str", "pod or host"),
         Column("namespace", "str", "namespace; null for a host endpoint"),
         Column("pod", "str", "name of the pod or host endpoint"),
-        Column("workload", "str", "NAMESPACE/NAME of what made the pod"),
+        Column("workload", "str", "NAMESPACE/NAME of the pod's owner"),
         Column("node", "str", "node"),
-        Column("addresses", "list", "addresses by which rules' selectors know it"),
+        Column("addresses", "list", "addresses that rule selectors match it by"),
         Column("labels", "map", "labels, with those inherited from namespace (pcns.) and service account (pcsa.)"),
-        Column("profiles", "list", "profiles, asked where no policy applies"),
+        Column("profiles", "list", "profiles, evaluated where no policy applies"),
         Column("ports", "list", "named ports: NAME=PORT/PROTOCOL"),
     ),
     key=("namespace", "pod"),
@@ -60,21 +60,21 @@ ENDPOINTS = Schema(
 
 POLICIES = Schema(
     "policy.policies",
-    "All policies, in the order in which Calico looks at them.",
+    "All policies, in evaluation order.",
     (
-        Column("place", "int", "its place in that order, from 1"),
+        Column("place", "int", "1-based position in that order"),
         TIER,
         Column("order", "float", "order in its tier; infinite where none is set; 1000 for Kubernetes' policies"),
         KIND,
         POLICY_NAMESPACE,
         POLICY,
-        Column("selector", "str", "the endpoints it applies to, as Felix has it"),
+        Column("selector", "str", "endpoint selector, as Felix has it"),
         Column("types", "list", "ingress, egress"),
         Column("rules", "int", "rules, after conversion", "rules"),
         STAGED,
         Column("hosts", "str", "for host endpoints only: preDNAT, doNotTrack or applyOnForward; null if none is set"),
-        Column("endpoints", "int", "pods and host endpoints that it applies to", "endpoints"),
-        Column("problem", "str", "why it cannot be read; null if it can"),
+        Column("endpoints", "int", "pods and host endpoints that it selects", "endpoints"),
+        Column("problem", "str", "why it cannot be parsed; null if it can"),
         EVIDENCE,
     ),
     key=("kind", "policy_namespace", "policy"),
@@ -82,18 +82,18 @@ POLICIES = Schema(
 
 RULES = Schema(
     "policy.rules",
-    "All rules of all policies, as Calico has them after conversion.",
+    "All rules of all policies, after Calico's conversion.",
     (
         KIND,
         POLICY_NAMESPACE,
         POLICY,
         DIRECTION,
-        Column("rule", "int", "its index among the converted rules of its direction"),
-        Column("origin", "int", "index of the rule in the object that it comes from"),
+        Column("rule", "int", "0-based index among the converted rules of its direction"),
+        Column("origin", "int", "0-based index of the rule in the original object"),
         Column("action", "str", "allow, deny, pass or log"),
         Column("protocol", "str", "protocol; null for all"),
-        Column("source", "str", "what it asks of the source; null for nothing"),
-        Column("destination", "str", "what it asks of the destination; null for nothing"),
+        Column("source", "str", "source match; null for any"),
+        Column("destination", "str", "destination match; null for any"),
         EVIDENCE,
     ),
     key=("kind", "policy_namespace", "policy", "direction", "rule"),
@@ -101,13 +101,13 @@ RULES = Schema(
 
 APPLIED = Schema(
     "policy.applied",
-    "Which policies apply to each endpoint, in the order in which they are asked.",
+    "Policies that apply to each endpoint, in evaluation order.",
     (
         Column("namespace", "str", "namespace of the pod; null for a host endpoint"),
         Column("pod", "str", "pod or host endpoint"),
         Column("node", "str", "node"),
         DIRECTION,
-        Column("place", "int", "its place among those that apply in this direction, from 1"),
+        Column("place", "int", "1-based position among the policies of this direction"),
         TIER,
         KIND,
         POLICY_NAMESPACE,
@@ -118,20 +118,19 @@ APPLIED = Schema(
 )
 
 
-@model("policy.model", wants=(*LISTS, "health.install"))
-def policy_model(*given: Any) -> Explainer:
+@model("policy.model", wants={"lists": LISTS, "install": "health.install"})
+def policy_model(lists: Given, install: pd.DataFrame | None) -> Explainer:
     """Everything that policy rests on; what is not known stands in its ``parts.missing``."""
-    *lists, install = given
     version = None
     if install is not None and len(install):
         row = install.iloc[0]
         version = next((v for v in (row["version"], row["cluster_version"]) if isinstance(v, str)), None)
-    inputs = Inputs(dict(zip(LISTS, lists, strict=True)), version)
+    inputs = Inputs(dict(lists), version)
     return Explainer(inputs.parts(), inputs)
 
 
-@table(TIERS, needs=("policy.model",), any_of=("tiers", *KINDS))
-def tiers(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(TIERS, needs={"explainer": "policy.model"}, any_known=("tiers", *KINDS))
+def tiers(explainer: Explainer) -> pd.DataFrame:
     """One row a tier; see :data:`TIERS`."""
     parts = explainer.parts
     return TIERS.frame(
@@ -146,8 +145,8 @@ def tiers(explainer: Explainer, *_: object) -> pd.DataFrame:
     )
 
 
-@table(ENDPOINTS, needs=("policy.model", "pods"), wants=("hostendpoints",))
-def endpoints(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(ENDPOINTS, needs={"explainer": "policy.model"}, known=("pods",))
+def endpoints(explainer: Explainer) -> pd.DataFrame:
     """One row an endpoint; see :data:`ENDPOINTS`."""
     return ENDPOINTS.frame(
         {
@@ -181,8 +180,8 @@ def applies_to(policy: Policy, endpoint: Endpoint) -> bool:
     return endpoint.host or not (policy.pre_dnat or policy.do_not_track)
 
 
-@table(POLICIES, needs=("policy.model",), any_of=KINDS)
-def policies(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(POLICIES, needs={"explainer": "policy.model"}, any_known=KINDS)
+def policies(explainer: Explainer) -> pd.DataFrame:
     """One row a policy; see :data:`POLICIES`."""
     parts = explainer.parts
     counts = selected_counts(parts)
@@ -228,8 +227,8 @@ def selected_counts(parts: Parts) -> dict[tuple[str, str, str], int]:
     return found
 
 
-@table(RULES, needs=("policy.model",), any_of=KINDS)
-def rules(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(RULES, needs={"explainer": "policy.model"}, any_known=KINDS)
+def rules(explainer: Explainer) -> pd.DataFrame:
     """One row a rule; see :data:`RULES`."""
     return RULES.frame(
         {
@@ -258,7 +257,7 @@ def _protocol(rule: Rule) -> str | None:
 
 
 def side_text(side: Side) -> str | None:
-    """What a rule asks of one end, in one line; None for nothing."""
+    """What a rule matches at one end, in one line; None for any."""
     parts = [
         side.selector,
         f"not ({side.not_selector})" if side.not_selector else "",
@@ -281,9 +280,10 @@ def net_text(net: Prefix) -> str:
     return f"{address_text(net.version, net.first)}/{bits}"
 
 
-@table(APPLIED, needs=("policy.model", "pods", "namespaces", "serviceaccounts"), any_of=KINDS)
-def applied(explainer: Explainer, *_: object) -> pd.DataFrame:
+@table(APPLIED, needs={"explainer": "policy.model"}, known=("pods",), any_known=KINDS)
+def applied(explainer: Explainer) -> pd.DataFrame:
     """One row for each endpoint, direction and policy that applies; see :data:`APPLIED`."""
+    explainer.parts.need("namespaces", "serviceaccounts")
     return APPLIED.frame(list(_applied(explainer.parts)))
 
 

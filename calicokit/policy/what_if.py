@@ -55,7 +55,7 @@ def objects_in(file: str | Path) -> New:
             item = {**item, "metadata": {**meta, "namespace": meta.get("namespace") or "default"}}
         found.setdefault(id_, []).append(item)
     if not found:
-        raise SourceError(f"{file} holds no object.")
+        raise SourceError(f"{file} contains no object.")
     return found
 
 
@@ -64,7 +64,7 @@ def _items(documents: list[Any], file: str) -> Iterator[Object]:
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise SourceError(f"{file} holds a document that is no object.")
+            raise SourceError(f"{file} contains a document that is not an object.")
         items = document.get("items")
         yield from _items(items, file) if isinstance(items, list) else iter((document,))
 
@@ -72,9 +72,9 @@ def _items(documents: list[Any], file: str) -> Iterator[Object]:
 def _list_of(item: Object, file: str) -> str:
     kind, version, meta = item.get("kind"), str(item.get("apiVersion") or ""), item.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str):
-        raise SourceError(f"{file} holds an object without a name.")
+        raise SourceError(f"{file} contains an object without a name.")
     if kind == "NetworkPolicy":
         return "networkpolicies" if version in CALICO else "kubernetes-networkpolicies"
     if kind not in KINDS:
-        raise SourceError(f"{file} holds {kind or 'an object without a kind'}, which policy does not rest on.")
+        raise SourceError(f"{file} holds {kind or 'an object without a kind'}, which is not a policy object.")
     return KINDS[kind]

@@ -28,7 +28,7 @@ def find(name_or_path: str) -> Path:
     found = next((p for p in shipped() if p.stem == wanted), None)
     if found is None:
         names = ", ".join(p.stem for p in shipped()) or "none"
-        raise FileNotFoundError(f"{name_or_path} is no notebook here; those that come with the kit are: {names}.")
+        raise FileNotFoundError(f"{name_or_path} is not a notebook; bundled notebooks are: {names}.")
     return found
 
 

@@ -13,24 +13,24 @@ from calicokit.schema import Column, Schema, cells
 
 ADDRESSES = Schema(
     "routes.addresses",
-    "The IPv4 address that Calico chose for each node, and whether others can use it.",
+    "IPv4 address that Calico chose for each node, and whether other nodes can reach it.",
     (
         Column("node", "str", "node"),
         Column("address", "str", "address that Calico chose (IP, IP_AUTODETECTION_METHOD)"),
-        Column("network", "str", "its network"),
+        Column("network", "str", "network of that address"),
         Column("internal", "list", "Kubernetes' InternalIP addresses"),
-        Column("interface", "str", "interface of the node that has it; null: none, or not seen"),
+        Column("interface", "str", "interface that has the address; null: none, or not seen"),
         Column("seen", "bool", "the node's interfaces were seen"),
-        Column("neighbours", "int", "other nodes whose address is in its network"),
+        Column("neighbours", "int", "other nodes with an address in the same network"),
         Column("internal_neighbours", "int", "other nodes whose chosen address is in the network of its InternalIP"),
         Column("same", "list", "other nodes with the same address"),
-        Column("problem", "str", "why others cannot use it; null where nothing says so"),
+        Column("problem", "str", "why other nodes cannot use it; null if no problem is known"),
     ),
     key=("node",),
 )
 
 
-@table(ADDRESSES, needs=("bgp.nodes", "kube.nodes"), wants=("output.ip_addr",))
+@table(ADDRESSES, needs={"nodes": "bgp.nodes", "kube": "kube.nodes"}, wants={"found": "output.ip_addr"})
 def addresses(nodes: pd.DataFrame, kube: pd.DataFrame, found: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each node with an IPv4 address; see :data:`ADDRESSES`."""
     chosen = [(n, a, w) for n, a, w in cells(nodes, "node", "address", "network") if isinstance(a, str)]
@@ -62,14 +62,14 @@ def _network(address: str, text: object) -> ipaddress.IPv4Network:
 
 def _problem(row: dict[str, Any]) -> str | None:
     if row["same"]:
-        return f"{', '.join(row['same'])} has it too"
+        return f"{', '.join(row['same'])} has the same address"
     if row["seen"] and row["interface"] is None:
         return "it is on none of the node's interfaces"
     others = row["address"] not in row["internal"] and row["internal"]
     if others and not row["neighbours"] and row["internal_neighbours"]:
         at = f" on {row['interface']}" if row["interface"] else ""
         return (
-            f"it is{at} in {row['network']}, where no other node is, while the node's InternalIP "
-            f"{row['internal'][0]} is where the others are"
+            f"it is{at} in {row['network']}, where no other node is, while its InternalIP {row['internal'][0]} is in "
+            "the other nodes' network"
         )
     return None

@@ -12,10 +12,10 @@ from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
 MOST = 50
-"""So many nodes or pods at fault are named one by one."""
+"""Maximum nodes or pods at fault reported individually."""
 
 BAD_CHECKSUMS = 100
-"""So many datagrams with a bad checksum do not come from the internet's noise."""
+"""Minimum datagrams with a bad checksum to report; fewer can be noise from the internet."""
 
 YOUNG = 10
 """Seconds in which a pod's route may still be missing."""
@@ -29,14 +29,14 @@ ENOUGH = 10
 # ---- addresses and subnets
 
 
-@check("node-address-wrong", needs=("routes.addresses",))
+@check("node-address-wrong", needs={"addresses": "routes.addresses"})
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:
         yield finding(
             "node-address-wrong",
             subject={"node": row.node, "address": row.address},
-            cause=f"Calico's address of {row.node}, {row.address}, is not one that its peers can use: {row.problem}.",
+            cause=f"Calico's address of {row.node}, {row.address}, is not usable for its peers: {row.problem}.",
             remedy="Set IP or IP_AUTODETECTION_METHOD of calico-node (operator: nodeAddressAutodetectionV4), for "
             "example kubernetes-internal-ip or cidr=…, and restart calico-node on that node.",
             evidence=[Rows.of("nodes", "routes.addresses", [{"node": row.node}])],
@@ -44,7 +44,7 @@ def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("encap-needed", needs=("routes.subnets", "bgp.use"))
+@check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"})
 def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A pool without encapsulation, nodes in different subnets, and no router that is told its routes."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
@@ -54,15 +54,15 @@ def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     for pool, rows in dead.groupby("pool", sort=True):
         nodes = sorted({n for found in rows["nodes"] for n in found})
         names = sorted({*rows["subnet"], *rows["other"]})
-        quiet = " No tracked flow between their pods saw an answer." if rows["answered"].notna().any() else ""
+        quiet = " No conntrack entry between their pods has seen a reply." if rows["answered"].notna().any() else ""
         yield finding(
             "encap-needed",
             subject={"nodes": nodes, "pool": str(pool)},
             cause=f"Pool {pool} has no encapsulation, and nodes with its blocks are in {len(names)} subnets "
-            f"({listed(names)}) with a router between them, as {rows['how'].iloc[0]}: it is told of no pod, and drops "
-            f"its packets.{quiet}",
-            remedy=f"Set vxlanMode or ipipMode of {pool} to CrossSubnet, or tell the routers the pool's routes "
-            "(BGPPeer).",
+            f"({listed(names)}) with a router between them, as {rows['how'].iloc[0]}: that router has no routes to "
+            f"pods and drops their packets.{quiet}",
+            remedy=f"Set vxlanMode or ipipMode of {pool} to CrossSubnet, or advertise the pool's routes to the "
+            "routers (BGPPeer).",
             evidence=[
                 Rows.of("ippools", "ipam.pools", [{"pool": pool}]),
                 Rows.of(
@@ -78,20 +78,20 @@ def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
 # ---- routes that are in the way, missing, or claimed twice
 
 
-@check("route-conflict", needs=("routes.conflicts",))
+@check("route-conflict", needs={"conflicts": "routes.conflicts"})
 def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
     """A route or rule that Calico did not make decides in place of Calico's, and leads elsewhere."""
     for row in list(records(conflicts[~conflicts["harmless"]]))[:MOST]:
         key = {"node": row.node, "table": row.table, "cidr": row.cidr, "line": row.line}
         whose = f", to pods of {listed(row.owners)}" if row.owners else ""
-        learnt = f" {listed(row.learnt_by)} learnt it from here by BGP." if row.learnt_by else ""
+        learnt = f" {listed(row.learnt_by)} learnt it from this node by BGP." if row.learnt_by else ""
         yield finding(
             "route-conflict",
             subject={"node": row.node, "cidr": row.cidr},
-            cause=f"On {row.node} `{row.route}`, which Calico did not make, {_OVERRIDES[row.how]} Calico's "
+            cause=f"On {row.node} `{row.route}`, which Calico did not program, {_OVERRIDES[row.how]} Calico's "
             f"{listed(row.overrides)}{whose}.{learnt}",
-            remedy=f"Find who set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
-            "keep it from coming back.",
+            remedy=f"Find what set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
+            "make sure it does not return.",
             evidence=[Rows.of("ip-rule" if row.how == "rule" else "ip-route-all", "routes.conflicts", [key], row.node)],
             about={row.node, row.cidr, *row.overrides, *row.learnt_by, *row.owners},
         )
@@ -99,19 +99,19 @@ def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
 
 _OVERRIDES = {
     "longer-prefix": "is more specific than",
-    "metric": "has the place, or a better metric, of",
-    "table": "is asked by a routing rule before",
-    "rule": "decides before",
+    "metric": "replaces, or has a lower metric than,",
+    "table": "is looked up by an earlier routing rule than",
+    "rule": "takes precedence over",
 }
 
 
 def _undo(row: Any) -> str:
     if row.how == "rule":
         return f"`ip rule del {row.route.partition(': ')[2]}`"
-    return f"`ip route del {row.route}`" + (", or the rule that asks its table" if row.how == "table" else "")
+    return f"`ip route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
 
 
-@check("bgp-filter-reject", needs=("routes.filters", "routes.blocks", "bgp.expected"))
+@check("bgp-filter-reject", needs={"filters": "routes.filters", "blocks": "routes.blocks", "expected": "bgp.expected"})
 def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Finding]:
     """A BGPFilter keeps out a route that a node lacks."""
     lacking: dict[str, set[str]] = {}
@@ -133,7 +133,7 @@ def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.Data
             subject=dict(zip(("node", "peer", "filter", "cidr"), key, strict=True)),
             cause=f"Rule {row.rule} of {row.direction}V4 of BGPFilter {row.filter} rejects {row.cidr} (block of "
             f"{row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
-            remedy=f"Let BGPFilter {row.filter} accept the pools' prefixes, or take it out of {row.bgp_peer}.",
+            remedy=f"Make BGPFilter {row.filter} accept the pools' prefixes, or remove it from {row.bgp_peer}.",
             evidence=[
                 Rows.of(
                     "bgpfilters",
@@ -159,8 +159,15 @@ def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
 
 @check(
     "bgp-route-missing",
-    needs=("routes.blocks", "ipam.blocks", "ipam.affinities", "bgp.compared", "bgp.use", "bgp.birds"),
-    wants=("ipam.pools", "health.node_conditions", "routes.settings", "@now"),
+    needs={
+        "blocks": "routes.blocks",
+        "ipam": "ipam.blocks",
+        "affinities": "ipam.affinities",
+        "compared": "bgp.compared",
+        "use": "bgp.use",
+        "birds": "bgp.birds",
+    },
+    wants={"pools": "ipam.pools", "conditions": "health.node_conditions", "settings": "routes.settings", "now": "@now"},
 )
 def route_missing(
     blocks: pd.DataFrame,
@@ -197,8 +204,8 @@ def route_missing(
         yield finding(
             "bgp-route-missing",
             subject={"node": node, "cidr": cidr},
-            cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the sessions on the way are up"
-            f"{_where_lost(row, blocks)}.",
+            cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the BGP sessions towards it "
+            f"are up{_where_lost(row, blocks)}.",
             remedy=f"Compare `birdcl show route {cidr} all` on {owner} and {node}, then the filters between them "
             "(BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
@@ -206,7 +213,7 @@ def route_missing(
         )
 
 
-_WHAT = {"remote": "a block of", "borrowed": "an address of another node's block that a pod has on"}
+_WHAT = {"remote": "a block of", "borrowed": "a borrowed address of a pod on"}
 
 
 def _not_ready(conditions: pd.DataFrame | None) -> set[str]:
@@ -246,13 +253,13 @@ def _where_lost(row: Any, blocks: pd.DataFrame) -> str:
     if pd.isna(row.in_bird):
         return ""
     if row.in_bird:
-        return "; its BIRD has it and did not put it into the kernel"
+        return "; its BIRD has it but did not export it to the kernel"
     if len(own) and own["in_bird"].eq(False).iloc[0]:
         return f"; {row.owner}'s own BIRD does not have it either"
-    return "; its BIRD did not get it, or filtered it"
+    return "; its BIRD did not receive it, or filtered it"
 
 
-@check("bgp-block-conflict", needs=("routes.claims",))
+@check("bgp-block-conflict", needs={"claims": "routes.claims"})
 def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
     """A block, or a part of one, that two nodes claim."""
     for row in list(records(claims))[:MOST]:
@@ -260,15 +267,15 @@ def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "bgp-block-conflict",
             subject={"cidr": row.cidr, "nodes": list(row.nodes)},
-            cause=f"{listed(row.nodes)} claim {row.cidr} ({said}): packets to its pods reach the wrong node.",
-            remedy="See whose the block is (`calicoctl ipam show --show-blocks`), and why the other claims it: a stale "
-            "affinity, a second cluster on the same network, a static route in BIRD.",
+            cause=f"{listed(row.nodes)} claim {row.cidr} ({said}): packets to its pods can reach the wrong node.",
+            remedy="Check which node owns the block (`calicoctl ipam show --show-blocks`), and why the other "
+            "announces it: a stale affinity, a second cluster on the same network, a static route in BIRD.",
             evidence=[Rows.of("birdcl-route", "routes.claims", [{"cidr": row.cidr}])],
             about={*row.nodes, row.cidr, row.block},
         )
 
 
-@check("pod-route-missing", needs=("routes.pods",))
+@check("pod-route-missing", needs={"pods": "routes.pods"})
 def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
     """A running pod without its route or its interface on its node."""
     lost = pods[
@@ -277,16 +284,18 @@ def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
     ]
     for row in list(records(lost))[:MOST]:
         if pd.notna(row.has_route) and not row.has_route:
-            instead = f"; what is there leads elsewhere: {row.elsewhere}" if isinstance(row.elsewhere, str) else ""
+            instead = (
+                f"; the route that exists points elsewhere: {row.elsewhere}" if isinstance(row.elsewhere, str) else ""
+            )
             what = f"{row.node} has no route to {row.address}{instead}"
         else:
-            what = f"its interface {row.interface} is not on {row.node}"
+            what = f"its interface {row.interface} does not exist on {row.node}"
         yield finding(
             "pod-route-missing",
             subject={"node": row.node, "pod": f"{row.namespace}/{row.pod}"},
-            cause=f"{row.namespace}/{row.pod} runs, and {what}: nothing reaches it.",
-            remedy=f"Look at Felix on {row.node} (it restores routes within RouteRefreshInterval); deleting the pod "
-            "lets the CNI plugin set up a new one.",
+            cause=f"{row.namespace}/{row.pod} is running, but {what}: it is unreachable.",
+            remedy=f"Check Felix on {row.node} (it restores routes within RouteRefreshInterval); deleting the pod "
+            "makes the CNI plugin set up a new one.",
             evidence=[
                 Rows.of(
                     "ip-route-all",
@@ -299,7 +308,7 @@ def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("bgp-service-not-advertised", needs=("routes.services", "bgp.use", "bgp.birds"))
+@check("bgp-service-not-advertised", needs={"services": "routes.services", "use": "bgp.use", "birds": "bgp.birds"})
 def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.DataFrame) -> Iterator[Finding]:
     """A service address that should be announced and that no node announces."""
     if not bool(use["in_use"].fillna(False).iloc[0]) or "answers" not in set(birds["state"]):
@@ -314,7 +323,7 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
             subject={"service": str(name)},
             cause=f"No node announces {listed(group['address'])} of {name}, which is in {row.range} of BGPConfiguration"
             f"{local}.",
-            remedy="Look at confd's log and at the static routes of `birdcl show route`; a node labelled "
+            remedy="Check confd's log and the static routes in `birdcl show route`; a node labelled "
             "node.kubernetes.io/exclude-from-external-load-balancers announces none.",
             evidence=[
                 Rows.of("birdcl-route", "routes.services", [{"service": name, "address": a} for a in group["address"]])
@@ -325,7 +334,7 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
 # ---- tunnels
 
 
-@check("vxlan-blocked", needs=("routes.vxlan", "routes.tunnels"), wants=("routes.walls",))
+@check("vxlan-blocked", needs={"vxlan": "routes.vxlan", "tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
 def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """VXLAN leaves and does not arrive, or a node does not know where to send it."""
     silent = _silent(tunnels, "vxlan")
@@ -337,13 +346,13 @@ def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFram
         if node in missing:
             reasons.append(f"it has no neighbour or forwarding entry for {listed(missing[node])}")
         if node in walled:
-            reasons.append(f"a rule keeps VXLAN out ({walled[node]})")
+            reasons.append(f"a rule blocks VXLAN ({walled[node]})")
         yield finding(
             "vxlan-blocked",
             subject={"node": node},
-            cause=f"VXLAN does not work for {node}: {'; '.join(reasons)}.",
+            cause=f"VXLAN is broken on {node}: {'; '.join(reasons)}.",
             remedy="Open UDP 4789 (or FelixConfiguration vxlanPort) between all nodes: `iptables-save -c | grep 4789`, "
-            "security groups; for missing entries see Felix's log on that node.",
+            "security groups; for missing entries read Felix's log on that node.",
             evidence=[
                 Rows.of("ip-link-stats", "routes.tunnels", _device_keys(tunnels, node, "vxlan"), node),
                 Rows.of("bridge-fdb", "routes.vxlan", [{"node": node, "peer": p} for p in missing.get(node, ())], node),
@@ -352,19 +361,19 @@ def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFram
         )
 
 
-@check("ipip-blocked", needs=("routes.tunnels",), wants=("routes.walls",))
+@check("ipip-blocked", needs={"tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
 def ipip_blocked(tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """IP protocol 4 does not pass."""
     silent, walled = _silent(tunnels, "ipip"), _walled(walls, "ipip")
     nodes = sorted({*silent, *walled})
     if nodes:
-        said = [*silent.values(), *(f"on {n} a rule keeps it out ({r})" for n, r in walled.items())]
+        said = [*silent.values(), *(f"on {n} a rule blocks it ({r})" for n, r in walled.items())]
         yield finding(
             "ipip-blocked",
             subject={"nodes": nodes},
             cause=f"IPIP (IP protocol 4) does not reach {listed(nodes)}: {'; '.join(said[:3])}.",
-            remedy="Allow IP protocol 4 between all nodes (firewalls, security groups; some clouds never pass it: use "
-            "VXLAN there).",
+            remedy="Allow IP protocol 4 between all nodes (firewalls, security groups; some clouds never forward it: "
+            "use VXLAN there).",
             evidence=[
                 Rows.of("ip-link-stats", "routes.tunnels", [k for n in nodes for k in _device_keys(tunnels, n, "ipip")])
             ],
@@ -379,10 +388,10 @@ def _silent(tunnels: pd.DataFrame, mode: str) -> dict[str, str]:
     for row in records(mine):
         others = mine[mine["node"] != row.node]
         for sent, got, when in (
-            (row.tx_growth, row.rx_growth, "while it was watched"),
-            (row.tx_packets, row.rx_packets, "since it was made"),
+            (row.tx_growth, row.rx_growth, "during sampling"),
+            (row.tx_packets, row.rx_packets, "since the interface was created"),
         ):
-            name = "tx_growth" if when.startswith("while") else "tx_packets"
+            name = "tx_growth" if when.startswith("during") else "tx_packets"
             if pd.notna(sent) and pd.notna(got) and sent >= ENOUGH and got == 0 and others[name].sum() >= ENOUGH:
                 found[row.node] = f"{plural(int(sent), 'packet')} went into {row.interface} and none came out {when}"
                 break
@@ -390,7 +399,8 @@ def _silent(tunnels: pd.DataFrame, mode: str) -> dict[str, str]:
 
 
 def _walled(walls: pd.DataFrame | None, mode: str) -> dict[str, str]:
-    return {} if walls is None else dict(cells(walls[walls["mode"] == mode], "node", "rule"))
+    """Nodes with a rule that keeps this encapsulation out, and the rule."""
+    return {} if walls is None else dict(cells(walls[(walls["mode"] == mode) & ~walls["behind"]], "node", "rule"))
 
 
 def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, Any]]:
@@ -398,7 +408,7 @@ def _device_keys(tunnels: pd.DataFrame, node: str, mode: str) -> list[dict[str, 
     return [{"node": node, "interface": i} for i in mine["interface"]]
 
 
-@check("vxlan-offload-broken", needs=("routes.tunnels", "output.nstat"))
+@check("vxlan-offload-broken", needs={"tunnels": "routes.tunnels", "counters": "output.nstat"})
 def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Finding]:
     """UDP that arrives with bad checksums on a node that speaks VXLAN."""
     speak = set(tunnels[tunnels["mode"] == "vxlan"]["node"])
@@ -407,15 +417,19 @@ def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Fi
         yield finding(
             "vxlan-offload-broken",
             subject={"node": row.node},
-            cause=f"{plural(int(row.value), 'UDP packet')} came to {row.node} with a bad checksum: the network card or "
-            "its driver computes checksums of VXLAN wrongly.",
+            cause=f"{plural(int(row.value), 'UDP packet')} arrived on {row.node} with a bad checksum: the NIC or its "
+            "driver miscomputes checksums of VXLAN packets (checksum offload).",
             remedy="`ethtool -K vxlan.calico tx-checksum-ip-generic off` on the sending nodes, or "
             "featureDetectOverride ChecksumOffloadBroken=true in FelixConfiguration.",
             evidence=[Rows.of("nstat", "output.nstat", [{"node": row.node, "counter": "UdpInCsumErrors"}], row.node)],
         )
 
 
-@check("wireguard-down", needs=("routes.wireguard",), wants=("routes.wireguard_peers", "routes.walls"))
+@check(
+    "wireguard-down",
+    needs={"wireguard": "routes.wireguard"},
+    wants={"peers": "routes.wireguard_peers", "walls": "routes.walls"},
+)
 def wireguard_down(
     wireguard: pd.DataFrame, peers: pd.DataFrame | None = None, walls: pd.DataFrame | None = None
 ) -> Iterator[Finding]:
@@ -427,12 +441,12 @@ def wireguard_down(
     silent = None if peers is None else peers[~peers["handshake"].fillna(True) & (peers["sent"] > 0)]
     for row in list(records(silent))[:MOST] if silent is not None else ():
         if isinstance(row.peer, str) and not {row.node, row.peer} & bad and not row.received > 0:
-            rules = "".join(f"; on {n} a rule keeps it out ({walled[n]})" for n in (row.node, row.peer) if n in walled)
+            rules = "".join(f"; on {n} a rule blocks it ({walled[n]})" for n in (row.node, row.peer) if n in walled)
             yield finding(
                 "wireguard-down",
                 subject={"node": row.node, "peer": row.peer},
-                cause=f"{row.node} has sent {row.sent:,.0f} bytes to {row.peer} by WireGuard and never had a handshake "
-                f"with it{rules}.",
+                cause=f"{row.node} has sent {row.sent:,.0f} bytes to {row.peer} over WireGuard without any "
+                f"handshake{rules}.",
                 remedy="Open UDP 51820 (wireguardListeningPort) between all nodes; `wg show` on both.",
                 evidence=[
                     Rows.of(
@@ -448,14 +462,15 @@ def wireguard_down(
         yield finding(
             "wireguard-down",
             subject={"node": row.node, "peer": UNKNOWN},
-            cause=f"WireGuard is enabled, and on {row.node} {row.problem}.",
-            remedy="See that the kernel has WireGuard, that UDP 51820 is open between nodes, and Felix's log there.",
+            cause=f"WireGuard is enabled, but on {row.node} {row.problem}.",
+            remedy="Check that the kernel supports WireGuard, that UDP 51820 is open between nodes, and Felix's log "
+            "on the node.",
             evidence=[Rows.of("nodes", "routes.wireguard", [{"node": row.node}])],
             about={row.node},
         )
 
 
-@check("mtu-mismatch", needs=("routes.mtus",))
+@check("mtu-mismatch", needs={"mtus": "routes.mtus"})
 def mtu_mismatch(mtus: pd.DataFrame) -> Iterator[Finding]:
     """MTUs that leave no room for the encapsulation, or that do not fit each other."""
     wrong = mtus[mtus["problem"].notna()]
@@ -464,20 +479,16 @@ def mtu_mismatch(mtus: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "mtu-mismatch",
             subject={"nodes": list(wrong["node"])},
-            cause=f"MTUs do not fit on {listed(wrong['node'])}: on {first.node}, {first.problem}. Large packets are "
-            "lost or fragmented while small ones pass.",
+            cause=f"MTU mismatch on {listed(wrong['node'])}: on {first.node}, {first.problem}. Large packets are lost "
+            "or fragmented while small ones pass.",
             remedy="Set the MTU (FelixConfiguration mtuIfacePattern, the CNI configuration's mtu, operator: "
-            "calicoNetwork.mtu) to what fits, and start the pods anew: running ones keep theirs.",
+            "calicoNetwork.mtu) to a value that fits, and recreate the pods: running pods keep their MTU.",
             evidence=[Rows.of("ip-link-stats", "routes.mtus", [{"node": n} for n in wrong["node"]])],
             about=set(wrong["node"]),
         )
 
 
 # ---- what explains what
-
-
-def _shares(cause: Finding, effect: Finding) -> bool:
-    return bool({str(cause.subject.get("node"))} & effect.about)
 
 
 for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch"):

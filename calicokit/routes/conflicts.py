@@ -19,18 +19,22 @@ from calicokit.schema import Column, Schema, among, cells, records
 
 CONFLICTS = Schema(
     "routes.conflicts",
-    "Routes and rules that Calico did not make and that decide in place of its routes, where they stand.",
+    "Non-Calico routes and routing rules that override Calico's routes.",
     (
-        Column("node", "str", "node in whose kernel it stands"),
-        Column("cidr", "str", "destination for which it decides"),
-        Column("how", "str", "longer-prefix, metric (the same destination), table (by a rule before main), or rule"),
-        Column("route", "str", "the route or rule, in ip's words"),
-        Column("table", "str", "its table; null for a rule that decides by itself"),
-        Column("protocol", "str", "who says that it set it; null is boot, as `ip route add` leaves it"),
-        Column("overrides", "list", "destinations of Calico's routes that it overrides, whole or in part"),
-        Column("owners", "list", "other nodes whose blocks those are"),
-        Column("harmless", "bool", "it leads the same way as Calico's"),
-        Column("learnt_by", "list", "nodes that learnt it by BGP from here"),
+        Column("node", "str", "node whose kernel has it"),
+        Column("cidr", "str", "destination"),
+        Column(
+            "how",
+            "str",
+            "how it overrides: longer-prefix, metric (same destination), table (by a rule before main), or rule",
+        ),
+        Column("route", "str", "the route or rule, as ip prints it"),
+        Column("table", "str", "routing table; null for a rule without a table"),
+        Column("protocol", "str", "route protocol; null is boot, the default of `ip route add`"),
+        Column("overrides", "list", "destinations of the Calico routes it overrides, fully or partly"),
+        Column("owners", "list", "nodes that own those blocks"),
+        Column("harmless", "bool", "same next hop as Calico's route"),
+        Column("learnt_by", "list", "nodes that learnt it by BGP from this node"),
         Column("line", "int", "line in the text, from 1"),
         Column("evidence", "str", "where this was read"),
     ),
@@ -39,12 +43,12 @@ CONFLICTS = Schema(
 
 CLAIMS = Schema(
     "routes.claims",
-    "Blocks, and parts of blocks, that more than one node claims.",
+    "Blocks, or parts of blocks, announced or blackholed by more than one node.",
     (
-        Column("cidr", "str", "what is claimed twice"),
-        Column("block", "str", "block that it is, or is in"),
+        Column("cidr", "str", "CIDR claimed twice"),
+        Column("block", "str", "block that contains it"),
         Column("nodes", "list", "nodes that claim it"),
-        Column("how", "list", "for each node, what it does: keeps it as its own (blackhole), or others reach it there"),
+        Column("how", "list", "per node: has it as its own (blackhole), or other nodes route it there"),
     ),
     key=("cidr",),
 )
@@ -84,8 +88,8 @@ class _Mine:
 
 @table(
     CONFLICTS,
-    needs=("routes.kernel", "routes.blocks"),
-    wants=("routes.pods", "output.ip_rule", "output.birdcl_route", "bgp.nodes"),
+    needs={"kernel": "routes.kernel", "blocks": "routes.blocks"},
+    wants={"pods": "routes.pods", "rules": "output.ip_rule", "birds": "output.birdcl_route", "nodes": "bgp.nodes"},
 )
 def conflicts(
     kernel: pd.DataFrame,
@@ -291,8 +295,13 @@ def _each_once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @table(
     CLAIMS,
-    needs=("ipam.blocks", "bgp.nodes", "routes.kernel"),
-    wants=("output.birdcl_route", "output.birdcl_route_all", "routes.conflicts", "@now"),
+    needs={"blocks": "ipam.blocks", "nodes": "bgp.nodes", "kernel": "routes.kernel"},
+    wants={
+        "routes": "output.birdcl_route",
+        "details": "output.birdcl_route_all",
+        "conflicts": "routes.conflicts",
+        "now": "@now",
+    },
 )
 def claims(
     blocks: pd.DataFrame,
@@ -318,7 +327,7 @@ def claims(
         block = cidr if cidr in known else _block_of(cidr, known)
         if block is None or set(claimants) == {known[block][1]}:
             continue
-        everyone = {known[block][1]: "owns the block, as IPAM says"} | claimants
+        everyone = {known[block][1]: "owns the block according to IPAM"} | claimants
         names = sorted(everyone)
         rows.append({"cidr": cidr, "block": block, "nodes": names, "how": [everyone[n] for n in names]})
     return CLAIMS.frame(rows)
@@ -337,16 +346,16 @@ def _claimed(kernel: pd.DataFrame, routes: pd.DataFrame | None, nodes: pd.DataFr
     """Prefix, node, and how the node claims it."""
     holes = kernel[(kernel["type"] == "blackhole") & kernel["owner"].isin(["bird", "felix"])]
     for cidr, node in cells(holes, "cidr", "node"):
-        yield cidr, node, "keeps it as its own"
+        yield cidr, node, "has it as its own block"
     if routes is None:
         return
     sources = routes["protocol"].astype("str")
     own = routes[sources.str.startswith("static") & (routes["type"] == "blackhole")]
     for cidr, node in cells(own, "prefix", "node"):
-        yield cidr, node, "keeps it as its own"
+        yield cidr, node, "has it as its own block"
     # A reflector may stand in as the next hop of what it hands on (nextHopMode Self).
     plain = nodes[nodes["cluster_id"].isna()]
     by_address = {a: n for n, a in cells(plain, "node", "address") if isinstance(a, str)}
     learnt = routes[routes["gateway"].isin(list(by_address)) & ~sources.str.startswith("kernel")]
     for cidr, gateway in cells(learnt.drop_duplicates(["prefix", "gateway"]), "prefix", "gateway"):
-        yield cidr, by_address[gateway], "others reach it there"
+        yield cidr, by_address[gateway], "other nodes route it there"

@@ -27,25 +27,23 @@ BLOCKS = Schema(
     "Routes that each node should have for every block, and whether its kernel and BIRD have them.",
     (
         Column("node", "category", "node that should have the route"),
-        Column("cidr", "category", "block, or borrowed address"),
+        Column("cidr", "category", "block or borrowed address"),
         Column(
             "kind",
             "category",
-            "own: the node's own block, a blackhole under its pods' routes; remote: another node's; borrowed: an "
-            "address that a pod has on another node than its block's",
+            "own: the node's own block (blackhole); remote: another node's block; borrowed: address of a pod on a "
+            "node that does not own the block",
         ),
-        Column("owner", "category", "node whose block it is, or which has the pod"),
+        Column("owner", "category", "node that owns the block or runs the pod"),
         Column("pool", "category", "IP pool"),
-        Column("mode", "category", "how packets go there: none, vxlan or ipip, for these two nodes"),
-        Column(
-            "via", "category", "gateway that it should have: the other node, or its tunnel address; null: not known"
-        ),
-        Column("status", "category", "present, different (another gateway or device), missing; null: routes not seen"),
+        Column("mode", "category", "encapsulation between these two nodes: none, vxlan or ipip"),
+        Column("via", "category", "expected gateway: the other node, or its tunnel address; null: unknown"),
+        Column("status", "category", "present, different (other gateway or device), missing; null: routes not seen"),
         Column("kernel_via", "category", "gateway in the kernel"),
         Column("kernel_interface", "category", "device in the kernel"),
         Column("programmed_by", "category", "bird, felix or other"),
         Column("in_bird", "bool", "BIRD on the node has the prefix; null: not seen"),
-        Column("sync_error", "bool", "BIRD could not put it into the kernel; null: not seen"),
+        Column("sync_error", "bool", "BIRD could not install it in the kernel; null: not seen"),
     ),
     key=("node", "cidr"),
 )
@@ -53,8 +51,13 @@ BLOCKS = Schema(
 
 @table(
     BLOCKS,
-    needs=("ipam.blocks", "ipam.pools", "bgp.nodes", "kube.tunnels"),
-    wants=("routes.kernel", "output.birdcl_route", "output.birdcl_route_all", "ipam.allocations"),
+    needs={"blocks": "ipam.blocks", "pools": "ipam.pools", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
+    wants={
+        "kernel": "routes.kernel",
+        "routes": "output.birdcl_route",
+        "details": "output.birdcl_route_all",
+        "allocations": "ipam.allocations",
+    },
 )
 def blocks(
     blocks: pd.DataFrame,

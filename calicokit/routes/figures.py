@@ -1,4 +1,4 @@
-"""Pictures of routes: the matrix of nodes and blocks, and the way of one packet."""
+"""Figures of routes: the matrix of nodes and blocks, and the path of one packet."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from calicokit.sentences import natural, plural
 
 MOST_NODES, MOST_BLOCKS = 400, 800
 NAMED = 40
-"""Up to so many rows or columns have their names beside them."""
+"""Maximum rows or columns with names shown."""
 
 LOOKS = {
     "own": ("its own block", BLUE, "■"),
-    "present": ("route is there", SKY, "·"),
-    "different": ("leads elsewhere", YELLOW, "?"),
-    "overridden": ("overridden by a foreign route", ORANGE, "!"),
+    "present": ("route present", SKY, "·"),
+    "different": ("other next hop", YELLOW, "?"),
+    "overridden": ("overridden by a non-Calico route", ORANGE, "!"),
     "missing": ("missing", VERMILLION, "×"),
     "unseen": ("not seen", GREY, ""),
 }
@@ -75,9 +75,9 @@ def _address(cidr: str) -> Any:
 
 
 def _wrongs(codes: pd.DataFrame, kinds: list[str]) -> str:
-    words = {"missing": "missing", "different": "leading elsewhere", "overridden": "overridden"}
+    words = {"missing": "missing", "different": "with another next hop", "overridden": "overridden"}
     there = set(codes.to_numpy().ravel().tolist())
-    return " or ".join(word for kind, word in words.items() if kinds.index(kind) in there) or "not as they should be"
+    return " or ".join(word for kind, word in words.items() if kinds.index(kind) in there) or "wrong"
 
 
 def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Figure:
@@ -110,7 +110,7 @@ def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Fi
         for k in used
     ]  # fmt: skip
     fact = (
-        f"All {plural(all_, 'route')} to blocks are there"
+        f"All {plural(all_, 'route')} to blocks are present"
         if not wrong
         else f"{wrong} of {plural(all_, 'route')} to blocks {'is' if wrong == 1 else 'are'} {_wrongs(codes, kinds)}"
     )
@@ -118,7 +118,7 @@ def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Fi
     return figure(
         [heat, *legend],
         fact,
-        "Rows are nodes, columns blocks and whose they are.",
+        "Rows are nodes, columns blocks with their owners.",
         height=max(160, min(900, 24 * len(grid.index) + 60)),
         showlegend=True,
         plot_bgcolor=PALE,
@@ -131,7 +131,7 @@ def _drawn(grid: pd.DataFrame, wrong: int, all_: int, frame: pd.DataFrame) -> Fi
 def path(path: pd.DataFrame) -> Figure:
     """The way of a packet, hop by hop (``routes.path``): the route that each node takes stands over the line."""
     if not len(path):
-        return message("No way was asked for, or no node's routes were seen.")
+        return message("No path was requested, or no node's routes were seen.")
     hops = list(records(path))
     last = hops[-1]
     ends = isinstance(last.next, str)
@@ -160,7 +160,7 @@ def path(path: pd.DataFrame) -> Figure:
     return figure(
         [line],
         _way(stops, str(last.says)),
-        "Squares are nodes; over each line stands the route that the node takes.",
+        "Squares are nodes; above each line is the route that the node uses.",
         height=110,
         showlegend=False,
         annotations=over,

@@ -9,7 +9,7 @@ that was learnt by iBGP only from or to a client of a route reflector.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -19,23 +19,21 @@ from calicokit.net import canonical_cidr, prefix
 from calicokit.registry import table
 from calicokit.routes.bird_filters import ACCEPT, REJECT, UNDEFINED, UNKNOWN, Decision, Functions
 from calicokit.schema import Column, Schema, records
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 EFFECT = Schema(
     "routes.filter_effect",
-    "What becomes of a prefix that a node may tell its BGP peers, and which rule decides. Give --from NODE and --to "
-    "PREFIX.",
+    "Whether a node's prefix is exported to its BGP peers and imported there, and which rule decides. Give --from "
+    "NODE and --to PREFIX.",
     (
-        Column("node", "str", "node that has the route and may tell it"),
-        Column("protocol", "str", "its session, by BIRD's name; null where it has no route to tell"),
-        Column("peer", "str", "node at the other end, or the address of a router outside"),
-        Column("direction", "str", "export: whether the node tells it; import: whether the peer takes it"),
-        Column("action", "str", "Accept, Reject, or unknown: a condition depends on what was not seen"),
-        Column("decided_by", "str", "BIRD's function, filter or session that decides, or BIRD itself"),
+        Column("node", "str", "node that has the route"),
+        Column("protocol", "str", "BGP session (BIRD protocol); null without a route to export"),
+        Column("peer", "str", "peer node, or external router's address"),
+        Column("direction", "str", "export at the node, or import at the peer"),
+        Column("action", "str", "Accept, Reject, or unknown: a condition depends on missing evidence"),
+        Column("decided_by", "str", "BIRD function, filter or session that decides, or BIRD itself"),
         Column("rule", "str", "the statement that decides, with its conditions"),
-        Column("says", "str", "what that means, in words"),
+        Column("says", "str", "explanation"),
         Column("line", "int", "line of the statement in its file, from 1"),
         EVIDENCE,
     ),
@@ -48,8 +46,8 @@ _SOURCES = {"static": "RTS_STATIC", "direct": "RTS_DEVICE", "kernel": "RTS_INHER
 
 @table(
     EFFECT,
-    needs=("bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg", "bgp.nodes"),
-    any_of=("output.birdcl_route_all", "output.birdcl_route"),
+    needs={"main": "bird.cfg", "ipam": "bird_ipam.cfg", "aggregation": "bird_aggr.cfg", "nodes": "bgp.nodes"},
+    any_of={"details": "output.birdcl_route_all", "routes": "output.birdcl_route"},
     options={"from": None, "to": None},
 )
 def filter_effect(
@@ -68,7 +66,7 @@ def filter_effect(
     try:
         cidr = canonical_cidr(options["to"])
     except ValueError:
-        raise ValueError(f"{options['to']!r} is no prefix and no address") from None
+        raise ValueError(f"{options['to']!r} is neither a prefix nor an address") from None
     birds = details if details is not None and (details["node"] == node).any() else routes
     if birds is None or not (birds["node"] == node).any():
         raise ValueError(f"BIRD's routes of a node {node!r} were not seen")
@@ -76,7 +74,7 @@ def filter_effect(
     mine = birds[(birds["node"] == node) & (birds["prefix"] == cidr)]
     best = next(records(mine[mine["primary"].fillna(False).astype(bool)]), None)
     if best is None:
-        return EFFECT.frame([{"node": node, "says": f"BIRD on {node} has no route to {cidr}: it tells nobody of it"}])
+        return EFFECT.frame([{"node": node, "says": f"BIRD on {node} has no route to {cidr}, so it exports none"}])
     return EFFECT.frame([row for session in cluster.sessions(node) for row in _told(cluster, node, session, best)])
 
 
@@ -135,17 +133,17 @@ def _told(cluster: _Cluster, node: str, session: Any, best: Any) -> Iterator[dic
     known = origin is not None or best.protocol.rstrip("0123456789") in _SOURCES
     route = _route(best, origin is not None, known)
     found = Decision(REJECT, _BIRD, why) if why else cluster.decide(node, session, "export", route)
-    yield _row(row, "export", found, {ACCEPT: f"{node} tells {peer}", REJECT: f"{node} does not tell {peer}"})
+    yield _row(row, "export", found, {ACCEPT: f"{node} tells {peer}", REJECT: f"{node} does not export it to {peer}"})
     if found.action == REJECT or theirs is None:
         return
     loop = _loop(cluster, peer, theirs, best)
     heard = {"net": route["net"], "source": "RTS_BGP", "krt_metric": UNDEFINED}
     taken = Decision(REJECT, _BIRD, loop) if loop else cluster.decide(peer, theirs, "import", heard)
-    yield _row(row, "import", taken, {ACCEPT: f"{peer} takes it", REJECT: f"{peer} does not take it"})
+    yield _row(row, "import", taken, {ACCEPT: f"{peer} imports it", REJECT: f"{peer} does not import it"})
 
 
 def _row(row: dict[str, Any], direction: str, found: Decision, words: dict[str, str]) -> dict[str, Any]:
-    says = words.get(found.action, f"whether this {direction} happens depends on what was not seen")
+    says = words.get(found.action, f"whether this {direction} happens depends on missing evidence")
     where = {"line": found.line, "evidence": found.evidence}
     return {**row, "direction": direction, "action": found.action, "decided_by": found.where, **where} | {
         "rule": found.statement,
@@ -158,13 +156,13 @@ def _kept(session: Any, origin: Any, best: Any) -> str | None:
     if origin is None:
         return None
     if origin.protocol == session.protocol:
-        return "a route is not told to the peer that it was learnt from"
+        return "a route is not exported to the peer it was learnt from"
     cluster_id = session.rr_cluster_id
     if isinstance(cluster_id, str) and cluster_id in str(best.bgp_cluster_list or "").split():
-        return f"the route has been through cluster {cluster_id}"
+        return f"the route's cluster list contains {cluster_id}"
     inner = _internal(session) and _internal(origin)
     if inner and not (bool(session.rr_client) or bool(origin.rr_client)):
-        return "a route learnt by iBGP is told to iBGP peers by route reflectors only"
+        return "a route learnt by iBGP is exported to iBGP peers only by route reflectors"
     return None
 
 
@@ -194,7 +192,7 @@ def _route(best: Any, learnt: bool, known: bool) -> dict[str, Any]:
     }
 
 
-def some_effect(cluster: Cluster) -> pd.DataFrame:
+def some_effect(cluster: Tables) -> pd.DataFrame:
     """An effect to look at first: of a block on the node that owns it; the empty table where BGP is not in use."""
     use = cluster.table("bgp.use")
     if not use.unknown and use["in_use"].eq(False).any():

@@ -18,17 +18,17 @@ from calicokit.schema import Column, Schema, cells
 
 FILTERS = Schema(
     "routes.filters",
-    "What BGPFilters decide about the blocks that nodes tell each other.",
+    "BGPFilter decisions on the blocks that nodes announce to each other.",
     (
         Column("node", "str", "node whose BIRD applies the filter"),
-        Column("peer", "str", "node at the other end, or the address of a router outside"),
-        Column("bgp_peer", "str", "resource that asks for the session and names the filter"),
-        Column("direction", "str", "export: what the node tells; import: what it is told"),
+        Column("peer", "str", "peer node, or external router's address"),
+        Column("bgp_peer", "str", "BGPPeer that configures the session and references the filter"),
+        Column("direction", "str", "export: routes sent by the node; import: routes received"),
         Column("filter", "str", "BGPFilter"),
-        Column("rule", "int", "its rule that decides, from 0"),
-        Column("action", "str", "Accept, Reject, or unknown: a condition that depends on what is not seen"),
+        Column("rule", "int", "0-based index of the rule that decides"),
+        Column("action", "str", "Accept, Reject, or unknown: a condition depends on missing evidence"),
         Column("cidr", "str", "block"),
-        Column("owner", "str", "node whose block it is"),
+        Column("owner", "str", "node that owns the block"),
     ),
     key=("node", "peer", "direction", "cidr"),
 )
@@ -37,7 +37,11 @@ _UNSEEN = ("communities", "asPathPrefix", "priority")
 """Conditions on what only the route itself has."""
 
 
-@table(FILTERS, needs=("bgpfilters", "bgp.expected", "ipam.blocks"), wants=("bgp.nodes",))
+@table(
+    FILTERS,
+    needs={"objects": "bgpfilters", "expected": "bgp.expected", "blocks": "ipam.blocks"},
+    wants={"nodes": "bgp.nodes"},
+)
 def filters(
     objects: Objects, expected: pd.DataFrame, blocks: pd.DataFrame, nodes: pd.DataFrame | None = None
 ) -> pd.DataFrame:

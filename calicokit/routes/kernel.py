@@ -30,17 +30,17 @@ LOCAL = ("local", "broadcast", "multicast", "anycast")
 
 KERNEL = Schema(
     "routes.kernel",
-    "The kernel's routes of every table on every node, and whose work each is.",
+    "Kernel routes of every table on every node, with the program that installed each.",
     (
         Column("node", "str", "node"),
         Column("cidr", "str", "destination"),
         Column("version", "int", "4 or 6"),
         Column("type", "str", "unicast, blackhole, unreachable, prohibit, …"),
-        Column("via", "str", "gateway; null where the destination is on the link"),
+        Column("via", "str", "gateway; null for on-link destinations"),
         Column("interface", "str", "device"),
-        Column("tunnel", "str", "vxlan, ipip or wireguard, where the device is one of Calico's tunnels"),
+        Column("tunnel", "str", "vxlan, ipip or wireguard, where the device is a Calico tunnel"),
         Column("table", "str", "routing table"),
-        Column("protocol", "str", "who says that it set it, as printed; null is boot"),
+        Column("protocol", "str", "route protocol, as printed; null is boot"),
         Column("metric", "int", "metric; the lowest wins among equal destinations; null is 0"),
         Column("mtu", "int", "MTU of the route", "bytes"),
         Column("owner", "str", "bird, felix, kernel (addresses, DHCP, router advertisements) or other"),
@@ -51,7 +51,11 @@ KERNEL = Schema(
 )
 
 
-@table(KERNEL, any_of=("output.ip_route_all", "output.ip_route_json", "output.ip_route"), wants=("routes.settings",))
+@table(
+    KERNEL,
+    any_of={"every": "output.ip_route_all", "json": "output.ip_route_json", "main": "output.ip_route"},
+    wants={"settings": "routes.settings"},
+)
 def kernel(
     every: pd.DataFrame | None,
     json: pd.DataFrame | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,28 +11,26 @@ from calicokit.net import prefix
 from calicokit.registry import table
 from calicokit.routes.kernel import TUNNELS, is_workload
 from calicokit.schema import Column, Schema, cells, records
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 MOST_HOPS = 16
 
 PATH = Schema(
     "routes.path",
-    "The way from a node to an address: which route each node takes, and who comes next. Give --from NODE and --to IP.",
+    "Path from a node to an address: the route used at each hop. Give --from NODE and --to IP.",
     (
-        Column("hop", "int", "number of the node on the way, from 1"),
+        Column("hop", "int", "1-based hop number"),
         Column("node", "str", "node; null: outside the cluster"),
-        Column("table", "str", "table that decided"),
-        Column("cidr", "str", "destination of the route that is taken, the longest that fits"),
+        Column("table", "str", "routing table used"),
+        Column("cidr", "str", "destination of the route used (longest match)"),
         Column("type", "str", "unicast, local, blackhole, …"),
         Column("via", "str", "gateway"),
         Column("interface", "str", "device"),
-        Column("owner", "str", "who programmed it: bird, felix, kernel or other"),
-        Column("next", "str", "node, pod or router that is next; null where the way ends"),
-        Column("says", "str", "what happens here, in words"),
+        Column("owner", "str", "program that installed it: bird, felix, kernel or other"),
+        Column("next", "str", "next node, pod or router; null at the end of the path"),
+        Column("says", "str", "what happens at this hop"),
         Column("line", "int", "line in the text, from 1"),
-        Column("evidence", "str", "where the route was read"),
+        Column("evidence", "str", "source of the route"),
     ),
     key=("hop",),
 )
@@ -40,8 +38,8 @@ PATH = Schema(
 
 @table(
     PATH,
-    needs=("routes.kernel", "bgp.nodes", "kube.tunnels"),
-    wants=("output.ip_rule", "routes.pods"),
+    needs={"kernel": "routes.kernel", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
+    wants={"rules": "output.ip_rule", "pods": "routes.pods"},
     options={"from": None, "to": None},
 )
 def path(
@@ -60,7 +58,7 @@ def path(
     start, to = options["from"], options["to"]
     target = prefix(to)
     if target.size != 1 or target.version != 4:
-        raise ValueError(f"{to!r} is no IPv4 address")
+        raise ValueError(f"{to!r} is not an IPv4 address")
     if start not in set(kernel["node"]):
         raise ValueError(f"routes of a node {start!r} were not seen; seen are {', '.join(sorted(set(kernel['node'])))}")
     known = _owners(nodes, tunnels)
@@ -89,7 +87,7 @@ def _hops(
     node, seen = start, set()
     for hop in range(1, MOST_HOPS + 1):
         if node in seen:
-            yield {"hop": hop, "node": node, "says": "a loop: the packet has been here before"}
+            yield {"hop": hop, "node": node, "says": "routing loop"}
             return
         seen.add(node)
         if known.get(to) == node:
@@ -155,7 +153,7 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
     interface = str(route.interface)
     if interface in TUNNELS:
         peer = known.get(str(route.via))
-        return peer, f"into the {TUNNELS[interface]} tunnel to {peer or route.via}"
+        return peer, f"through the {TUNNELS[interface]} tunnel to {peer or route.via}"
     if not isinstance(route.via, str):
         if to in known:
             return known[to], f"on the link of {interface}"
@@ -164,10 +162,10 @@ def _next(route: Any, known: dict[str, str], pods: dict[str, tuple[str, str]], t
             return pod, f"to the pod {pod}" if pod else f"to the pod behind {interface}"
         return None, f"on the link of {interface}, to {to}"
     peer = known.get(route.via)
-    return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, outside what is seen"
+    return peer or route.via, f"to {peer}" if peer else f"to the router {route.via}, whose routes are not known"
 
 
-def some_path(cluster: Cluster) -> pd.DataFrame:
+def some_path(cluster: Tables) -> pd.DataFrame:
     """A way to look at first: from one node to a pod of another; the empty table where neither was seen."""
     pods, kernel = cluster.table("routes.pods"), cluster.table("routes.kernel")
     if pods.unknown or not len(pods) or not len(kernel):

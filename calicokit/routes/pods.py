@@ -12,17 +12,17 @@ from calicokit.schema import Column, Schema, cells
 
 PODS = Schema(
     "routes.pods",
-    "Every pod that Calico gave an IPv4 address, its route and its interface on its node.",
+    "Every pod with an IPv4 address from Calico, and its host route and interface.",
     (
         Column("node", "str", "node"),
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "name of the pod"),
         Column("address", "str", "its address"),
-        Column("age", "float", "how long it has had the address when the cluster was seen; null: not known", "s"),
-        Column("has_route", "bool", "its node has a host route to it; null: routes were not seen there"),
-        Column("interface", "str", "device of that route, else the name that Calico gives the interface"),
-        Column("has_interface", "bool", "the device exists on the node; null: interfaces were not seen there"),
-        Column("elsewhere", "str", "where its route leads instead, if not to a pod's interface"),
+        Column("age", "float", "time since it got the address; null: unknown", "s"),
+        Column("has_route", "bool", "the node has a host route to it; null: routes not seen"),
+        Column("interface", "str", "device of that route, else the interface name that Calico assigns"),
+        Column("has_interface", "bool", "the device exists on the node; null: interfaces not seen"),
+        Column("elsewhere", "str", "where the route points instead, if not to a pod interface"),
     ),
     key=("namespace", "pod", "address"),
 )
@@ -30,8 +30,13 @@ PODS = Schema(
 
 @table(
     PODS,
-    needs=("kube.workload_endpoints", "kube.pods", "ipam.allocations", "routes.kernel"),
-    wants=("output.ip_addr", "output.ip_link_stats"),
+    needs={
+        "endpoints": "kube.workload_endpoints",
+        "pods": "kube.pods",
+        "allocations": "ipam.allocations",
+        "kernel": "routes.kernel",
+    },
+    wants={"addresses": "output.ip_addr", "links": "output.ip_link_stats"},
 )
 def pods(
     endpoints: pd.DataFrame,

@@ -19,17 +19,17 @@ from calicokit.schema import Column, Schema, cells
 
 SERVICES = Schema(
     "routes.services",
-    "Services' addresses that BGPConfiguration asks to advertise, and which nodes announce them.",
+    "Service addresses to advertise according to BGPConfiguration, and the nodes that announce them.",
     (
         Column("service", "str", "NS/NAME"),
         Column("address", "str", "its IPv4 address"),
         Column("kind", "str", "cluster, external or load-balancer"),
-        Column("range", "str", "range of BGPConfiguration that the address is in"),
-        Column("local", "bool", "externalTrafficPolicy is Local: announced by nodes with a ready endpoint only"),
-        Column("whole", "bool", "the range is announced as such, whatever endpoints there are"),
+        Column("range", "str", "BGPConfiguration range that contains the address"),
+        Column("local", "bool", "externalTrafficPolicy is Local: announced only by nodes with a ready endpoint"),
+        Column("whole", "bool", "the whole range is announced, independent of endpoints"),
         Column("ready", "bool", "the service has a ready endpoint; null: not known"),
-        Column("announced_by", "list", "nodes whose BIRD has a route of its own for it; null where BIRD was not seen"),
-        Column("evidence", "str", "where the service was read"),
+        Column("announced_by", "list", "nodes whose BIRD originates a route for it; null where BIRD was not seen"),
+        Column("evidence", "str", "source of the service"),
     ),
     key=("service", "address"),
 )
@@ -39,8 +39,8 @@ FIELDS = {"serviceClusterIPs": "cluster", "serviceExternalIPs": "external", "ser
 
 @table(
     SERVICES,
-    needs=("services", "bgpconfigurations"),
-    wants=("output.birdcl_route", "output.birdcl_route_all", "endpointslices"),
+    needs={"services": "services", "configurations": "bgpconfigurations"},
+    wants={"routes": "output.birdcl_route", "details": "output.birdcl_route_all", "slices": "endpointslices"},
 )
 def services(
     services: Objects,

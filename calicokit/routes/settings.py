@@ -1,7 +1,7 @@
 """Felix's configuration, as far as it decides about routes and tunnels.
 
 Facts: felix/config/config_params.go; felix/dataplane/linux/int_dataplane.go (who programs which routes);
-reference/bgp.md, section 4.
+confd/pkg/backends/calico/bgp_processor.go; HEAD.
 """
 
 from __future__ import annotations
@@ -9,32 +9,36 @@ from __future__ import annotations
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, name_of, spec
+from calicokit.net import VXLAN_PORT, WIREGUARD_PORT
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
 
 SETTINGS = Schema(
     "routes.settings",
-    "FelixConfiguration default, as far as it decides about routes and tunnels: one row, defaults filled in.",
+    "FelixConfiguration settings for routes and tunnels: one row, defaults filled in.",
     (
         Column(
-            "device_protocol", "str", "protocol of its routes to pods and tunnels (deviceRouteProtocol); null: boot"
+            "device_protocol",
+            "str",
+            "route protocol of Felix's routes to pods and tunnels (deviceRouteProtocol); null: boot",
         ),
-        Column("ipip_by", "str", "who programs routes of IPIP pools: bird or felix; null where nothing tells"),
-        Column("plain_by", "str", "who programs routes of pools without encapsulation: bird or felix"),
+        Column("ipip_by", "str", "program that installs routes of IPIP pools: bird or felix; null: unknown"),
+        Column("plain_by", "str", "program that installs routes of unencapsulated pools: bird or felix"),
         Column("vxlan_port", "int", "UDP port of VXLAN"),
         Column("wireguard_port", "int", "UDP port of WireGuard"),
-        Column("bpf", "bool", "the eBPF dataplane is switched on"),
+        Column("bpf", "bool", "the eBPF dataplane is enabled"),
     ),
 )
 
-VXLAN_PORT, WIREGUARD_PORT = 4789, 51820
 IPIP_BY_FELIX = 33
 """Minor version of v3 from which on Felix programs the routes of IPIP pools unless it is told otherwise."""
 
 BOOT = 3
 
 
-@table(SETTINGS, needs=("felixconfigurations",), wants=("bgpconfigurations", "health.install"))
+@table(
+    SETTINGS, needs={"felix": "felixconfigurations"}, wants={"bgp": "bgpconfigurations", "install": "health.install"}
+)
 def settings(felix: Objects, bgp: Objects | None = None, install: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row; see :data:`SETTINGS`. What a single node's FelixConfiguration changes is not in it."""
     body = _default(felix)

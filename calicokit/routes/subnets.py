@@ -13,16 +13,18 @@ from calicokit.schema import Column, Schema, among, cells, records
 
 SUBNETS = Schema(
     "routes.subnets",
-    "Pools without encapsulation that have blocks on nodes with a router between them: one row a pool and two subnets.",
+    "Unencapsulated pools with blocks on nodes in different subnets: one row per pool and pair of subnets.",
     (
         Column("pool", "str", "IP pool"),
         Column("subnet", "str", "subnet of nodes"),
         Column("other", "str", "the other subnet"),
-        Column("nodes", "list", "nodes of both that have blocks of the pool"),
-        Column("routers", "list", "routers outside that these nodes have BGP sessions to"),
-        Column("exported", "bool", "the pool's routes are announced"),
-        Column("answered", "int", "tracked flows between pods of the two that saw an answer; null: not seen", "flows"),
-        Column("how", "str", "what says that a router is between"),
+        Column("nodes", "list", "nodes in either subnet with blocks of the pool"),
+        Column("routers", "list", "external routers with BGP sessions to these nodes"),
+        Column("exported", "bool", "the pool's routes are exported by BGP"),
+        Column(
+            "answered", "int", "conntrack entries with a reply between pods of the two subnets; null: not seen", "flows"
+        ),
+        Column("how", "str", "how it is known that a router is between them"),
     ),
     key=("pool", "subnet", "other"),
 )
@@ -30,14 +32,14 @@ SUBNETS = Schema(
 MOST = 50
 """Of more subnets only the first is held against the others: that tells as much."""
 
-BY_KERNEL = "the nodes' own routes to each other say"
-BY_MASK = "their networks say"
+BY_KERNEL = "the nodes' routes to each other show"
+BY_MASK = "their subnets show"
 
 
 @table(
     SUBNETS,
-    needs=("routes.blocks", "routes.addresses", "ipam.pools"),
-    wants=("routes.kernel", "bgp.expected", "output.conntrack"),
+    needs={"blocks": "routes.blocks", "addresses": "routes.addresses", "pools": "ipam.pools"},
+    wants={"kernel": "routes.kernel", "expected": "bgp.expected", "flows": "output.conntrack"},
 )
 def subnets(
     blocks: pd.DataFrame,

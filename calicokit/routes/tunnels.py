@@ -21,15 +21,15 @@ _COUNTERS = ("rx_packets", "tx_packets", "rx_errors", "tx_dropped")
 
 DEVICES = Schema(
     "routes.tunnels",
-    "Calico's tunnel devices on each node, and what went through them.",
+    "Calico's tunnel devices on each node, with their packet counters.",
     (
         Column("node", "str", "node"),
         Column("interface", "str", "device"),
         Column("mode", "str", "vxlan, ipip or wireguard"),
-        Column("mtu", "int", "its MTU", "bytes"),
+        Column("mtu", "int", "MTU", "bytes"),
         Column("up", "bool", "it is up"),
-        Column("rx_packets", "int", "packets that came out of it since it was made"),
-        Column("tx_packets", "int", "packets that went into it"),
+        Column("rx_packets", "int", "packets received since it was created"),
+        Column("tx_packets", "int", "packets sent"),
         Column("rx_growth", "int", "rx_packets between the first and the last sample of a series; null: no series"),
         Column("tx_growth", "int", "tx_packets between the first and the last sample of a series"),
         Column("evidence", "str", "where this was read"),
@@ -39,39 +39,42 @@ DEVICES = Schema(
 
 VXLAN = Schema(
     "routes.vxlan",
-    "For each pair of nodes that speak VXLAN: whether the first knows how to reach the second.",
+    "VXLAN neighbour and forwarding entries for each pair of nodes.",
     (
-        Column("node", "str", "node that sends"),
-        Column("peer", "str", "node that it sends to"),
+        Column("node", "str", "source node"),
+        Column("peer", "str", "destination node"),
         Column("vtep", "str", "the peer's tunnel address"),
-        Column("peer_address", "str", "the peer's own address"),
+        Column("peer_address", "str", "node address of the peer"),
         Column("neighbour", "bool", "the tunnel address has a neighbour entry on vxlan.calico; null: not seen"),
-        Column("mac", "str", "its hardware address"),
-        Column("forwarding", "bool", "a forwarding entry leads to the peer's address; null: not seen"),
+        Column("mac", "str", "MAC address of that entry"),
+        Column("forwarding", "bool", "a forwarding (FDB) entry points to the peer's address; null: not seen"),
     ),
     key=("node", "peer"),
 )
 
 MTUS = Schema(
     "routes.mtus",
-    "MTUs on each node: of the way out, of the tunnel, of pods' interfaces, and the most that fits.",
+    "MTUs on each node: uplink, tunnel, pod interfaces, and the largest that fits.",
     (
         Column("node", "str", "node"),
         Column("interface", "str", "interface that has the node's address"),
-        Column("host_mtu", "int", "its MTU", "bytes"),
+        Column("host_mtu", "int", "MTU", "bytes"),
         Column("mode", "str", "encapsulation that is in use between nodes: none, vxlan, ipip or wireguard"),
         Column("tunnel_mtu", "int", "MTU of the tunnel device", "bytes"),
-        Column("pod_mtu", "int", "largest MTU of a pod's interface on the node's side", "bytes"),
+        Column("pod_mtu", "int", "largest MTU of a pod interface on the host side", "bytes"),
         Column(
-            "fits", "int", "the most that fits: the smallest MTU of any node's way out, less encapsulation", "bytes"
+            "fits",
+            "int",
+            "largest MTU that fits: smallest uplink MTU of any node, less encapsulation overhead",
+            "bytes",
         ),
-        Column("problem", "str", "what does not fit; null where all does"),
+        Column("problem", "str", "mismatch; null if none"),
     ),
     key=("node",),
 )
 
 
-@table(DEVICES, needs=("output.ip_link_stats",), wants=("ip-link-stats+series",))
+@table(DEVICES, needs={"links": "output.ip_link_stats"}, wants={"series": "ip-link-stats+series"})
 def devices(links: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
     """One row for each tunnel device; see :data:`DEVICES`."""
     mine = links[links["interface"].isin(list(TUNNELS))].reset_index(drop=True)
@@ -107,8 +110,15 @@ def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
 
 @table(
     VXLAN,
-    needs=("routes.blocks", "bgp.nodes", "kube.tunnels", "output.ip_neigh", "output.bridge_fdb", "routes.tunnels"),
-    wants=("routes.settings",),
+    needs={
+        "blocks": "routes.blocks",
+        "nodes": "bgp.nodes",
+        "tunnels": "kube.tunnels",
+        "neighbours": "output.ip_neigh",
+        "forwarding": "output.bridge_fdb",
+        "devices": "routes.tunnels",
+    },
+    wants={"settings": "routes.settings"},
 )
 def vxlan(
     blocks: pd.DataFrame,
@@ -147,7 +157,12 @@ def vxlan(
 
 @table(
     MTUS,
-    needs=("routes.blocks", "bgp.nodes", "output.ip_link_stats", "output.ip_addr"),
+    needs={
+        "blocks": "routes.blocks",
+        "nodes": "bgp.nodes",
+        "links": "output.ip_link_stats",
+        "addresses": "output.ip_addr",
+    },
 )
 def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, addresses: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose way out is known; see :data:`MTUS`."""
@@ -189,11 +204,11 @@ def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
     """A pod's MTU that is too large is a fault of the node whose link is not as the others', else of the pod's node."""
     room = row["host_mtu"] - OVERHEAD[row["mode"]]
     if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
-        return f"the tunnel's MTU {row['tunnel_mtu']} is more than the {room} that {row['interface']} leaves"
+        return f"the tunnel's MTU {row['tunnel_mtu']} exceeds the {room} available on {row['interface']}"
     if row["host_mtu"] != usual and room < most:
         return f"{row['interface']} leaves {room} to pods, and those of the cluster have up to {most}"
     if row["pod_mtu"] is not None and row["pod_mtu"] > room:
-        return f"pods' MTU {row['pod_mtu']} is more than the {room} that {row['interface']} leaves"
+        return f"pods' MTU {row['pod_mtu']} exceeds the {room} available on {row['interface']}"
     if row["tunnel_mtu"] is not None and row["pod_mtu"] is not None and row["pod_mtu"] > row["tunnel_mtu"]:
         return f"pods' MTU {row['pod_mtu']} is more than the {row['tunnel_mtu']} of the tunnel that they use"
     return None

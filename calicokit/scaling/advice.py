@@ -20,17 +20,17 @@ from calicokit.sentences import first_upper, listed, number, plural
 
 ADVICE = Schema(
     "scaling.advice",
-    "What to change so that the cluster scales, with the number that asks for it; no row where nothing does.",
+    "Scaling advice with the number behind it; no rows if nothing needs to change.",
     (
         Column("advice", "str", "typha, refresh-interval, policy-cost, block-size, route-reflectors, dataplane"),
         Column("about", "str", "cluster, a pool, or a field of FelixConfiguration"),
-        Column("says", "str", "what to do"),
-        Column("because", "str", "the numbers that asked for it, in words"),
-        Column("measured", "float", "the number", "as the column unit says"),
-        Column("limit", "float", "from where on it asks", "as the column unit says"),
-        Column("unit", "str", "unit of both"),
-        Column("table", "str", "the table that the number stands in"),
-        Column("source", "str", "where the limit is known from"),
+        Column("says", "str", "recommendation"),
+        Column("because", "str", "reason, with the numbers"),
+        Column("measured", "float", "measured value", "as the column unit says"),
+        Column("limit", "float", "threshold", "as the column unit says"),
+        Column("unit", "str", "unit of measured value and threshold"),
+        Column("table", "str", "table of the measured value"),
+        Column("source", "str", "source of the threshold"),
     ),
     key=("advice", "about"),
 )
@@ -66,8 +66,14 @@ class _Size:
 
 @table(
     ADVICE,
-    needs=("scaling.size",),
-    wants=("felix.configuration", "ipam.pools", "ipam.utilisation", "felix.slow", "health.install"),
+    needs={"size": "scaling.size"},
+    wants={
+        "configuration": "felix.configuration",
+        "pools": "ipam.pools",
+        "utilisation": "ipam.utilisation",
+        "slow": "felix.slow",
+        "install": "health.install",
+    },
 )
 def advice(
     size: pd.DataFrame,
@@ -118,10 +124,10 @@ def _typha(size: _Size, operator: bool) -> Rows:
     there = plural(typhas, "replica")
     if row := size.over("nodes without Typha"):
         says = f"Deploy Typha with {plural(wanted, 'replica')} (manifests/calico-typha.yaml, or the operator)."
-        because = f"{number(nodes.value)} nodes each watch the API server themselves."
+        because = f"{number(nodes.value)} nodes each watch the API server directly."
         yield _row("typha", "cluster", says, because, row, DOCS_TYPHA)
     elif 0 < typhas < wanted:
-        how = " The operator scales it by itself: see why it did not." if operator else ""
+        how = " The operator scales it automatically: check why it did not." if operator else ""
         says = f"Run {plural(wanted, 'replica')} of Typha.{how}"
         because = f"{there} for {number(nodes.value)} nodes."
         yield _row("typha", "cluster", says, because, size.rows["typhas"], DOCS_TYPHA, wanted)
@@ -140,7 +146,7 @@ def _refresh(size: _Size, configuration: pd.DataFrame | None, slow: pd.DataFrame
     newest = defaults_of()
     if row := size.over("resync time"):
         field, every = _interval(configuration)
-        says = f"Raise {field}, to {_text(2 * every)} say: a refresh only repairs what others changed."
+        says = f"Raise {field}, to {_text(2 * every)} for example: a refresh only repairs changes by other programs."
         because = f"{first_upper(row.means)}: {row.value:.2g} s, and it comes every {_text(every)}."
         yield _row("refresh-interval", field, says, because, row, "felix/dataplane/linux/int_dataplane.go")
     else:
@@ -154,8 +160,8 @@ def _refresh(size: _Size, configuration: pd.DataFrame | None, slow: pd.DataFrame
                 yield {
                     "advice": "refresh-interval",
                     "about": name,
-                    "says": f"Let {name} have its default, {_text(usual)}.",
-                    "because": f"It is {_text(min(below.values()))} on {listed(below)}, where Felix lags.",
+                    "says": f"Set {name} to its default, {_text(usual)}.",
+                    "because": f"It is {_text(min(below.values()))} on {listed(below)}, where Felix is slow.",
                     "measured": min(below.values()),
                     "limit": usual,
                     "unit": "s",
@@ -191,15 +197,16 @@ def _policy(size: _Size) -> Rows:
     """What selectors and policies cost."""
     endpoints = number(size.value("endpoints") or 0)
     if row := size.over("selector matches of a Felix"):
-        because = f"A Felix makes {number(row.value)} comparisons of selectors with labels a second."
+        because = f"A Felix makes {number(row.value)} selector-label comparisons per second."
         yield _row("policy-cost", "selectors", NARROW, because, row, INDEX)
     elif row := size.over("selector comparisons"):
         wide = number(size.value("wide selectors") or 0)
-        because = f"{wide} selectors of policies name no label that must have a value; there are {endpoints} endpoints."
+        because = f"{wide} policy selectors require no specific label value; there are {endpoints} endpoints."
         yield _row("policy-cost", "selectors", NARROW, because, row, INDEX)
     if row := size.over("policies"):
         says = (
-            "Give policies that belong together one selector and neighbouring orders, so that Felix asks them as one "
+            "Give policies that belong together one selector and neighbouring orders, so that Felix evaluates them "
+            "as one "
         )
         says += (
             "group (v3.28+); put what most packets need first; merge policies that differ by an address only into one "
@@ -212,8 +219,8 @@ def _policy(size: _Size) -> Rows:
 
 
 NARROW = (
-    "Let each selector name a label that must have a value (==, in) in an outermost &&: Felix finds its endpoints by "
-    "that label, and compares any other with every endpoint."
+    "Give each selector a required label value (==, in) in an outermost &&: Felix looks up endpoints by that label, "
+    "and compares all other selectors with every endpoint."
 )
 INDEX = "felix/labelindex, lib/std/labelrestrictions"
 
@@ -235,14 +242,16 @@ def _blocks(size: _Size, pools: pd.DataFrame | None, utilisation: pd.DataFrame |
             wider = pool.block_size - max(1, round(row.value).bit_length() - 1)
             churn = size.value("new pods")
             comes = (
-                f" {plural(churn, 'pod')} came in the last hour, each a chance to claim or free one." if churn else ""
+                f" {plural(churn, 'pod')} were created in the last hour, each of which may claim or free one."
+                if churn
+                else ""
             )
             says = f"Use blocks of /{wider} in a new pool and move pods there (blockSize cannot be changed)."
             because = f"A node has {row.value:g} blocks of {each} addresses; there are "
             because += f"{number(claimed[pool.pool])} of them, each a route on every node.{comes}"
             yield _row("block-size", pool.pool, says, because, row, "libcalico-go/lib/ipam; " + THUMB)
         elif pd.notna(pool.blocks_total) and pool.blocks_total < nodes.value and not _selected(pool):
-            says = "Use smaller blocks in a new pool, or a larger pool, so that each node can have a block of its own."
+            says = "Use smaller blocks in a new pool, or a larger pool, so that each node can have its own block."
             because = (
                 f"{number(pool.blocks_total)} blocks of {each} addresses for {number(nodes.value)} nodes: the others "
             )
@@ -259,7 +268,7 @@ def _selected(pool: Any) -> bool:
 def _mesh(size: _Size) -> Rows:
     nodes = size.rows["nodes"].value
     if row := size.over("mesh sessions"):
-        says = "Make two or three nodes route reflectors, let all peer with them, then switch the mesh off."
+        says = "Make two or three nodes route reflectors, peer all nodes with them, then disable the mesh."
         because = f"The full mesh has {number(row.value)} sessions, {number(nodes - 1)} on each node."
         source = "Calico's documentation on BGP: route reflectors above 100 nodes"
         yield _row("route-reflectors", "cluster", says, because, row, source)
@@ -278,14 +287,15 @@ def _dataplane(size: _Size, configuration: pd.DataFrame | None) -> Rows:
     unsure = "auto" in modes and size.value(most[1]) is None  # it follows kube-proxy, of which nothing is known
     if ebpf or unsure or "enabled" in modes or (size.value(most[0]) or 0) > (size.value(most[1]) or 0):
         return
-    says = "Think of the nftables dataplane (nftablesMode, with kube-proxy in nftables mode; v3.29+) or of eBPF, which "
-    says += "find a service or endpoint in a map where iptables walks lists, and do not rewrite whole tables."
+    says = "Consider the nftables dataplane (nftablesMode, with kube-proxy in nftables mode; v3.29+) or of eBPF, which "
+    says += "look up a service or endpoint in a map where iptables walks lists, and do not rewrite whole tables."
     if row := size.over("iptables rules of a Felix"):
         because = f"A Felix keeps {number(row.value)} iptables rules."
         yield _row("dataplane", "cluster", says, because, row, THUMB)
     elif row := size.over("services"):
         because = (
-            f"{number(row.value)} services: with kube-proxy in iptables mode a new connection walks a rule for each."
+            f"{number(row.value)} services: with kube-proxy in iptables mode a new connection traverses a rule for "
+            "each."
         )
         source = "Kubernetes' documentation on kube-proxy's modes; " + THUMB
         yield _row("dataplane", "cluster", says, because, row, source)

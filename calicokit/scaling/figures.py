@@ -1,4 +1,4 @@
-"""The picture of scaling: how near each measure of the cluster is to where it asks for advice."""
+"""The figure of scaling: how close each measure of the cluster is to its threshold for advice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calicokit.sentences import listed, number
 MOST = 30
 ROW = 26
 LEAST = 0.001
-"""A share below this is drawn as this, on an axis that has no zero."""
+"""Minimum share drawn, as the logarithmic axis has no zero."""
 
 
 @of_tables
@@ -22,16 +22,14 @@ def headroom(size: pd.DataFrame) -> Figure:
     """Each measure of ``scaling.size`` that has a limit, as a share of it, the nearest on top."""
     own = size[size["share"].notna()].sort_values("share", ascending=False).head(MOST)
     if not len(own):
-        return message("No measure is known that has a limit.")
+        return message("No measure with a threshold is known.")
     over = own[own["share"] > 1]
     fact = (
-        f"{listed(over['measure'])} ask{'s' if len(over) == 1 else ''} for advice"
+        f"{listed(over['measure'])} exceed{'s' if len(over) == 1 else ''} the threshold"
         if len(over)
-        else "Every measure that has a limit is below it"
+        else "Every measure is below its threshold"
     )
-    note = (
-        "Share of the number from which an experienced operator would look; each step to the right is ten times more."
-    )
+    note = "Share of the threshold for advice; logarithmic axis."
     texts = [f"{_number(r.value)} of {_number(r.limit)} {r.unit}" for r in records(own)]
     axis = {"type": "log", "tickvals": [0.001, 0.01, 0.1, 1, 10, 100], "ticktext": SHARES, "gridcolor": "#DDDDDD"}
     return figure(
@@ -39,7 +37,7 @@ def headroom(size: pd.DataFrame) -> Figure:
         fact,
         note,
         height=70 + ROW * len(own),
-        xaxis=axis | {"range": _range(own["share"].max()), "title": "share of the limit", "zeroline": False},
+        xaxis=axis | {"range": _range(own["share"].max()), "title": "share of the threshold", "zeroline": False},
         yaxis={"autorange": "reversed", "automargin": True, "ticksuffix": " "},
         shapes=[
             {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": INK, "width": 2}}

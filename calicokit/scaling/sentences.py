@@ -1,4 +1,4 @@
-"""What the cluster's size and the advice on scaling mean, in sentences that are computed from their tables."""
+"""Summaries of the cluster's size and the scaling advice, computed from their tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST = 6
 
 @says
 def size(size: pd.DataFrame) -> str:
-    """How large the cluster is (``scaling.size``)."""
+    """Size of the cluster (``scaling.size``)."""
     if not len(size):
         return "No node was seen."
     known = {m: (v, u) for m, v, u in cells(size, "measure", "value", "unit")}
@@ -25,42 +25,43 @@ def size(size: pd.DataFrame) -> str:
     text = f"The cluster has {', '.join(parts)}."
     if "policies" in known:
         text += f" {plural(known['policies'][0], 'policy', 'policies')} with "
-        text += f"{plural(known['rules of policies'][0], 'rule')} say who may talk to whom."
+        text += f"{plural(known['rules of policies'][0], 'rule')} are in effect."
     missing = [m for m in ("endpoints", "policies", "blocks", "apply time", "typhas") if m not in known]
-    return f"{text} Not known, so that no advice rests on it: {listed(missing, MOST)}." if missing else text
+    return f"{text} Unknown, and not used for advice: {listed(missing, MOST)}." if missing else text
 
 
 @says
 def advice(advice: pd.DataFrame) -> str:
-    """What the numbers ask for (``scaling.advice``)."""
+    """What the numbers recommend (``scaling.advice``)."""
     if not len(advice):
-        return "Nothing that was counted asks for a change."
+        return "No measured value requires a change."
     return "\n".join(f"– {r.says} Why: {r.because}" for r in records(advice.head(MOST)))
 
 
 @says
 def typha(size: pd.DataFrame, typha: pd.DataFrame) -> str:
-    """Whether there are enough Typhas (``scaling.size``, ``felix.typha``)."""
+    """Whether there are enough Typha replicas (``scaling.size``, ``felix.typha``)."""
     nodes = int(next(iter(cells(size[size["measure"] == "nodes"], "value")), 0))
     wanted = needed_typhas(nodes)
     if not len(typha):
         return (
-            f"No Typha is used: each of {plural(nodes, 'node')} watches the API server itself, which is fine up to 50."
+            f"Typha is not used: each of {plural(nodes, 'node')} watches the API server directly, which is fine up to "
+            "50 nodes."
         )
     row = typha.iloc[0]
     count = row["replicas"] if pd.notna(row["replicas"]) else row["pods"]
     there = "an unknown number of replicas" if pd.isna(count) else plural(int(count), "replica")
-    failing = f" Felix on {listed(row['failing'])} tries to reach it in vain." if row["failing"] else ""
-    return f"Typha has {there}; {plural(nodes, 'node')} ask for {wanted}.{failing}"
+    failing = f" Felix on {listed(row['failing'])} cannot reach it." if row["failing"] else ""
+    return f"Typha has {there}; {plural(nodes, 'node')} require {wanted}.{failing}"
 
 
 @says
 def mesh(size: pd.DataFrame) -> str:
-    """What the full mesh costs (``scaling.size``)."""
+    """Cost of the full mesh (``scaling.size``)."""
     known = {r.measure: r for r in records(size)}
     row = known.get("mesh sessions")
     if row is None:
-        return "There is no full mesh of BGP sessions, or it is not known whether there is one."
+        return "There is no full mesh of BGP sessions, or it is unknown."
     count, nodes = plural(row.value, "session"), known["nodes"].value
     beside = "that is more than the" if row.share > 1 else "a mesh may well have the"
     return f"The full mesh has {count}, {number(nodes - 1)} on each node; {beside} {number(row.limit)} of 100 nodes."

@@ -13,20 +13,20 @@ from calicokit.selectors import SelectorError, parse
 
 SIZE = Schema(
     "scaling.size",
-    "How large the cluster is and how fast it changes, one row for each measure that is known.",
+    "Size of the cluster and its rate of change, one row per known measure.",
     (
-        Column("measure", "str", "what was counted"),
-        Column("value", "float", "the number", "as the column unit says"),
+        Column("measure", "str", "measure"),
+        Column("value", "float", "measured value", "as the column unit says"),
         Column("unit", "str", "its unit"),
         Column(
             "limit",
             "float",
-            "from where on it asks for advice; null where no limit is known",
+            "threshold for advice; null if none",
             "as the column unit says",
         ),
-        Column("share", "float", "the number as a share of that limit; above 1 it asks", "0 and more"),
-        Column("table", "str", "the table that it was counted in"),
-        Column("means", "str", "what it is, in words"),
+        Column("share", "float", "value divided by the threshold; above 1 there is advice", "0 and more"),
+        Column("table", "str", "table it is from"),
+        Column("means", "str", "description"),
     ),
     key=("measure",),
 )
@@ -48,26 +48,48 @@ LIMITS = {
 HOUR = pd.Timedelta(hours=1)
 ALL = ("", "all()")
 OFTEN = 3
-"""So many summaries in Felix's log tell what is usual."""
+"""Minimum summaries in Felix's log for a usual value."""
 
 
 @table(
     SIZE,
-    needs=("kube.nodes",),
-    wants=(
-        *("kube.workload_endpoints", "kube.pods", "kube.services", "policy.policies", "ipam.blocks"),
-        *("bgp.configuration", "bgp.use", "felix.typha", "felix.activity", "felix.loops", "felix.apply_times"),
-        "@now",
-    ),
+    needs={"nodes": "kube.nodes"},
+    wants={
+        "endpoints": "kube.workload_endpoints",
+        "pods": "kube.pods",
+        "services": "kube.services",
+        "policies": "policy.policies",
+        "blocks": "ipam.blocks",
+        "bgp": "bgp.configuration",
+        "use": "bgp.use",
+        "typha": "felix.typha",
+        "activity": "felix.activity",
+        "loops": "felix.loops",
+        "times": "felix.apply_times",
+        "now": "@now",
+    },
 )
-def size(nodes: pd.DataFrame, *tables: Any) -> pd.DataFrame:
+def size(
+    nodes: pd.DataFrame,
+    endpoints: pd.DataFrame | None,
+    pods: pd.DataFrame | None,
+    services: pd.DataFrame | None,
+    policies: pd.DataFrame | None,
+    blocks: pd.DataFrame | None,
+    bgp: pd.DataFrame | None,
+    use: pd.DataFrame | None,
+    typha: pd.DataFrame | None,
+    activity: pd.DataFrame | None,
+    loops: pd.DataFrame | None,
+    times: pd.DataFrame | None,
+    now: pd.Timestamp | None,
+) -> pd.DataFrame:
     """One row for each measure; see :data:`SIZE`. What rests on a table that is not known is left out.
 
     A cluster without nodes has no size.
     """
     if not len(nodes):
         return SIZE.frame()
-    endpoints, pods, services, policies, blocks, bgp, use, typha, activity, loops, times, now = tables
     rows = [_row("nodes", len(nodes), "nodes", "kube.nodes", "nodes of the cluster")]
     for counted in (
         _endpoints(endpoints),
@@ -100,7 +122,9 @@ def _endpoints(endpoints: pd.DataFrame | None) -> Rows:
         of = "kube.workload_endpoints"
         yield _row("endpoints", len(endpoints), "endpoints", of, "workload endpoints")
         if len(each):
-            yield _row("endpoints per node", each.max(), "endpoints", of, "workload endpoints of the fullest node")
+            yield _row(
+                "endpoints per node", each.max(), "endpoints", of, "workload endpoints of the node with the most"
+            )
 
 
 def _churn(pods: pd.DataFrame | None, now: pd.Timestamp | None) -> Rows:
@@ -108,7 +132,7 @@ def _churn(pods: pd.DataFrame | None, now: pd.Timestamp | None) -> Rows:
     if pods is not None and now is not None:
         own = pods[~pods["host_network"] & ~pods["finished"] & pods["created"].notna()]
         new = int((now - own["created"] <= HOUR).sum())
-        yield _row("new pods", new, "pods/h", "kube.pods", "pods that were made in the last hour and are still there")
+        yield _row("new pods", new, "pods/h", "kube.pods", "pods created in the last hour that still exist")
 
 
 def _services(services: pd.DataFrame | None) -> Rows:
@@ -125,9 +149,9 @@ def _policies(policies: pd.DataFrame | None, endpoints: pd.DataFrame | None) -> 
     yield _row("policies", len(own), "policies", of, "policies that are not staged")
     yield _row("rules of policies", own["rules"].fillna(0).sum(), "rules", of, "their rules")
     wide = sum(map(_wide, own["selector"]))
-    yield _row("wide selectors", wide, "selectors", of, "selectors of policies without a label that must have a value")
+    yield _row("wide selectors", wide, "selectors", of, "policy selectors without a required label value")
     if endpoints is not None:
-        means = "wide selectors times endpoints: what is compared when everything changes"
+        means = "wide selectors times endpoints: comparisons for a full recalculation"
         yield _row("selector comparisons", wide * len(endpoints), "comparisons", of, means)
 
 
@@ -150,10 +174,10 @@ def _blocks(blocks: pd.DataFrame | None) -> Rows:
     if blocks is None:
         return
     own = blocks[blocks["node"].notna()]
-    yield _row("blocks", len(own), "blocks", "ipam.blocks", "blocks that belong to nodes, each a route on every node")
+    yield _row("blocks", len(own), "blocks", "ipam.blocks", "blocks with a node affinity, each a route on every node")
     for pool, group in own.groupby("pool"):
         each = group.groupby("node").size()
-        means = f"blocks of pool {pool} on a node, the median of the nodes that have any"
+        means = f"blocks of pool {pool} per node (median of nodes with any)"
         yield _row(f"blocks per node of pool {pool}", each.median(), "blocks", "ipam.blocks", means)
 
 
@@ -172,8 +196,8 @@ def _typha(typha: pd.DataFrame | None, nodes: int) -> Rows:
     known = [n for n in replicas if pd.notna(n)]
     of = "felix.typha"
     if not len(typha):
-        yield _row("typhas", 0, "pods", of, "replicas of Typha: none is used")
-        yield _row("nodes without Typha", nodes, "nodes", of, "nodes that each watch the API server")
+        yield _row("typhas", 0, "pods", of, "replicas of Typha: not used")
+        yield _row("nodes without Typha", nodes, "nodes", of, "nodes that watch the API server directly")
     elif known:
         yield _row("typhas", known[0], "pods", of, "replicas of Typha")
         if known[0]:
@@ -183,11 +207,11 @@ def _typha(typha: pd.DataFrame | None, nodes: int) -> Rows:
 def _activity(activity: pd.DataFrame | None) -> Rows:
     """The most that any node's Felix counts."""
     for measure, unit, means in (
-        ("iptables rules", "rules", "rules in iptables that Felix keeps, on the node with most"),
-        ("nftables rules", "rules", "rules in nftables that Felix keeps, on the node with most"),
-        ("IP sets", "sets", "IP sets that Felix keeps, on the node with most"),
-        ("datastore updates", "updates/s", "changes that Felix gets from the datastore, on the node with most"),
-        ("selector matches", "matches/s", "comparisons of selectors with labels, on the node with most"),
+        ("iptables rules", "rules", "rules in iptables that Felix keeps, on the node with the most"),
+        ("nftables rules", "rules", "rules in nftables that Felix keeps, on the node with the most"),
+        ("IP sets", "sets", "IP sets that Felix keeps, on the node with the most"),
+        ("datastore updates", "updates/s", "changes that Felix gets from the datastore, on the node with the most"),
+        ("selector matches", "matches/s", "comparisons of selectors with labels, on the node with the most"),
     ):
         if activity is not None and len(own := activity[activity["measure"] == measure]["value"].dropna()):
             yield _row(f"{measure} of a Felix", own.max(), unit, "felix.activity", means)
@@ -201,11 +225,11 @@ def _loops(loops: pd.DataFrame | None) -> Rows:
     usual = {str(node): times.median() for node, times in own.groupby("node")["longest"] if len(times) >= OFTEN}
     if usual:
         node = max(usual, key=lambda n: usual[n])
-        means = f"the longest update of the dataplane with a resync in it, by Felix's summaries, on {node}"
+        means = f"longest dataplane update with a resync, from Felix's log summaries, on {node}"
         yield _row("resync time", usual[node], "s", "felix.loops", means)
 
 
 def _applied(times: pd.DataFrame | None) -> Rows:
     if times is not None and len(known := times["average"].dropna()):
-        means = "mean time of an update of the dataplane, on the slowest node"
+        means = "mean duration of a dataplane update, on the slowest node"
         yield _row("apply time", known.max(), "s", "felix.apply_times", means)

@@ -45,7 +45,7 @@ class Live(widgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.cluster = Cluster(self._watch)
-        self._button = widgets.ToggleButton(value=False, description="watch", tooltip="scrape again and again")
+        self._button = widgets.ToggleButton(value=False, description="watch", tooltip="scrape repeatedly")
         self._measure = widgets.Dropdown(options=["apply time", *RATES], value=MEASURE, description="measure")
         self._said = widgets.HTML(f"Press to scrape every {every:g} s.")
         self._top = [widgets.HBox([self._button, self._measure]), self._said]

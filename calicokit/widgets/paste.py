@@ -26,8 +26,8 @@ def read(text: str, kind: str = "") -> Parsed | None:
 def html(parsed: Parsed | None, rows: int = 25) -> str:
     """What was read, as a page: the kind, each table that has rows, and the lines that could not be read."""
     if parsed is None:
-        return "<p>No kind of text that the kit knows fits; choose one.</p>"
-    parts = [f"<p>Read as <b>{escape(parsed.kind)}</b>, {len(parsed.unparsed)} lines could not be read.</p>"]
+        return "<p>The text matches no known kind; choose one.</p>"
+    parts = [f"<p>Read as <b>{escape(parsed.kind)}</b>, {len(parsed.unparsed)} lines could not be parsed.</p>"]
     for name, frame in parsed.tables.items():
         if len(frame):
             parts.append(f"<h4>{escape(name)}</h4>{show(frame, rows=rows)._repr_html_()}")
@@ -44,7 +44,7 @@ class Paste(widgets.VBox):  # type: ignore[misc]  # ipywidgets is not typed
     def __init__(self, text: str = "") -> None:
         self.parsed: Parsed | None = None
         wide = widgets.Layout(width="100%", height="180px")
-        self._text = widgets.Textarea(value=text, placeholder="paste what a tool printed", layout=wide)
+        self._text = widgets.Textarea(value=text, placeholder="paste the output of a tool", layout=wide)
         self._kind = widgets.Dropdown(options=[GUESS, *sorted(kinds())], description="kind")
         self._out = widgets.HTML()
         super().__init__([self._text, self._kind, self._out])

@@ -38,7 +38,7 @@ def test_without_yes_only_the_plan_is_shown(capsys: pytest.CaptureFixture[str]) 
     assert end.value.exit_code == 0
     assert inside.ran == before
     said = capsys.readouterr().out
-    assert "Nothing was done; --yes does it." in said
+    assert "Nothing was done; run it again with --yes" in said
     assert "if the kit dies" in said
 
 
@@ -47,7 +47,7 @@ def test_with_yes_it_is_done_and_what_is_left_is_said(
 ) -> None:
     monkeypatch.setattr("calicokit.acts.run.time.sleep", lambda _: None)
     inside = node(**{",+1d": ran(exit=None, failed="gone")})
-    with pytest.raises(SourceError, match="not all was undone"):
+    with pytest.raises(SourceError, match="not everything was undone"):
         cli._carried_out(raised(inside), target(inside), yes=True)
     assert "NOT UNDONE: sed -i -e" in capsys.readouterr().err
 

@@ -47,7 +47,7 @@ def test_a_session_that_bird_does_not_have_is_missing_and_dashed() -> None:
     links = cluster.table("bgp.links")
     assert links[links["status"] == "missing"][["a", "b"]].astype("str").values.tolist() == [["n2", "n3"]]
     drawn = figures.topology(links, cluster.table("bgp.ends"))
-    (line,) = (t for t in drawn.data if t.mode == "lines" and "not there" in (t.name or ""))
+    (line,) = (t for t in drawn.data if t.mode == "lines" and "missing" in (t.name or ""))
     assert line.line.dash == "dash"
 
 
@@ -79,7 +79,7 @@ def test_text_of_a_cluster_is_text_in_a_picture() -> None:
 def test_nothing_to_draw_is_said() -> None:
     cluster = opened("healthy-vxlan-typha")
     assert "no BGP session" in figures.topology(cluster.table("bgp.links"), cluster.table("bgp.ends")).fact
-    assert "not known" in sentences.log(cluster.table("bgp.session_log")) or "nothing" in sentences.log(
+    assert "not known" in sentences.log(cluster.table("bgp.session_log")) or "no line about" in sentences.log(
         cluster.table("bgp.session_log")
     )
     assert "not in use" in sentences.use(cluster.table("bgp.use"))
@@ -175,7 +175,7 @@ def test_every_sentence_is_one_on_every_kind_of_cluster(name: str, tell: Any, ta
 
 def test_sentences_say_what_is_the_case() -> None:
     cluster = opened("bgp-config-edited")
-    assert "line 54) says local_as 64999" in sentences.differences(
+    assert "line 54) has local_as 64999" in sentences.differences(
         cluster.table("bgp.config_differences"), cluster.table("bgp.birds")
     )
     assert "single point" in sentences.reflectors(

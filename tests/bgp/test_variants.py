@@ -304,7 +304,7 @@ def test_an_address_that_is_on_no_interface_is_told() -> None:
     assert (first.id, first.subject) == ("node-address-wrong", {"node": "n3", "address": "10.0.0.3"})
     (effect,) = (f for f in lab.loud() if f.explained_by)
     assert effect.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
-    assert "not one that its peers reach it at" in effect.cause
+    assert "not reachable for its peers" in effect.cause
 
 
 def test_an_address_of_another_network_than_the_node_s_is_told() -> None:
@@ -314,7 +314,7 @@ def test_an_address_of_another_network_than_the_node_s_is_told() -> None:
         lab.down("n3", other, "Connect").down(other, "n3", "Passive")
     first = only(lab)
     assert first.subject == {"node": "n3", "peers": ["n1", "n2", "n4"], "why": "unknown"}
-    assert "not one that its peers reach it at" in first.cause
+    assert "not reachable for its peers" in first.cause
 
 
 def test_another_network_for_bgp_than_kubernetes_is_no_fault_by_itself() -> None:

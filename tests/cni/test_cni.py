@@ -12,7 +12,7 @@ from calicokit.diagnosis.model import vocabulary
 from calicokit.evidence.model import Want
 from tests.fakes import MemorySource, api_list, cluster_of, ids, node, pod, pool, sandbox_event, source_of, waiting_pod
 
-# Words of reference/ipam.md, section 3, with values of our own.
+# Words of cni-plugin/ and libcalico-go/lib/ipam, with values of our own.
 WORDS = {
     "exhausted": "failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: [10.7.0.0/24]",
     "strict-affinity": "Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled",

@@ -56,7 +56,7 @@ def test_a_route_that_leads_astray_is_the_step_and_the_finding() -> None:
     found = asked("route-conflict", "drop")
     assert found.steps["verdict"].iloc[2] != "fine"
     assert [f.id for f in found.findings if not f.explained_by] == ["route-conflict"]
-    assert "which Calico did not make" in found.sentence
+    assert "which Calico did not program" in found.sentence
     assert len(found.there) > 0 < len(found.back)
 
 
@@ -71,7 +71,7 @@ def test_a_pod_without_an_address() -> None:
 def test_a_healthy_flow_has_nothing_in_its_way() -> None:
     found = asked("healthy-bgp-mesh", "allow")
     assert (found.verdict, found.findings) == ("fine", ())
-    assert found.sentence == "Nothing stands in the way: addresses, routes, policy and rules let it through."
+    assert found.sentence == "No problem found: addresses, routes, policy and rules allow it."
 
 
 def test_what_was_not_seen_is_unknown_and_not_fine() -> None:
@@ -88,7 +88,7 @@ def test_what_was_not_seen_is_unknown_and_not_fine() -> None:
     [
         ("shop/nobody", "10.48.0.1", "", "no pod is named shop/nobody"),
         ("frontend", "10.48.0.1", "", "neither NS/POD nor an address"),
-        ("10.48.0.1", "10.48.0.2", "http", "is no port"),
+        ("10.48.0.1", "10.48.0.2", "http", "is not a port"),
     ],
 )
 def test_ends_that_are_none(src: str, dst: str, port: str, says: str) -> None:

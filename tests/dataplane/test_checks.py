@@ -137,13 +137,6 @@ def test_foreign_rules_of_other_tables_and_ports() -> None:
     assert foreign(walled(VXLAN, "-A INPUT -p udp -m udp --dport 8472 -j DROP")) == []
 
 
-def test_a_rule_behind_felixs_accept_counts_only_where_it_is_meant_for_the_traffic_and_dropped_some() -> None:
-    vxlan = "-A INPUT -p udp -m udp --dport 4789 -j DROP"
-    assert foreign(walled(VXLAN, vxlan, top=False))
-    assert foreign(walled(VXLAN, vxlan, top=False, packets=0)) == []
-    assert foreign(walled(VXLAN, "-A FORWARD -j DROP", top=False)) == []
-
-
 def test_a_chain_that_drops_by_default_is_a_wall_for_bgp() -> None:
     lab = Edited(MESH)
     for id_ in ("iptables-save", "iptables-nft-save"):

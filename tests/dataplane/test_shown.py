@@ -76,14 +76,12 @@ def test_nothing_to_draw_says_so() -> None:
 @pytest.mark.parametrize("name", recordings.names())
 def test_every_sentence_is_true_of_every_recording(name: str) -> None:
     d = clusters.opened(name).dataplane
-    assert sentences.differences(d.differences(), d.memberships()).startswith(
-        "What is programmed on every node is what"
-    )
+    assert sentences.differences(d.differences(), d.memberships()).startswith("The programmed dataplane matches")
     assert "forwards" in sentences.kernel(d.kernel())
     assert sentences.programming(d.failures()).startswith("No Felix")
     watched = name.startswith("policy-drop")
-    assert sentences.drops(d.drops()).startswith("While it was watched") == watched
-    assert sentences.dropped_flows(d.dropped_flows()).startswith("Seen being dropped: legacy/batch") == watched
+    assert sentences.drops(d.drops()).startswith("Dropped during sampling") == watched
+    assert sentences.dropped_flows(d.dropped_flows()).startswith("Flows dropped: legacy/batch") == watched
     assert ("BGP" in sentences.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
     assert ("legacy" in sentences.modes(d.rules())) == (name == "iptables-backends-mixed")
 

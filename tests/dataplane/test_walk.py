@@ -30,8 +30,8 @@ def addresses(cluster: Cluster, name: str) -> dict[str, str]:
 
 def walked(name: str) -> tuple[Cluster, list[tuple[dict[str, Any], str]]]:
     cluster = clusters.opened(name)
-    cluster.fetch(TABLES)
-    dataplane = Dataplane.build(*(cluster.given(t) for t in TABLES))
+    cluster.fetch(TABLES.values())
+    dataplane = Dataplane.build(*(cluster.given(t) for t in TABLES.values()))
     known = addresses(cluster, name)
     ends = [
         (p, dataplane.walk(known.get(p["src"], p["src"]), known.get(p["dst"], p["dst"]), p["port"], p["proto"]).verdict)

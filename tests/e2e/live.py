@@ -13,13 +13,13 @@ from pathlib import Path
 from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG, Admin
 from calicokit.evidence.live.cluster import LiveCluster
-from calicokit.evidence.model import Answer, Missing, Want
+from calicokit.evidence.model import Answer, Missing, Source, Want
 from calicokit.evidence.recordings.recording import Recording
 from tests.e2e.lab import TestCluster
 
 
 @dataclass
-class AsLive:
+class AsLive(Source):
     """A recording without its series and without what an administrator ran, which no live cluster answers."""
 
     recording: Recording

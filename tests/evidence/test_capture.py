@@ -52,7 +52,7 @@ def test_a_capture_of_a_recording_holds_what_it_held(recording: Recording, captu
         assert [len(t.splitlines()) for t in before[want]] == [len(t.splitlines()) for t in after[want]], want
 
 
-def test_the_manifest_is_that_of_the_design_and_lists_what_was_redacted(captured: Path) -> None:
+def test_the_manifest_has_its_layout_and_lists_what_was_redacted(captured: Path) -> None:
     with zipfile.ZipFile(captured) as archive:
         manifest = json.loads(archive.read("out/manifest.json"))
         names = set(archive.namelist())

@@ -12,7 +12,8 @@ from datetime import timedelta
 import pytest
 
 from calicokit import registry
-from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding, rank
+from calicokit.diagnosis.model import EXPLANATIONS, Finding, finding
+from calicokit.diagnosis.ranking import rank
 from tests import clusters, recordings
 from tests.felix.sick import (
     BAD,
@@ -101,7 +102,8 @@ def test_a_felix_that_ends_at_every_start_is_dead() -> None:
         ago = 70 - 10 * i
         words = "PANIC felix/int_dataplane.go 2870: RPF check is set to 'loose' and IgnoreLooseRPF is false"
         sick.said("felix-log", NODE, (ago, START), (ago - 1, words), pid=100 + i)
-    assert sick.ids() == [("felix-dead", "")]
+    assert sick.ids() == [("felix-crashing", ""), ("felix-dead", "felix-crashing")]
+    assert sick.one("felix-crashing").subject["why"] == "configuration"
     assert "RPF check" in sick.one("felix-dead").cause
 
 
@@ -116,11 +118,27 @@ def test_a_felix_that_wants_to_restart_and_comes_back_is_none() -> None:
 
 
 @pytest.mark.parametrize("answer", [(1, REFUSED), (1, BAD)])
-def test_a_felix_that_restarts_right_now_is_none(answer: tuple[int, str]) -> None:
+def test_a_felix_that_restarts_right_now_is_told_as_a_warning(answer: tuple[int, str]) -> None:
+    """Its probe says no, and a probe that says no is never silence (issue 16)."""
     lines = [(9 - i / 10, line) for i, line in enumerate(CONFIG)]
     sick = Sick(MESH).answering(NODE, *answer).said("felix-log", NODE, *lines)
-    assert sick.said("felix-log", NODE, (4, START), pid=99).ids() == []
-    assert state(sick)["state"] == "starting"
+    sick.said("felix-log", NODE, (4, START), pid=99)
+    found = sick.one("felix-not-ready")
+    assert (found.severity, found.subject["why"]) == ("warning", "starting")
+    assert sick.ids() == [("felix-not-ready", "")]
+
+
+@pytest.mark.parametrize("answer", [(1, REFUSED), (1, SILENT), None])
+def test_a_felix_that_has_just_ended_is_told_before_it_is_known_to_be_dead(answer: tuple[int, str] | None) -> None:
+    sick = Sick(MESH).said("felix-log", NODE, (10, TERM), (9.9, EXIT))
+    if answer:
+        sick.answering(NODE, *answer)
+    else:
+        sick.gone |= {("felix-ready", NODE), ("felix-metrics", NODE)}
+    found = sick.one("felix-not-ready")
+    assert (found.severity, found.subject) == ("warning", {"node": NODE, "why": "just-ended"})
+    assert "Received OS signal terminated" in found.cause
+    assert sick.ids() == [("felix-not-ready", "")]
 
 
 def test_a_felix_that_does_not_come_back_from_a_wanted_restart_is_dead() -> None:
@@ -323,7 +341,7 @@ def test_no_pod_of_a_typha_that_is_configured() -> None:
 
     sick.edit("pods", None, gone).objects("deployments", lambda d: d["spec"].update(replicas=0))
     found = sick.one("typha-down")
-    assert "there is no pod of it" in found.cause
+    assert "but has no pod" in found.cause
     assert "FELIX_TYPHAK8SSERVICENAME=calico-typha" in found.cause
 
 

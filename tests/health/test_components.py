@@ -115,7 +115,10 @@ def test_calico_that_keeps_its_objects_in_etcd_needs_no_kinds() -> None:
         for container in pod["spec"]["containers"]:
             container["env"] = [{"name": "DATASTORE_TYPE", "value": "etcdv3"}]
 
-    aggregated = "ippools   projectcalico.org/v3   false   IPPool\nblockaffinities   projectcalico.org/v3   false   BlockAffinity\n"
+    aggregated = (
+        "ippools   projectcalico.org/v3   false   IPPool\nblockaffinities   projectcalico.org/v3   false   "
+        "BlockAffinity\n"
+    )
     edited = Edited(OLD).edit("api-resources", None, without("crd.projectcalico.org/v1")).objects("pods", etcd)
     assert kinds(edited) == []
     assert kinds(edited.edit("api-resources", None, lambda text: text + aggregated)) == []
@@ -280,7 +283,7 @@ def test_discovery_that_is_not_answered(said: str, told: bool) -> None:
     assert subjects(found) == ([{}] if told else [])
     if told:
         assert found[0].severity == "critical"
-        assert "No pod of Calico's API server exists" in found[0].cause
+        assert "There is no Calico API server pod" in found[0].cause
 
 
 def service(
@@ -347,7 +350,7 @@ def test_one_component_of_another_version() -> None:
     (found,) = only(edited.cluster(), "calico-version-skew")
     assert found.subject == {"versions": ["v3.27.0", "v3.28.5"]}
     assert "v3.27.0: kube-controllers" in found.cause
-    assert "No upgrade is under way" in found.cause
+    assert "No rollout is in progress" in found.cause
 
 
 def test_an_upgrade_that_is_under_way_says_so() -> None:
@@ -356,7 +359,7 @@ def test_an_upgrade_that_is_under_way_says_so() -> None:
     )
     edited.objects("daemonsets", lambda d: d["status"].update(updatedNumberScheduled=1))
     (found,) = only(edited.cluster(), "calico-version-skew")
-    assert "An upgrade is under way: calico-node has 1 of 4 pods updated" in found.cause
+    assert "A rollout is in progress: calico-node has 1 of 4 pods updated" in found.cause
 
 
 def test_what_felix_says_of_itself_counts() -> None:

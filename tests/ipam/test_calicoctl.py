@@ -65,7 +65,7 @@ def test_ipam_show_borrowed(name: str, cluster: Cluster) -> None:
     columns = ["address", "node", "block", "block_node", "type"]
     pd.testing.assert_frame_equal(
         shown[columns].sort_values("address", ignore_index=True),
-        ours[columns].sort_values("address", ignore_index=True),
+        pd.DataFrame(ours[columns]).sort_values("address", ignore_index=True),
     )
     assert set(shown["allocated_to"]) == set(ours["namespace"] + "/" + ours["pod"])
 
@@ -104,7 +104,7 @@ def test_ipam_check_every_address(name: str, cluster: Cluster) -> None:
     ours = cluster.table("ipam.addresses")[columns]
     pd.testing.assert_frame_equal(
         shown["allocations"][columns].sort_values("address", ignore_index=True),
-        ours.sort_values("address", ignore_index=True),
+        pd.DataFrame(ours).sort_values("address", ignore_index=True),
     )
     assert set(shown["in_use"]["address"]) == set(cluster.table("ipam.in_use")["address"])
     leaked = shown["problems"][shown["problems"]["kind"] == "leaked"]["subject"]

@@ -117,10 +117,10 @@ def test_forecast_needs_two_points_in_time() -> None:
     rows = {"time": times, "pool": ["p", "p"], "allocated": [10, 30], "available": [100.0, 100.0]}
     history = usage.HISTORY.frame(rows)
     drawn = figures.forecast(history, usage.forecast(history))
-    assert drawn.fact == "Pool p is full in 7 days at 10 addresses a day"
+    assert drawn.fact == "Pool p is exhausted in 7 days at 10 addresses a day"
     assert len(drawn.data) == 3
     once = history.head(1)
-    assert figures.forecast(once, usage.forecast(once)).fact.startswith("No trend can be drawn")
+    assert figures.forecast(once, usage.forecast(once)).fact.startswith("No trend: every pool")
 
 
 def strings(value: Any) -> list[str]:

@@ -166,7 +166,7 @@ def test_windows_keeps_its_addresses_and_nobody_complains() -> None:
         ([], "leaked", "does not exist"),
         ([pod("a/x", "n1", "10.0.0.9")], "leaked", "another address"),
         ([pod("a/x", "n1", "10.0.0.0", phase="Succeeded")], "unknown", "ended"),
-        ([pod("a/x", "n1", "10.0.0.0", hostNetwork=True)], "leaked", "node's network"),
+        ([pod("a/x", "n1", "10.0.0.0", hostNetwork=True)], "leaked", "host-networked"),
         ([pod("a/other", "n2", "10.0.0.0")], "in-use", "used by another"),
         ([pod("a/x", "n1", "10.0.0.0", metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"})], "in-use", "uses it"),
     ],
@@ -592,7 +592,7 @@ def test_pool_selection_per_node_and_pod() -> None:
     assert usable == {"plain": ["any"], "team": ["any", "east", "team"], "named": ["manual"], "ns": ["tunnels"]}
     whys = choices[choices["pod"] == "named"].set_index("pool")["why"]
     assert whys["off"] == "disabled"
-    assert "pod's annotation asks for other pools" in whys["any"]
+    assert "pod's annotation requests other pools" in whys["any"]
     nodes = cluster.ipam.node_pools()
     assert nodes[nodes["usable"]].groupby("node")["pool"].apply(sorted).to_dict() == {
         "n1": ["any", "team"],
@@ -696,9 +696,9 @@ def test_forecast_from_two_recordings() -> None:
     assert (row["per_day"], row["days_left"]) == (2.0, 17.0)
     shrinking = usage.days_left([seen(1, 30).ipam.history(), seen(11, 10).ipam.history()]).iloc[0]
     assert pd.isna(shrinking["days_left"])
-    assert shrinking["why"] == "use does not grow"
+    assert shrinking["why"] == "usage does not grow"
     alone = seen(1, 10).ipam.forecast().iloc[0]
-    assert "one point in time" in alone["why"]
+    assert "one sample gives no trend" in alone["why"]
 
 
 # ---- the plan

@@ -11,6 +11,7 @@ import pytest
 
 from calicokit import sentences as shared
 from calicokit.cluster import Cluster
+from calicokit.diagnosis import next_steps
 from calicokit.evidence.model import Missing
 from calicokit.health import sentences as health
 from calicokit.ipam import sentences, tables, usage
@@ -77,15 +78,15 @@ def test_unknown_is_said_and_never_read_as_none(tell: Any) -> None:
 
 def test_exhausted(exhausted: Cluster) -> None:
     assert told(exhausted, sentences.utilisation) == (
-        "Pool default-ipv4-ippool has no free address (32 of 32 addresses in use): the next pod that needs one of it "
-        "waits. All its 8 blocks belong to nodes, so that a node that needs more must borrow."
+        "Pool default-ipv4-ippool has no free address (32 of 32 addresses in use): the next pod that needs one from "
+        "it will wait. All its 8 blocks have an affinity to a node: a node that needs more addresses must borrow."
     )
     assert told(exhausted, sentences.waiting) == (
-        "2 pods wait for an address, the longest for 47 seconds. The CNI plugin's reason: exhausted (2). Every pool "
-        "that may serve them is full."
+        "2 pods wait for an address, the longest for 47 seconds. CNI plugin error: exhausted (2). Every pool usable "
+        "for them is exhausted."
     )
     assert "node-1 and node-3 borrow 3 addresses" in told(exhausted, sentences.borrowed)
-    assert told(exhausted, sentences.nodes) == "None of the 4 nodes has a free address in a block of its own."
+    assert told(exhausted, sentences.nodes) == "None of the 4 nodes has a free address in its own blocks."
 
 
 def test_leaked(leaked: Cluster) -> None:
@@ -95,7 +96,7 @@ def test_leaked(leaked: Cluster) -> None:
     assert told(leaked, sentences.conflicts).startswith(
         "10.48.139.65 is used by shop/catalog-6659f4cf4d-2p8lb and shop/catalog-6659f4cf4d-bj7t5;"
     )
-    assert "It would give back 4 addresses" in told(leaked, sentences.release_plan)
+    assert "It would release 4 addresses" in told(leaked, sentences.release_plan)
     assert "found 5 problems" in told(leaked, sentences.check_report)
 
 
@@ -107,8 +108,8 @@ def test_pools_that_serve_some_or_nobody() -> None:
         {"pool": "off", "node_selector": "all()", "assignment_mode": "Automatic", "disabled": True, **common},
     ]
     assert sentences.pools(tables.POOLS.frame(rows)) == (
-        "1 pool gives addresses by itself: a, of these, a only where a selector matches. "
-        "m: only to pods that ask for it by name. Disabled, so without new addresses: off."
+        "1 pool assigns addresses automatically: a, of these, a only where a selector matches. "
+        "m: only for pods that request it by name. Disabled, no new allocations: off."
     )
     assert sentences.pools(tables.POOLS.frame()).startswith("There is no IP pool")
 
@@ -117,7 +118,7 @@ def test_forecast_says_when() -> None:
     row = {"pool": "p", "samples": 3, "span": 4.0, "allocated": 50, "available": 100.0, "per_day": 5.0}
     frame = usage.FORECAST.frame([{**row, "days_left": 10.0, "full_at": "2026-12-04T00:00:00Z"}])
     said = sentences.forecast(frame)
-    assert said.startswith("If use goes on as in the last 4 days, p is full in 10 days, on 2026-12-04 00:00 UTC")
+    assert said.startswith("At the growth of the last 4 days, p is exhausted in 10 days, on 2026-12-04 00:00 UTC")
 
 
 def test_a_sentence_escapes_what_a_cluster_put_into_it() -> None:
@@ -125,6 +126,6 @@ def test_a_sentence_escapes_what_a_cluster_put_into_it() -> None:
 
 
 def test_findings_lead_on(exhausted: Cluster) -> None:
-    said = health.what_next(exhausted.check())
+    said = next_steps.what_next(exhausted.check())
     assert said.startswith("First: Pool default-ipv4-ippool")
     assert said.endswith("It is shown in 01-ipam.")

@@ -72,13 +72,3 @@ def test_hard_text_is_read(kind: str) -> None:
     """A megabyte each; a parser that backtracks does not come to an end."""
     for text in HARD.values():
         parse(kind, text)
-
-
-@pytest.mark.parametrize("kind", sorted(kinds()))
-def test_empty_text_has_the_declared_columns(kind: str) -> None:
-    for text in ("", "\n", " \n\r\n"):
-        parsed = parse(kind, text)
-        assert parsed.unparsed == []
-        for schema in kinds()[kind].schemas:
-            schema.check(parsed.tables[schema.name])
-            assert not len(parsed.tables[schema.name])

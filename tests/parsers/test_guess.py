@@ -12,7 +12,6 @@ ALIKE = {
     # Output in which nothing tells which of these printed it.
     "startup-log": {"startup-log", "felix-log", "confd-log", "kube-controllers-log", "cni-log"},
     "confd-log": {"confd-log", "startup-log", "felix-log"},
-    "kube-controllers-log": {"kube-controllers-log", "typha-log"},
     "calicoctl-get": {"calicoctl-get", "kubectl-get"},
 }
 

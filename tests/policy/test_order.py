@@ -162,6 +162,6 @@ def test_finished_and_waiting_pods_are_no_endpoints() -> None:
     ]
     pods[-1]["status"]["podIPs"] = []
     found = explainer(pods=pods)
-    assert "has ended" in found.explain("a/done-1", "a/db-1", 80).unknown[0]
+    assert "has completed" in found.explain("a/done-1", "a/db-1", 80).unknown[0]
     assert "no address yet" in found.explain("a/new-1", "a/db-1", 80).unknown[0]
     assert "its pods are a/web-1" in found.explain("a/web", "a/db-1", 80).unknown[0]

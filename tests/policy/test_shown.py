@@ -50,13 +50,13 @@ def test_of_an_unknown_table_the_sentence_says_why(tell: Any) -> None:
 def test_sentences_say_the_fact() -> None:
     opened = clusters.opened("policy-drop")
     said = sentences.reachability(opened.policy.classes(), opened.policy.reachability())
-    assert said == "Of 100 pairs of kinds of pods, 25 may exchange everything, 18 some ports and 57 nothing."
+    assert said == "Of 100 pairs of pod classes, 25 are fully allowed, 18 for some ports and 57 not at all."
     assert str(sentences.staged(opened.policy.staged_effects())).startswith(
         "default.staged-deny-all would drop traffic of 36 "
     )
     slip = cluster(globalnetworkpolicies=[gnp("default.x", selector="app == 'dbb'", types=["Ingress"])])
     told = str(sentences.without_effect(slip.policy.idle_selectors(), slip.policy.shadowed()))
-    assert told == "Default.x looks like a slip: its selector matches nothing, and with dbb → db it would match a/db-1."
+    assert told == "Default.x looks like a typo: its selector matches nothing, and with dbb → db it would match a/db-1."
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_sentences_say_the_fact() -> None:
         (
             "a/web-1",
             "a/db-1",
-            "a/web-1 reaches a/db-1 port 80 (tcp): no policy decides about its ingress, and profile kns.a allows it.",
+            "a/web-1 reaches a/db-1 port 80 (tcp): no policy applies to its ingress, and profile kns.a allows it.",
         ),
         (
             "b/web-1",
@@ -76,7 +76,7 @@ def test_sentences_say_the_fact() -> None:
         (
             "a/api-1",
             "b/web-1",
-            "a/api-1 does not reach b/web-1 port 80 (tcp): at the end of tier default no rule had matched its ingress.",
+            "a/api-1 does not reach b/web-1 port 80 (tcp): no rule matched its ingress by the end of tier default.",
         ),
     ],
 )
@@ -222,10 +222,10 @@ spec:
     ("text", "said"),
     [
         ("a: [", "not YAML"),
-        ("- 1", "no object"),
+        ("- 1", "not an object"),
         ("kind: Tier", "without a name"),
-        ("kind: ConfigMap\nmetadata: {name: x}", "ConfigMap, which policy does not rest on"),
-        ("", "holds no object"),
+        ("kind: ConfigMap\nmetadata: {name: x}", "ConfigMap, which is not a policy object"),
+        ("", "contains no object"),
     ],
 )
 def test_what_if_files_that_cannot_be_used(text: str, said: str, tmp_path: Path) -> None:

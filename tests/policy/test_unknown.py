@@ -19,7 +19,8 @@ from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.selectors import parse
-from tests import clusters
+from tests import clusters, recordings
+from tests.edited import Edited
 from tests.evidence.test_sources import unpacked
 from tests.examples import examples
 from tests.policy.made import cluster, explainer, gnp, knp, tier, verdict
@@ -83,6 +84,44 @@ def test_unlisted_namespaces_hide_their_labels_only() -> None:
     assert verdict(found, "a/api-1", "a/db-1") == "deny"
 
 
+def test_unlisted_accounts_and_namespaces_matter_to_nobody_who_does_not_ask_for_their_labels() -> None:
+    asking = [gnp("default.x", selector="app == 'db'", types=["Ingress"], ingress=[{"action": "Allow"}])]
+    found = cluster(serviceaccounts=None, namespaces=None, globalnetworkpolicies=asking)
+    for table in ("applied", "shadowed", "idle_selectors", "reachability", "classes", "staged_effects"):
+        assert not found.table(f"policy.{table}").unknown, table
+    account = {"action": "Allow", "source": {"serviceAccounts": {"selector": "team == 'x'"}}}
+    asking = [gnp("default.x", selector="app == 'db'", types=["Ingress"], ingress=[account])]
+    unsure = cluster(serviceaccounts=None, globalnetworkpolicies=asking)
+    assert {m.id for m in unsure.policy.applied().unknown} == {"serviceaccounts"}
+    assert verdict(unsure.explainer(), "a/web-1", "a/db-1") == "unknown"
+    named = {"action": "Allow", "source": {"serviceAccounts": {"names": ["robot"]}}}  # pods tell their account's name
+    asking = [gnp("default.x", selector="app == 'db'", types=["Ingress"], ingress=[named])]
+    assert not cluster(serviceaccounts=None, globalnetworkpolicies=asking).policy.applied().unknown
+
+
+def test_kinds_that_few_clusters_have_are_a_condition() -> None:
+    tiers = [tier("kube-admin", 1000, "Pass"), tier("default", 1_000_000)]
+    found = explainer(clusternetworkpolicies=None, tiers=tiers, kubernetes_networkpolicies=[knp("a/closed")])
+    answer = found.explain("a/web-1", "a/db-1", 80)
+    assert (answer.verdict, answer.unless) == ("deny", ("KubernetesClusterNetworkPolicy",))
+    assert "unless a policy of kind KubernetesClusterNetworkPolicy (not listed) allows it first" in answer.sentence
+    assert answer.as_dict()["unless"] == ["KubernetesClusterNetworkPolicy"]
+    both = explainer(
+        clusternetworkpolicies=None, networkpolicies=None, tiers=tiers
+    )  # what every cluster may have is no condition
+    assert both.explain("a/web-1", "a/db-1", 80).verdict == "unknown"
+    assert "unless" not in explainer().explain("a/web-1", "a/db-1", 80).as_dict()
+
+
+def test_no_condition_where_the_nodes_show_that_no_such_policy_acts() -> None:
+    lab = Edited("healthy-vxlan-typha", gone={("clusternetworkpolicies", None), ("adminnetworkpolicies", None)})
+    probe = next(p for p in recordings.probes("healthy-vxlan-typha") if p["observed"] == "drop" and "/" in p["dst"])
+    ends = probe["src"], probe["dst"], probe["port"], probe["proto"]
+    assert (lab.cluster().explain(*ends).verdict, lab.cluster().explain(*ends).unless) == ("deny", ())
+    lab.gone |= {(i, "node-1") for i in ("iptables-save", "iptables-nft-save", "iptables-legacy-save", "nft-ruleset")}
+    assert lab.cluster().explain(*ends).unless
+
+
 def test_unlisted_network_sets_matter_to_selectors_that_could_mean_one() -> None:
     def asked(selector: str, **more: str) -> str:
         rule = {"action": "Allow", "source": {"selector": selector, **more}}
@@ -108,8 +147,8 @@ def test_a_selector_that_cannot_be_read_is_a_doubt_where_it_could_apply() -> Non
 
 def test_pods_that_were_not_listed() -> None:
     found = explainer(pods=None)
-    assert "pods are not known" in found.explain("a/web-1", "a/db-1", 80).unknown[0]
-    assert "pods are not known" in found.explain("10.0.1.1", "10.0.2.1", 80).unknown[0]
+    assert "pods are unknown" in found.explain("a/web-1", "a/db-1", 80).unknown[0]
+    assert "pods are unknown" in found.explain("10.0.1.1", "10.0.2.1", 80).unknown[0]
     assert cluster(pods=None).policy.reachability().unknown
     assert cluster(pods=None).policy.endpoints().unknown
 

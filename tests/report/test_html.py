@@ -119,7 +119,7 @@ def test_failing_cell_names_its_heading_and_the_last_line(tmp_path: Path) -> Non
 
 def test_no_notebook(tmp_path: Path) -> None:
     (tmp_path / "n.ipynb").write_text("{", encoding="utf-8")
-    with pytest.raises(NotebookFailedError, match="is no notebook"):
+    with pytest.raises(NotebookFailedError, match="is not a notebook"):
         write_html(tmp_path / "n.ipynb", "x", tmp_path / "o.html")
 
 

@@ -35,7 +35,7 @@ def test_the_recorded_conflict_names_where_it_stands_and_who_learnt_it() -> None
     first = only(Edited("route-conflict"))
     assert (first.id, first.subject["node"]) == ("route-conflict", "node-2")
     assert first.subject["cidr"].endswith("/27")
-    assert "learnt it from here by BGP" in first.cause
+    assert "learnt it from this node by BGP" in first.cause
     assert {"node-1", "node-3", "node-4"} <= first.about
 
 
@@ -89,7 +89,7 @@ def test_a_missing_route_with_sessions_up_is_bgp_route_missing() -> None:
     lab.routes("node-1", without(block)).edit("birdcl-route", "node-1", without(block))
     first = only(lab)
     assert (first.id, first.subject) == ("bgp-route-missing", {"node": "node-1", "cidr": block})
-    assert "did not get it, or filtered it" in first.cause
+    assert "did not receive it, or filtered it" in first.cause
 
 
 def test_a_missing_route_of_a_session_that_is_down_is_not_told_again() -> None:
@@ -239,7 +239,7 @@ def address(node: str, text: str) -> Any:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("10.0.2.15/24", "none of the node's interfaces"), ("172.30.0.11/24", "node-1 has it too")],
+    [("10.0.2.15/24", "none of the node's interfaces"), ("172.30.0.11/24", "node-1 has the same address")],
 )
 def test_an_address_that_peers_cannot_use(text: str, said: str) -> None:
     lab = Edited(MESH).objects("nodes", address("node-2", text))

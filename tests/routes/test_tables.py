@@ -41,7 +41,7 @@ def test_a_path_shows_the_conflict() -> None:
     path = clusters.opened("route-conflict").table("routes.path", **{"from": "node-2", "to": "10.48.84.130"})
     assert path["cidr"].tolist() == ["10.48.84.128/27"]
     assert path["owner"].tolist() == ["other"]
-    assert "outside what is seen" in path["says"].iloc[0]
+    assert "whose routes are not known" in path["says"].iloc[0]
 
 
 def test_a_path_inside_a_node_and_to_a_hole() -> None:
@@ -55,7 +55,7 @@ def test_a_path_inside_a_node_and_to_a_hole() -> None:
 
 @pytest.mark.parametrize(("start", "to"), [("node-9", "10.48.0.1"), ("node-1", "not-an-ip"), ("node-1", "10.0.0.0/8")])
 def test_what_a_path_cannot_begin_with_is_a_sentence(start: str, to: str) -> None:
-    with pytest.raises(ValueError, match=r"not seen|no IPv4 address|does not appear"):
+    with pytest.raises(ValueError, match=r"not seen|not an IPv4 address|does not appear"):
         clusters.opened("healthy-bgp-mesh").routes.path(start, to)
 
 
@@ -128,7 +128,7 @@ def test_the_matrix_marks_what_a_foreign_route_overrides() -> None:
 def test_the_picture_of_a_path_names_its_end() -> None:
     cluster = clusters.opened("route-conflict")
     lost = figures.path(cluster.routes.path("node-2", "10.48.84.130"))
-    assert "outside what is seen" in lost.fact
+    assert "whose routes are not known" in lost.fact
     assert "10.48.84.128/27" in lost.layout.annotations[0].text
     pod = cluster.routes.pods().query("node == 'node-3'").iloc[0]
     found = figures.path(cluster.routes.path("node-4", pod["address"]))
@@ -138,7 +138,7 @@ def test_the_picture_of_a_path_names_its_end() -> None:
 def test_the_picture_of_a_path_that_ends_at_once() -> None:
     cluster = clusters.opened("route-conflict")
     assert "own address" in figures.path(cluster.routes.path("node-2", "172.30.0.12")).fact
-    assert "No way" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
+    assert "No path" in figures.path(cluster.routes.path("node-2", "172.30.0.12").iloc[:0]).fact
 
 
 def test_there_is_no_effect_of_filters_where_bgp_is_not_in_use() -> None:

@@ -58,7 +58,7 @@ def lost(lab: Edited, node: str = "node-3", cidr: str = BLOCK) -> Edited:
 def test_a_route_that_bird_has_and_the_kernel_has_not() -> None:
     lab = Edited(MESH).routes("node-3", without(f"{BLOCK} "))
     assert heads(lab) == [("bgp-route-missing", {"node": "node-3", "cidr": BLOCK})]
-    assert "did not put it into the kernel" in lab.heads()[0].cause
+    assert "did not export it to the kernel" in lab.heads()[0].cause
 
 
 def test_a_block_that_its_owner_does_not_announce() -> None:
@@ -180,9 +180,12 @@ def test_ebpf_has_no_entries_and_lacks_none() -> None:
 
 
 def rule(text: str, table: str = "filter") -> Callable[[str], str]:
+    """Puts a rule before all others of a table of iptables-save: behind Calico's accept it would meet nothing."""
+
     def walled(saved: str) -> str:
         head, _, rest = saved.partition(f"*{table}\n")
-        return f"{head}*{table}\n" + rest.replace("COMMIT", f"{text}\nCOMMIT", 1)
+        at = rest.index("\n[") + 1
+        return f"{head}*{table}\n{rest[:at]}{text}\n{rest[at:]}"
 
     return walled
 

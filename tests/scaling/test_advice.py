@@ -20,7 +20,7 @@ def test_no_recording_asks_for_anything(name: str) -> None:
     size = cluster.scaling.size()
     assert not size["measure"].duplicated().any()
     assert (size["share"].dropna() <= 1).all()
-    assert "Nothing" in sentences.advice(cluster.scaling.advice())
+    assert "No measured value requires a change" in sentences.advice(cluster.scaling.advice())
 
 
 def felix(**spec: Any) -> dict[str, Any]:
@@ -199,12 +199,12 @@ def test_slow_resyncs_ask_for_longer_intervals() -> None:
 def test_what_is_not_known_is_not_advised_on() -> None:
     cluster = large(200, deployments=None, pods=None, felixconfigurations=None, bgpconfigurations=None)
     assert set(advised(cluster)) <= {"block-size"}
-    assert "Not known" in sentences.size(cluster.scaling.size())
+    assert "Unknown, and not used" in sentences.size(cluster.scaling.size())
 
 
 def test_the_picture_says_what_is_over_its_limit() -> None:
     calm = figures.headroom(large(10).scaling.size())
-    assert calm.fact.startswith("Every measure that has a limit is below it")
+    assert calm.fact.startswith("Every measure is below its threshold")
     loud = figures.headroom(large(200, services=[service(i) for i in range(1200)]).scaling.size())
-    assert loud.fact.startswith("nodes without Typha and services ask for advice")
+    assert loud.fact.startswith("nodes without Typha and services exceed the threshold")
     assert len(loud.data[0].x) >= 3

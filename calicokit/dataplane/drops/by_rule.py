@@ -1,6 +1,6 @@
 """Which rules drop packets, whose they are, and how many packets they took: policy, tier, endpoint, in the API's names.
 
-Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 … HEAD; reference/dataplane.md, section 2.
+Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 … HEAD.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ ENDPOINT_ROLES = ("workload", "host-endpoint", "host-endpoint-forward")
 
 DROPS = Schema(
     "dataplane.drops",
-    "Every rule that drops or rejects, why it is there, and what it took; a policy's rule once for each endpoint that "
-    "is known to have lost packets to it while it was watched.",
+    "Every rule that drops or rejects, with its reason and counters; a policy's rule has one row per endpoint known "
+    "to have lost packets to it during sampling.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip, ip6, inet, …"),
         Column("backend", "str", "nft, legacy or nftables"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain, as printed"),
-        Column("rule", "int", "number in the chain; null for a chain's policy"),
-        Column("key", "str", "what tells the rule apart at all times, as in dataplane.growth"),
+        Column("rule", "int", "1-based number in the chain; null for the chain's policy"),
+        Column("key", "str", "stable key of the rule, as in dataplane.growth"),
         Column("verdict", "str", "drop or reject"),
         Column(
             "reason",
@@ -48,18 +48,22 @@ DROPS = Schema(
         Column("tier", "str", "tier"),
         Column("kind", "str", "kind of the policy"),
         Column("policy", "str", "policy as the API names it, or end-of-tier TIER"),
-        Column("policy_rule", "int", "which of the chain's verdicts it is, from 0: the API's rule where none is split"),
+        Column(
+            "policy_rule",
+            "int",
+            "0-based index of the verdict in the chain; the API rule's index unless a rule is split",
+        ),
         Column("interface", "str", "interface of the endpoint; null where several endpoints share the rule"),
         Column("namespace", "str", "namespace of the pod"),
         Column("pod", "str", "pod"),
-        Column("workload", "str", "NS/NAME of what made the pod; a node's name for a host endpoint"),
-        Column("packets", "int", "packets since the rule was made", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
-        Column("grown", "int", "packets while it was watched; null where it was not", "packets"),
-        Column("since", "time", "when watching began"),
-        Column("until", "time", "when watching ended"),
+        Column("workload", "str", "NS/NAME of the pod's owner; the node's name for a host endpoint"),
+        Column("packets", "int", "packets since the rule was programmed", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
+        Column("grown", "int", "packets during sampling; null without samples", "packets"),
+        Column("since", "time", "start of sampling"),
+        Column("until", "time", "end of sampling"),
         Column("owner", "str", "calico, kube-proxy, foreign or kernel-policy"),
-        Column("matches", "str", "what a packet must be, in the tool's words"),
+        Column("matches", "str", "match conditions, as printed"),
     ),
 )
 
@@ -263,7 +267,7 @@ def _ends(segment: _Segment, words: str, packets: int) -> None:
 def _attributed(
     drops: pd.DataFrame, rules: pd.DataFrame, growth: pd.DataFrame, edges: pd.DataFrame
 ) -> dict[Place, list[tuple[str, int]]]:
-    """Policy chain → (endpoint chain, packets it lost there while it was watched)."""
+    """Policy chain → (endpoint chain, packets it lost there during sampling)."""
     grown = {row[:6]: int(row[6]) for row in cells(growth, *PLACE, "key", "packets")}
     dropping = {row[:5] for row in cells(drops[drops["reason"] == "policy"], *PLACE, "key") if grown.get(row[:6], 0)}
     inside: dict[Place, set[str]] = defaultdict(set)
@@ -290,8 +294,8 @@ def _members(place: Place, target: str, inside: Mapping[Place, set[str]], droppi
 
 @table(
     DROPS,
-    needs=("dataplane.rules", "dataplane.chains", "dataplane.edges"),
-    wants=("dataplane.growth", "dataplane.window"),
+    needs={"rules": "dataplane.rules", "chains": "dataplane.chains", "edges": "dataplane.edges"},
+    wants={"growth": "dataplane.growth", "window": "dataplane.window"},
 )
 def drops(
     rules: pd.DataFrame,
@@ -343,7 +347,7 @@ def _with_endpoints(
 
 
 def _alone(drops: pd.DataFrame, row: Mapping[Any, Any]) -> bool:
-    """Whether no other rule of the chain dropped packets while it was watched."""
+    """Whether no other rule of the chain dropped packets during sampling."""
     same = drops[(drops["node"] == row["node"]) & (drops["chain"] == row["chain"]) & (drops["table"] == row["table"])]
     same = same[(same["backend"] == row["backend"]) & (same["family"] == row["family"])]
     return int((same["grown"].fillna(0) > 0).sum()) <= 1

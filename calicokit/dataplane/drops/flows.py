@@ -1,7 +1,7 @@
 """Flows that were seen being dropped: logged or traced packets and unanswered connections, walked to the rule.
 
 A Log rule is no drop, and an unanswered connection may have other causes: only flows whose walk ends in a rule that did
-drop packets while it was watched are told. A drop at its source leaves no entry in conntrack: then nothing is told.
+drop packets during sampling are told. A drop at its source leaves no entry in conntrack: then nothing is told.
 """
 
 from __future__ import annotations
@@ -13,46 +13,51 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.drops.growth import rule_key
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import NAMES, PROTOCOLS, Packet
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.rules.naming import role
 from calicokit.evidence.texts import Texts
-from calicokit.net import address_text
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
 FLOWS = Schema(
     "dataplane.dropped_flows",
-    "Flows that were seen while rules were watched and whose walk ends in a rule that dropped packets then.",
+    "Flows observed during sampling whose walk ends in a rule that dropped packets during sampling.",
     (
-        Column("told_by", "str", "log, trace (the kernel's log) or conntrack (an entry without an answer)"),
-        Column("node", "str", "node on which it is dropped"),
+        Column("told_by", "str", "source: log, trace (kernel log) or conntrack (unreplied entry)"),
+        Column("node", "str", "node that drops it"),
         Column("source", "str", "source address"),
         Column("destination", "str", "destination address, after DNAT"),
         Column("protocol", "str", "protocol"),
         Column("dport", "int", "destination port"),
-        Column("src", "str", "NS/NAME of the source's workload, a node, or the address"),
-        Column("dst", "str", "NS/NAME of the destination's workload, a node, or the address"),
+        Column("src", "str", "source: NS/NAME of the workload, node, or address"),
+        Column("dst", "str", "destination: NS/NAME of the workload, node, or address"),
         Column("family", "str", "of the rule that drops it"),
         Column("backend", "str", "of the rule that drops it"),
         Column("table", "str", "of the rule that drops it"),
         Column("chain", "str", "of the rule that drops it"),
         Column("key", "str", "of the rule that drops it, as in dataplane.growth"),
         Column("interface", "str", "interface of the endpoint whose policy drops it"),
-        Column("packets", "int", "lines of the log, or connections", "packets"),
+        Column("packets", "int", "log lines, or connections", "packets"),
         Column("first", "time", "first seen"),
         Column("last", "time", "last seen"),
     ),
 )
 
-_WATCHED = ("dataplane.window", "dataplane.growth")
-
 
 @table(
     FLOWS,
-    needs=(*_WATCHED, *TABLES),
-    wants=("output.kernel_log", "conntrack+series"),
+    needs={
+        "window": "dataplane.window",
+        "growth": "dataplane.growth",
+        "rules": "dataplane.rules",
+        "chains": "dataplane.chain_list",
+        "sets": "dataplane.sets",
+        "routes": "output.ip_route_all",
+        "endpoints": "dataplane.endpoints",
+    },
+    wants={"log": "output.kernel_log", "conntrack": "conntrack+series"},
 )
 def dropped_flows(
     window: pd.DataFrame,
@@ -144,7 +149,7 @@ def _unanswered(conntrack: Texts | None, window: pd.DataFrame, dataplane: Datapl
 
 
 def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
-    """Whether an entry was made, or sent again, while it was watched: then its timeout began anew."""
+    """Whether an entry was made, or sent again, during sampling: then its timeout began anew."""
     if times[0][0] > span[0]:
         return True
     return any(
@@ -186,15 +191,6 @@ def flow_row(end: End, by: Rule, dataplane: Dataplane) -> dict[str, Any]:
         "key": rule_key(by.comment, by.spec),
         "interface": endpoint_interface(end),
     }
-
-
-def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:
-    """The workload, node or address that an address is."""
-
-    if address is None:
-        return None
-    place = dataplane.pods.get((version, address))
-    return place.workload if place else dataplane.node_of.get((version, address)) or address_text(version, address)
 
 
 def endpoint_interface(end: End) -> str | None:

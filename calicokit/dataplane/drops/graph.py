@@ -18,12 +18,12 @@ DROPPED = "dropped"
 
 GRAPH = Schema(
     "dataplane.graph",
-    "Packets from chain to chain in the filter tables, IPv4, since the rules were made; drops lead to dropped.",
+    "Packets from chain to chain in the filter tables (IPv4) since the rules were programmed; drops end in `dropped`.",
     (
         Column("node", "str", "node"),
         Column("backend", "str", "nft, legacy or nftables"),
-        Column("source", "str", "chain: a pod with its direction, a policy, a tier's end, or its name"),
-        Column("target", "str", "where the packets went next"),
+        Column("source", "str", "source chain: pod and direction, policy, end of tier, or chain name"),
+        Column("target", "str", "next chain"),
         Column("packets", "int", "packets", "packets"),
     ),
     key=("node", "backend", "source", "target"),
@@ -31,32 +31,32 @@ GRAPH = Schema(
 
 HISTORY = Schema(
     "dataplane.drop_history",
-    "What dropped packets from sample to sample, and whose.",
+    "Packets dropped per sample, by cause and workload.",
     (
-        Column("time", "time", "sample that showed them"),
+        Column("time", "time", "time of the sample"),
         Column("node", "str", "node"),
         Column("what", "str", "policy, end-of-tier TIER, or the reason"),
         Column("workload", "str", "NS/NAME of the endpoint's workload; null where several share the rule"),
         Column("direction", "str", "ingress or egress, as the endpoint sees it"),
-        Column("packets", "int", "packets since the sample before", "packets"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
     ),
 )
 
 DROPPING = Schema(
     "dataplane.dropping",
-    "The rules that have dropped packets, those first that did so while they were watched.",
+    "Rules that have dropped packets; those that did during sampling come first.",
     DROPS.columns,
 )
 
 BACKENDS = Schema(
     "dataplane.backends",
-    "How many rules of whom stand in which of the kernel's rule systems.",
+    "Number of rules per owner and firewall backend.",
     (
         Column("node", "str", "node"),
-        Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (nft's own tables)"),
+        Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (native nft tables)"),
         Column("calico", "int", "rules of Calico", "rules"),
         Column("kube_proxy", "int", "rules of kube-proxy and the kubelet", "rules"),
-        Column("foreign", "int", "rules of others", "rules"),
+        Column("foreign", "int", "rules of other programs", "rules"),
     ),
     key=("node", "backend"),
 )
@@ -64,7 +64,15 @@ BACKENDS = Schema(
 _PIECES = ("policy", "profile", "policy-group")
 
 
-@table(GRAPH, needs=("dataplane.edges", "dataplane.chains", "dataplane.rules", "dataplane.drops"))
+@table(
+    GRAPH,
+    needs={
+        "edges": "dataplane.edges",
+        "chains": "dataplane.chains",
+        "rules": "dataplane.rules",
+        "drops": "dataplane.drops",
+    },
+)
 def graph(edges: pd.DataFrame, chains: pd.DataFrame, rules: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """One row for each pair of chains that packets went between; see :data:`GRAPH`.
 
@@ -95,14 +103,14 @@ def graph(edges: pd.DataFrame, chains: pd.DataFrame, rules: pd.DataFrame, drops:
     return GRAPH.frame(rows)
 
 
-@table(DROPPING, needs=("dataplane.drops",))
+@table(DROPPING, needs={"drops": "dataplane.drops"})
 def dropping(drops: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``dataplane.drops`` that have dropped packets, what grows first; see :data:`DROPPING`."""
     own = drops[((drops["packets"].fillna(0) > 0) | (drops["grown"].fillna(0) > 0)) & (drops["reason"] != "arp")]
     return DROPPING.take(own.sort_values(["grown", "packets"], ascending=False, kind="stable"))
 
 
-@table(BACKENDS, needs=("dataplane.rules",))
+@table(BACKENDS, needs={"rules": "dataplane.rules"})
 def backends(rules: pd.DataFrame) -> pd.DataFrame:
     """One row a node and rule system; see :data:`BACKENDS`."""
     own = rules[rules["family"] != "arp"]
@@ -151,7 +159,7 @@ def _pod(namespace: str, pod: str, direction: object) -> str:
     return f"{'from' if direction == 'egress' else 'to'} {namespace}/{pod}"
 
 
-@table(HISTORY, needs=("dataplane.timeline", "dataplane.drops"))
+@table(HISTORY, needs={"timeline": "dataplane.timeline", "drops": "dataplane.drops"})
 def drop_history(timeline: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """One row for each sample and what dropped; see :data:`HISTORY`."""
     names = [*PLACE, "key"]

@@ -1,7 +1,7 @@
 """Counters over time: which rules saw packets between the samples of a series.
 
 The closing snapshot is no sample of the series. A counter that fell was reset as its chain was written anew; what it
-shows then was counted since. A rule that a later sample shows first was made while it was watched.
+shows then was counted since. A rule that a later sample shows first was made during sampling.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import pandas as pd
 
 from calicokit.dataplane.rules.naming import comment_parts
 from calicokit.dataplane.rules.tables import PLACE, iptables_rules, iptables_texts, nft_rules
-from calicokit.evidence.texts import Texts
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
 
-SERIES = (
+OF_IPTABLES = (
     "iptables-nft-save+series",
     "iptables-legacy-save+series",
     "iptables-save+series",
     "ip6tables-save+series",
-    "nft-ruleset+series",
-    "nft-ruleset-json+series",
 )
+OF_NFT = ("nft-ruleset+series", "nft-ruleset-json+series")
+SERIES = (*OF_IPTABLES, *OF_NFT)
 
 _WHERE = (
     Column("node", "str", "node"),
@@ -35,7 +34,7 @@ _WHERE = (
     Column("backend", "str", "nft, legacy or nftables, as in dataplane.rules"),
     Column("table", "str", "table"),
     Column("chain", "str", "chain, as printed"),
-    Column("key", "str", "what tells the rule apart in its chain at all times: Felix's hash, else the rule's words"),
+    Column("key", "str", "stable key of the rule in its chain: Felix's hash, else the rule's text"),
 )
 
 GROWTH = Schema(
@@ -43,8 +42,8 @@ GROWTH = Schema(
     "Rules whose counters grew between the samples of a series.",
     (
         *_WHERE,
-        Column("packets", "int", "packets that matched while it was watched", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets that matched during sampling", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
         Column("since", "time", "first sample of the node"),
         Column("until", "time", "last sample of the node"),
         Column("samples", "int", "samples of the node", "samples"),
@@ -54,19 +53,19 @@ GROWTH = Schema(
 
 TIMELINE = Schema(
     "dataplane.timeline",
-    "Packets that rules dropped or rejected, from sample to sample.",
+    "Packets dropped or rejected per sample.",
     (
-        Column("time", "time", "sample that showed them"),
+        Column("time", "time", "time of the sample"),
         *_WHERE,
-        Column("packets", "int", "packets since the sample before", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=("time", *PLACE, "key"),
 )
 
 WINDOW = Schema(
     "dataplane.window",
-    "When each node's rules were watched: its samples of a series.",
+    "Sampling window of each node's rule counters.",
     (
         Column("node", "str", "node"),
         Column("since", "time", "first sample"),
@@ -78,13 +77,13 @@ WINDOW = Schema(
 
 SAMPLES = Schema(
     "dataplane.samples",
-    "Every rule's counters in every sample of a series, as the growth since the sample before.",
+    "Counter growth of every rule per sample of a series.",
     (
         Column("time", "time", "sample"),
         *_WHERE,
         Column("verdict", "str", "what the rule does"),
-        Column("packets", "int", "packets since the sample before", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("packets", "int", "packets since the previous sample", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=("time", *PLACE, "key"),
 )
@@ -110,30 +109,30 @@ def keyed(rules: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _frames(texts: tuple[Texts | None, ...]) -> Iterator[tuple[str, Any, pd.DataFrame]]:
+def _frames(texts: Given) -> Iterator[tuple[str, Any, pd.DataFrame]]:
     """Node, time and rules of each sample; nft's tables of iptables only where iptables itself was not sampled."""
     shown: set[tuple[str | None, Any]] = set()
-    for evidence, parsed, family, backend in iptables_texts(texts[:4]):
+    for evidence, parsed, family, backend in iptables_texts(texts[i] for i in OF_IPTABLES):
         if backend == "nft" and family == "ip":
             shown.add((evidence.node, evidence.time))
         yield evidence.node or "", evidence.time, iptables_rules(evidence.node, family, backend, parsed, evidence.ref)
     done: set[tuple[str | None, Any]] = set()
-    for given in texts[4:]:
+    for given in (texts[i] for i in OF_NFT):
         for evidence, parsed in given.parsed("nft-ruleset") if given is not None else ():
             if (evidence.node, evidence.time) in done:
                 continue
             done.add((evidence.node, evidence.time))
             rules = nft_rules(evidence.node, parsed, evidence.ref)
             if shown:
-                rules = rules[~(rules["family"].isin(["ip", "ip6"]) & rules["table"].isin(_OF_IPTABLES))]
+                rules = rules[~(rules["family"].isin(["ip", "ip6"]) & rules["table"].isin(_TABLES))]
             yield evidence.node or "", evidence.time, rules
 
 
-_OF_IPTABLES = ("filter", "nat", "mangle", "raw", "security")
+_TABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
-@table(SAMPLES, any_of=SERIES)
-def samples(*texts: Texts | None) -> pd.DataFrame:
+@table(SAMPLES, any_of={"texts": SERIES})
+def samples(texts: Given) -> pd.DataFrame:
     """One row for each rule and sample after the first; see :data:`SAMPLES`."""
     taken: dict[tuple[str, ...], dict[Any, pd.DataFrame]] = defaultdict(dict)
     for node, time, rules in _frames(texts):
@@ -161,11 +160,11 @@ def _grown(earlier: pd.DataFrame, later: pd.DataFrame, time: Any) -> pd.DataFram
     return both.assign(time=pd.Series([time] * len(both), dtype="datetime64[ns, UTC]"))[SAMPLES.names]
 
 
-@table(WINDOW, any_of=SERIES)
-def window(*texts: Texts | None) -> pd.DataFrame:
+@table(WINDOW, any_of={"texts": SERIES})
+def window(texts: Given) -> pd.DataFrame:
     """One row a node; see :data:`WINDOW`. A single sample is no window: it has no row."""
     times: dict[str, set[Any]] = defaultdict(set)
-    for given in texts:
+    for given in texts.values():
         for evidence in given or ():
             if evidence.time is not None and evidence.node:
                 times[evidence.node].add(evidence.time)
@@ -177,7 +176,7 @@ def window(*texts: Texts | None) -> pd.DataFrame:
     return WINDOW.frame(rows)
 
 
-@table(GROWTH, needs=("dataplane.samples", "dataplane.window"))
+@table(GROWTH, needs={"samples": "dataplane.samples", "window": "dataplane.window"})
 def growth(samples: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
     """One row for each rule that grew; see :data:`GROWTH`."""
     names = [*PLACE, "key"]
@@ -186,7 +185,7 @@ def growth(samples: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
     return GROWTH.take(summed.merge(window, on="node"))
 
 
-@table(TIMELINE, needs=("dataplane.samples",))
+@table(TIMELINE, needs={"samples": "dataplane.samples"})
 def timeline(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each rule that drops and each sample; see :data:`TIMELINE`."""
     return TIMELINE.take(samples[samples["verdict"].isin(["drop", "reject"])])

@@ -14,18 +14,18 @@ from calicokit.schema import Column, Schema, cells
 
 STALE = Schema(
     "dataplane.stale_connections",
-    "Tracked connections to an address of a pool that nothing has any more, and that were used while watched.",
+    "Stale conntrack entries: their backend is a pool address no longer in use, and traffic used them during sampling.",
     (
-        Column("node", "str", "node that tracks it"),
+        Column("node", "str", "node with the entry"),
         Column("protocol", "str", "protocol"),
-        Column("source", "str", "who began"),
-        Column("sport", "int", "its port"),
-        Column("destination", "str", "whom it meant: a service, or the pod itself"),
-        Column("dport", "int", "port that it meant"),
-        Column("backend", "str", "address that it points to, and that nothing has"),
-        Column("backend_port", "int", "port there"),
-        Column("first", "time", "first sample that shows it"),
-        Column("last", "time", "last sample that shows it"),
+        Column("source", "str", "source address (initiator)"),
+        Column("sport", "int", "source port"),
+        Column("destination", "str", "original destination: a service, or the pod itself"),
+        Column("dport", "int", "original destination port"),
+        Column("backend", "str", "backend address (after DNAT), no longer in use"),
+        Column("backend_port", "int", "backend port"),
+        Column("first", "time", "first sample with the entry"),
+        Column("last", "time", "last sample with the entry"),
     ),
 )
 
@@ -34,7 +34,13 @@ _KEY = ("protocol", "source", "sport", "destination", "dport", "reply_source", "
 
 @table(
     STALE,
-    needs=("conntrack+series", "kube.pods", "kube.nodes", "kube.tunnels", "ipam.pools"),
+    needs={
+        "samples": "conntrack+series",
+        "pods": "kube.pods",
+        "nodes": "kube.nodes",
+        "tunnels": "kube.tunnels",
+        "pools": "ipam.pools",
+    },
 )
 def stale_connections(
     samples: Texts, pods: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame, pools: pd.DataFrame

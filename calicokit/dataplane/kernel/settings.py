@@ -1,7 +1,8 @@
 """The kernel under the rules: forwarding, connection tracking, reverse paths, interfaces and their queues.
 
-Sources: reference/dataplane.md, section 6; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter: the higher
-of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as parsers/tc.py reads them.
+Sources: felix/dataplane/linux/endpoint_mgr.go at HEAD; the kernel's Documentation/networking/ip-sysctl.rst (rp_filter:
+the higher of all and the interface counts) and net/netfilter/nf_conntrack_core.c; tc's statistics as its parser reads
+them.
 """
 
 from __future__ import annotations
@@ -25,56 +26,60 @@ NODE = Column("node", "str", "node")
 
 KERNEL = Schema(
     "dataplane.kernel",
-    "What each node's kernel is set to and counts: forwarding, reverse paths, connection tracking.",
+    "Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack.",
     (
         NODE,
         Column("ip_forward", "int", "net.ipv4.ip_forward; 0 forwards nothing"),
         Column("all_forwarding", "int", "net.ipv4.conf.all.forwarding"),
         Column("rp_filter", "int", "net.ipv4.conf.all.rp_filter; 1 is normal with Calico"),
-        Column("reverse_path_drops", "int", "packets dropped for their reverse path (IPReversePathFilter)", "packets"),
-        Column("conntrack", "int", "entries in the table of connections", "entries"),
-        Column("conntrack_max", "int", "entries that it may hold", "entries"),
-        Column("conntrack_used", "float", "share of it that is used", "0 to 1"),
-        Column("conntrack_drop", "int", "packets dropped as no entry could be made, since the boot", "packets"),
-        Column("conntrack_early_drop", "int", "entries dropped to make room, since the boot", "entries"),
-        Column("conntrack_grown", "int", "of both, while it was watched; null where it was not", "packets"),
+        Column(
+            "reverse_path_drops", "int", "packets dropped by reverse-path filtering (IPReversePathFilter)", "packets"
+        ),
+        Column("conntrack", "int", "entries in the conntrack table", "entries"),
+        Column("conntrack_max", "int", "maximum entries (nf_conntrack_max)", "entries"),
+        Column("conntrack_used", "float", "share of the maximum in use", "0 to 1"),
+        Column("conntrack_drop", "int", "packets dropped as no entry could be created, since boot", "packets"),
+        Column("conntrack_early_drop", "int", "entries evicted to make room (early_drop), since boot", "entries"),
+        Column(
+            "conntrack_grown", "int", "growth of both drop counters during sampling; null without samples", "packets"
+        ),
     ),
     key=("node",),
 )
 
 INTERFACES = Schema(
     "dataplane.interfaces",
-    "Each interface of each node: what it carries, its reverse-path filter, its losses and its queue.",
+    "Interfaces of each node: role, reverse-path filter, errors, drops and queueing.",
     (
         NODE,
         Column("interface", "str", "interface"),
-        Column("carries", "str", "pod (one pod's), tunnel, uplink (the node's own addresses), or other"),
-        Column("rp_filter", "int", "effective reverse-path filter: the higher of all and the interface's"),
-        Column("forwarding", "int", "whether packets that come in here are forwarded (IPv4)"),
-        Column("errors", "int", "packets with errors, in and out, since it was made", "packets"),
-        Column("dropped", "int", "packets dropped, in and out, since it was made", "packets"),
-        Column("errors_grown", "int", "errors while it was watched; null where it was not", "packets"),
-        Column("dropped_grown", "int", "drops while it was watched; null where it was not", "packets"),
-        Column("packets_grown", "int", "packets while it was watched; null where it was not", "packets"),
+        Column("carries", "str", "role: pod, tunnel, uplink (has the node's addresses), or other"),
+        Column("rp_filter", "int", "effective rp_filter: the higher of all and the interface's"),
+        Column("forwarding", "int", "IPv4 forwarding is enabled on the interface"),
+        Column("errors", "int", "rx and tx errors since the interface was created", "packets"),
+        Column("dropped", "int", "rx and tx drops since the interface was created", "packets"),
+        Column("errors_grown", "int", "errors during sampling; null without samples", "packets"),
+        Column("dropped_grown", "int", "drops during sampling; null without samples", "packets"),
+        Column("packets_grown", "int", "packets during sampling; null without samples", "packets"),
         Column("queue", "str", "queueing disciplines"),
-        Column("loss_percent", "float", "packets that netem loses or damages on purpose", "%"),
-        Column("rate_bps", "float", "rate that a queue holds it to", "bit/s"),
-        Column("queue_dropped", "int", "packets that its queues dropped", "packets"),
-        Column("queue_grown", "int", "of these while it was watched; null where it was not", "packets"),
+        Column("loss_percent", "float", "share of packets that netem is configured to lose or corrupt", "%"),
+        Column("rate_bps", "float", "rate limit of a qdisc", "bit/s"),
+        Column("queue_dropped", "int", "packets dropped by its qdiscs", "packets"),
+        Column("queue_grown", "int", "qdisc drops during sampling; null without samples", "packets"),
     ),
     key=("node", "interface"),
 )
 
 PATHS = Schema(
     "dataplane.reverse_paths",
-    "Packets of pods and nodes that come in by another interface than the route back to them leaves by.",
+    "Asymmetric paths: packets that arrive on another interface than the route back to their source uses.",
     (
         NODE,
-        Column("interface", "str", "interface that they come in by: the one that the sender's route leads to"),
+        Column("interface", "str", "ingress interface, from the sender's route"),
         Column("back", "str", "interface of the best route back to the source; null if there is no route"),
-        Column("source", "str", "such a source"),
+        Column("source", "str", "example of a source address"),
         Column("sender", "str", "node that sends them"),
-        Column("rp_filter", "int", "effective filter of the interface; 1 (strict) drops them"),
+        Column("rp_filter", "int", "effective rp_filter of the interface; 1 (strict) drops them"),
     ),
     key=("node", "interface", "sender", "source"),
 )
@@ -90,8 +95,8 @@ _CALICO_TUNNELS = (*TUNNELS, "wireguard.cali", "wg-v6.cali")
 
 @table(
     KERNEL,
-    needs=("output.sysctl_net",),
-    wants=("output.conntrack_stats", "output.nstat", "conntrack-stats+series"),
+    needs={"settings": "output.sysctl_net"},
+    wants={"stats": "output.conntrack_stats", "counters": "output.nstat", "samples": "conntrack-stats+series"},
 )
 def kernel(
     settings: pd.DataFrame,
@@ -154,11 +159,16 @@ def _tracking_growth(samples: Texts) -> dict[str | None, int]:
 
 @table(
     INTERFACES,
-    any_of=("output.ip_link_stats", "output.proc_net_dev"),
-    wants=(
-        *("output.sysctl_net", "output.tc_qdisc", "output.ip_addr", "dataplane.endpoints"),
-        *("ip-link-stats+series", "proc-net-dev+series", "tc-qdisc+series"),
-    ),
+    any_of={"links": "output.ip_link_stats", "devices": "output.proc_net_dev"},
+    wants={
+        "settings": "output.sysctl_net",
+        "queues": "output.tc_qdisc",
+        "addresses": "output.ip_addr",
+        "endpoints": "dataplane.endpoints",
+        "link_samples": "ip-link-stats+series",
+        "device_samples": "proc-net-dev+series",
+        "queue_samples": "tc-qdisc+series",
+    },
 )
 def interfaces(
     links: pd.DataFrame | None,
@@ -293,7 +303,9 @@ def _queue(queues: pd.DataFrame) -> dict[str, Any]:
 # ---- reverse paths
 
 
-@table(PATHS, needs=("output.ip_route_all", "output.sysctl_net", "dataplane.endpoints"))
+@table(
+    PATHS, needs={"routes": "output.ip_route_all", "settings": "output.sysctl_net", "endpoints": "dataplane.endpoints"}
+)
 def reverse_paths(routes: pd.DataFrame, settings: pd.DataFrame, endpoints: pd.DataFrame) -> pd.DataFrame:
     """One row for each sender whose packets come in by one interface while the way back is another.
 

@@ -8,7 +8,6 @@ from calicokit.dataplane.packets.match import Match, Node
 from calicokit.dataplane.packets.packet import Packet
 from calicokit.net import prefix
 
-FINAL = frozenset(("accept", "drop", "reject", "return", "jump", "goto", "vmap", "queue", "unknown"))
 NAT = frozenset(("dnat", "snat", "masquerade", "redirect"))
 
 

@@ -354,6 +354,6 @@ def compile_iptables(spec: str) -> Compiled:
     try:
         reading.read()
     except ValueError:
-        reading.odd.append("a value that cannot be read")
+        reading.odd.append("a value that cannot be parsed")
         reading.matches.append(m.unknown)
     return Compiled(tuple(reading.matches), tuple(reading.actions), reading.share, tuple(reading.odd))

@@ -570,6 +570,6 @@ def compile_nft(spec: str, family: str, table: str) -> Compiled:
     try:
         reading.read()
     except (ValueError, IndexError):
-        reading.odd.append("a value that cannot be read")
+        reading.odd.append("a value that cannot be parsed")
         reading.matches.append(m.unknown)
     return Compiled(tuple(reading.matches), tuple(reading.actions), None, tuple(reading.odd))

@@ -1,4 +1,4 @@
-"""A flow through the cluster: out of its source's node, into its destination's, as the rules of both have it.
+"""A flow through the cluster: out of its source's node, into its destination's, by the rules of both.
 
 The first packet of a connection is walked, as the answer follows conntrack. What is known of the way between two nodes
 is the route and the tunnel's own packets; the network between them is not seen.
@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from calicokit.dataplane.packets.packet import PROTOCOLS, AddressSet, Packet, Route
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
-from calicokit.net import address_text
-from calicokit.routes.settings import VXLAN_PORT
+from calicokit.net import VXLAN_PORT, address_text
 from calicokit.schema import cells
+from calicokit.tables import Tables
 
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
-
-TABLES = ("dataplane.rules", "dataplane.chain_list", "dataplane.sets", "output.ip_route_all", "dataplane.endpoints")
+TABLES = {
+    "rules": "dataplane.rules",
+    "chains": "dataplane.chain_list",
+    "sets": "dataplane.sets",
+    "routes": "output.ip_route_all",
+    "endpoints": "dataplane.endpoints",
+}
+"""Parameters of :meth:`Dataplane.build` → the tables they get."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -98,10 +101,10 @@ class Dataplane:
     node_of: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cluster: Cluster) -> Dataplane:
+    def of(cls, cluster: Tables) -> Dataplane:
         """From a cluster's tables; what is unknown of them is unknown to the walk."""
-        cluster.fetch(TABLES)
-        return cls.build(*(cluster.given(t) for t in TABLES))
+        cluster.fetch(TABLES.values())
+        return cls.build(**{parameter: cluster.given(name) for parameter, name in TABLES.items()})
 
     @classmethod
     def build(
@@ -112,7 +115,7 @@ class Dataplane:
         routes: pd.DataFrame | None,
         endpoints: pd.DataFrame | None,
     ) -> Dataplane:
-        """From these tables, in the order of :data:`TABLES`; each may be None."""
+        """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
         found = cls(made)
         if endpoints is not None:
@@ -165,6 +168,9 @@ class Dataplane:
         place = self.pods.get((version, first))
         if place is not None and first == last:
             return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
+        if place is not None and place.node in self.nodes and self.nodes[place.node].follows_programs:
+            why = "in eBPF mode Felix's programs decide about the packets of pods, which are not walked"
+            return Walk((End("unknown", place.node, packet, 1.0, why=why),))
         if place is not None:
             return self.from_interface(place.node, replace(packet, iif=place.interface))
         node = self.node_of.get((version, first))
@@ -172,7 +178,7 @@ class Dataplane:
             target = self.pods.get((version, last))
             where = target.node if target else self.node_of.get((version, last), "")
             if where not in self.nodes:
-                return Walk((End("unknown", where, packet, 1.0, why="neither end is on a node that is known"),))
+                return Walk((End("unknown", where, packet, 1.0, why="the nodes of both ends are unknown"),))
             return self.from_interface(where, replace(packet, iif=self.interface_to(where, (version, first))))
         return Walk(tuple(self.sent(node, Way(packet))))
 
@@ -196,7 +202,7 @@ class Dataplane:
         if own:
             return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
         if own is None and packet.destination is None:
-            return [_ended(way, node, "unknown", "where it goes is not known")]
+            return [_ended(way, node, "unknown", "its route is unknown")]
         oif, stop = self.out(ruleset, packet)
         if stop:
             return [_ended(way, node, "no-route", stop)]
@@ -226,10 +232,10 @@ class Dataplane:
             return None, ""
         route = ruleset.node.routes.find(packet.version, packet.destination)
         if route is None:
-            return None, "no route leads there"
+            return None, "there is no route"
         if route.kind == "local":
             return "lo", ""
-        return (route.interface, "") if route.kind == "unicast" else (None, f"a {route.kind} route leads there")
+        return (route.interface, "") if route.kind == "unicast" else (None, f"its route is a {route.kind} route")
 
     def leaves(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After the decision to send: postrouting, and on to where the interface leads."""
@@ -293,9 +299,9 @@ class Dataplane:
             return _ended(way, node, "delivered")
         _, stop = self.out(self.nodes[node], replace(packet, destination=packet.source))
         if stop:
-            return _ended(way, node, "no-route", f"for the answer, {stop}")
+            return _ended(way, node, "no-route", f"for the reply, {stop}")
         lost = self.elsewhere(node, packet.source, packet.version, source.node)
-        return _ended(way, node, "unknown" if lost else "delivered", f"its answer goes {lost}" if lost else "")
+        return _ended(way, node, "unknown" if lost else "delivered", f"its reply goes {lost}" if lost else "")
 
     def entrance(self, node: str, version: int, there: str) -> str | None:
         """The interface by which packets of one node come in on another: the one that leads back."""
@@ -353,6 +359,9 @@ def shown(packet: Packet, side: str) -> str | None:
     return None if value is None else address_text(packet.version, value)
 
 
-def stopping_rules(walk: Walk) -> Iterable[Any]:
-    """What ended the parts of a flow that do not arrive."""
-    return [e.by for e in walk.stopped]
+def who(version: int, address: int | None, dataplane: Dataplane) -> str | None:
+    """The workload, node or address that an address is."""
+    if address is None:
+        return None
+    place = dataplane.pods.get((version, address))
+    return place.workload if place else dataplane.node_of.get((version, address)) or address_text(version, address)

@@ -64,6 +64,12 @@ class Ruleset:
     chains: dict[tuple[Space, str], list[Rule]] = field(default_factory=dict)
     bases: dict[str, list[Base]] = field(default_factory=dict)
 
+    @property
+    def follows_programs(self) -> bool:
+        """Whether the rules are those of eBPF mode: Felix's programs decide, and rules ask for the mark they leave."""
+        filters = (rules for (_, chain), rules in self.chains.items() if chain == "FORWARD")
+        return any(r.owner == "calico" and "BPF programs" in r.comment for rules in filters for r in rules)
+
     def at(self, hook: str, version: int) -> list[Base]:
         """The base chains that a packet meets at a hook, in their order."""
         return [b for b in self.bases.get(hook, ()) if b.sees(version)]

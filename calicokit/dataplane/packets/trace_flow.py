@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.drops.flows import who
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 from calicokit.sentences import listed
-
-if TYPE_CHECKING:
-    from calicokit.cluster import Cluster
+from calicokit.tables import Tables
 
 WALK = Schema(
     "dataplane.walk",
-    "The rules that a connection's first packet meets on its way, and where it ends. Give --from NS/POD|IP, --to "
-    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (tcp unless said).",
+    "Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to "
+    "NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp).",
     (
-        Column("way", "int", "number of the way, from 1: a service has one for each backend"),
+        Column("way", "int", "1-based number of the path: a service has one per backend"),
         Column("node", "str", "node"),
-        Column("hook", "str", "where in the kernel, such as prerouting or forward; end for the last row"),
+        Column("hook", "str", "netfilter hook, such as prerouting or forward; end for the last row"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number of the rule in its chain"),
-        Column("does", "str", "what the rule does; in the last row what becomes of the packet"),
-        Column("says", "str", "the rule's comment; in the last row a sentence"),
-        Column("packets", "int", "packets that met the rule so far", "packets"),
+        Column("rule", "int", "1-based number of the rule in its chain"),
+        Column("does", "str", "action of the rule; in the last row the packet's fate"),
+        Column("says", "str", "comment of the rule; in the last row a summary"),
+        Column("packets", "int", "packets that matched the rule so far", "packets"),
         Column("spec", "str", "the rule, as printed"),
     ),
 )
@@ -71,7 +68,7 @@ class Asked:
 
     def _end(self, end: End) -> str:
         packet = end.packet
-        target = who(packet.version, packet.destination, self.dataplane) or "an address that is not known"
+        target = who(packet.version, packet.destination, self.dataplane) or "an unknown address"
         port = f" port {packet.dport}" if packet.dport is not None else ""
         why = f" ({end.why})" if end.why else ""
         if end.verdict == "delivered":
@@ -81,10 +78,10 @@ class Asked:
         if end.verdict == "left":
             return f"The packet leaves {end.node} for {shown(packet, 'destination')}{port}{why}."
         if end.verdict == "no-route":
-            return f"The packet goes no further on {end.node}{why}."
+            return f"The packet is not forwarded on {end.node}{why}."
         if end.verdict == "unknown":
             doubt = f" {_rule(end.by)}" if isinstance(end.by, Rule) else ""
-            return f"What becomes of it on {end.node} cannot be told{why}{doubt}."
+            return f"Its verdict on {end.node} is unknown{why}{doubt}."
         done = {"drop": "drops", "reject": "rejects"}[end.verdict]
         sure = "" if not end.doubts else f", if it matches {listed(_rule(r) for r in end.doubts)}"
         by = end.by
@@ -137,10 +134,10 @@ def _rule(by: Rule | Base | None) -> str:
 
 OPTIONS = {"from": None, "to": None, "port": "", "proto": "tcp"}
 """What a connection is asked for by."""
-INPUTS = (*TABLES, "kube.pods", "kube.services", "dataplane.drops")
+INPUTS = {**TABLES, "pods": "kube.pods", "services": "kube.services", "drops": "dataplane.drops"}
 
 
-def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
+def walk(cluster: Tables, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
     """The walk of a first packet through the rules of the nodes on its way.
 
     ``src`` is NS/POD or an IP, ``dst`` NS/POD, svc/NS/SERVICE or an IP. What is not known is answered ``unknown`` with
@@ -150,32 +147,59 @@ def walk(cluster: Cluster, src: str, dst: str, port: int | None = None, proto: s
     >>> walk(calicokit.open("policy-drop"), "10.48.84.130", "10.48.139.67", 5432).verdict
     'drop'
     """
-    cluster.fetch(INPUTS)
-    return walked([cluster.given(i) for i in INPUTS], src, dst, port, proto)
+    cluster.fetch(INPUTS.values())
+    return walked({parameter: cluster.given(name) for parameter, name in INPUTS.items()}, src, dst, port, proto)
 
 
-def walked(tables: Sequence[pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
-    """The same from these tables, in the order of :data:`INPUTS`; each may be None."""
-    *rules, pods, services, drops = tables
+def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+    """The same from the tables of :data:`INPUTS`, by their parameters; each may be None."""
     question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
-    dataplane = Dataplane.build(*rules)
+    dataplane = Dataplane.build(**{parameter: tables[parameter] for parameter in TABLES})
     try:
-        known = _addresses(pods, services)
+        known = _addresses(tables["pods"], tables["services"])
         source, target = (_address(e, known) for e in (src, dst))
         version = parsed_address(source)[0]
         if parsed_address(target)[0] != version:
-            raise ValueError(f"{src} and {dst} are not of one IP version")
+            raise ValueError(f"{src} and {dst} have different IP versions")
         way = dataplane.walk(source, target, port, proto)
     except ValueError as error:
         return Asked(Walk(()), question, dataplane, problem=f"{error}")
     except KeyError as error:
         return Asked(Walk(()), question, dataplane, problem=f"no protocol is named {error}")
-    return Asked(way, question, dataplane, _deciders(drops))
+    return Asked(way, question, dataplane, _deciders(tables["drops"]))
 
 
-@table(WALK, needs=TABLES[:2], wants=INPUTS[2:], options=OPTIONS)
-def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
+NEEDED = ("rules", "chains")
+
+
+@table(
+    WALK,
+    needs={parameter: INPUTS[parameter] for parameter in NEEDED},
+    wants={parameter: name for parameter, name in INPUTS.items() if parameter not in NEEDED},
+    options=OPTIONS,
+)
+def walk_table(
+    rules: pd.DataFrame,
+    chains: pd.DataFrame,
+    sets: pd.DataFrame | None = None,
+    routes: pd.DataFrame | None = None,
+    endpoints: pd.DataFrame | None = None,
+    pods: pd.DataFrame | None = None,
+    services: pd.DataFrame | None = None,
+    drops: pd.DataFrame | None = None,
+    **options: str,
+) -> pd.DataFrame:
     """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
+    tables = {
+        "rules": rules,
+        "chains": chains,
+        "sets": sets,
+        "routes": routes,
+        "endpoints": endpoints,
+        "pods": pods,
+        "services": services,
+        "drops": drops,
+    }
     asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])
     if asked.problem:
         raise ValueError(asked.problem)
@@ -185,11 +209,11 @@ def walk_table(*tables: pd.DataFrame | None, **options: str) -> pd.DataFrame:
 def port_number(text: str) -> int | None:
     """A port as an option says it; None for none. Raises ``ValueError`` for what is none."""
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise ValueError(f"{text!r} is no port")
+        raise ValueError(f"{text!r} is not a port")
     return int(text) if text else None
 
 
-def example(cluster: Cluster) -> Asked:
+def example(cluster: Tables) -> Asked:
     """A walk worth showing: a flow that was seen being dropped, else between two pods of different nodes."""
     flows, endpoints = cluster.table("dataplane.dropped_flows"), cluster.table("dataplane.endpoints")
     if len(flows):

@@ -177,7 +177,7 @@ class _Chain:
             self.done.append(replace(place.way, end=kind, by=rule))
             return False
         if kind in ("queue", "unknown"):
-            self.done.append(replace(place.way, end="unknown", by=rule, why="what it does is not known"))
+            self.done.append(replace(place.way, end="unknown", by=rule, why="its effect is unknown"))
             return False
         return True
 
@@ -189,7 +189,7 @@ class _Chain:
         if action.kind == "goto":
             self.leave(place)
         if len(place.stack) > DEEPEST:
-            self.done.append(replace(place.way, end="unknown", why="chains lead to each other without end"))
+            self.done.append(replace(place.way, end="unknown", why="chains jump to each other in a loop"))
             return False
         place.stack.append((action.argument, 0, action.kind == "goto"))
         return True
@@ -212,7 +212,7 @@ class _Chain:
         family, _, table = self.base.space
         verdict = led(action, family, table, place.way.packet, self.ruleset.node)
         if verdict is None:
-            self.done.append(replace(place.way, end="unknown", by=rule, why="the map's answer cannot be told"))
+            self.done.append(replace(place.way, end="unknown", by=rule, why="the result of the map lookup is unknown"))
             return False
         return not verdict or self.do(place, rule, verdict_action(verdict))
 
@@ -220,7 +220,7 @@ class _Chain:
         """NAT ends the base chain, as accept does."""
         packet = translated(place.way.packet, action, self.ruleset)
         if packet is None:
-            self.done.append(replace(place.way, end="unknown", by=rule, why="the new address cannot be told"))
+            self.done.append(replace(place.way, end="unknown", by=rule, why="the new address is unknown"))
         else:
             self.done.append(replace(place.way, packet=packet))
         return False

@@ -2,8 +2,7 @@
 
 The two sides are independent: Felix's chains and comments, and the policies as Calico's API has them. Compared are the
 policies that an endpoint's chain asks, their order, and the verdicts of each policy's chain; how Felix names chains in
-any version: dataplane/naming.py. Felix's own words about failing: felix/iptables/table.go, felix/nftables/table.go,
-felix/ipsets/ipsets.go @ HEAD (the same words @ v3.26.5).
+any version: dataplane/naming.py.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ from calicokit.dataplane.packets.compile_nft import compile_nft
 from calicokit.dataplane.rules.chains import Place, chain_names
 from calicokit.dataplane.rules.naming import role, unlayered
 from calicokit.dataplane.rules.tables import PLACE
-from calicokit.policy.convert import POLICY_KINDS
+from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Policy
-from calicokit.registry import UnseenError, table
+from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
-from calicokit.sentences import listed
 
 NODE = Column("node", "str", "node")
 SETTLED = 30.0
@@ -33,94 +31,39 @@ SETTLED = 30.0
 
 DIFFERENCES = Schema(
     "dataplane.differences",
-    "Where what is programmed on a node is not what policies and pods ask for.",
+    "Differences between what is programmed on a node and the policies and pods.",
     (
         NODE,
-        Column("difference", "str", "no-chain, missing, extra, order, rules: what is not as it should be"),
+        Column("difference", "str", "kind of difference: no-chain, missing, extra, order, rules"),
         Column("kind", "str", "kind of the policy"),
         Column("policy", "str", "policy (NS/NAME or NAME); null for a pod without any chain, or a chain of no policy"),
         Column("direction", "str", "ingress or egress"),
-        Column("namespace", "str", "namespace of the pod; null where it is the policy's own chain"),
+        Column("namespace", "str", "namespace of the pod; null for the policy's own chain"),
         Column("pod", "str", "pod"),
         Column("chain", "str", "chain"),
-        Column("programmed", "str", "what is there"),
-        Column("asked", "str", "what should be"),
+        Column("programmed", "str", "actual content"),
+        Column("asked", "str", "expected content"),
     ),
-)
-
-FAILURES = Schema(
-    "dataplane.failures",
-    "What Felix says of programming that failed, by node.",
-    (
-        NODE,
-        Column("failures", "int", "lines that say so", "lines"),
-        Column("message", "str", "the last of them"),
-        Column("error", "str", "the error that it names"),
-        Column("first", "time", "first"),
-        Column("last", "time", "last"),
-        Column("until", "time", "end of the log"),
-        Column("succeeded", "time", "the last success after a retry"),
-    ),
-    key=("node",),
 )
 
 RESYNCED = Schema(
     "dataplane.resynced",
-    "Chains of Calico that Felix found changed by others, and wrote anew.",
+    "Calico chains that Felix found modified by another program and rewrote.",
     (
         NODE,
         Column("chain", "str", "chain"),
-        Column("times", "int", "how often", "times"),
-        Column("last", "time", "when last"),
-        Column("policy", "str", "policy of the chain, where it is one's"),
+        Column("times", "int", "number of times", "times"),
+        Column("last", "time", "last time"),
+        Column("policy", "str", "policy of the chain, for policy chains"),
     ),
     key=("node", "chain"),
 )
 
-_FAILED = (
-    "Failed to program iptables",
-    "Failed to program nftables",
-    "Failed to execute ip(6)tables-restore command",
-    "Failed to run nft transaction",
-    "nftables command failed",
-    "iptables-save failed because there are incompatible nft rules",
-    "iptables save failed",
-    "Failed to complete ipset restore",
-    "Failed to update IP sets",
-    "Bad return code from 'ipset",
-)
-_SUCCEEDED = "Succeeded after retry"
 _CHANGED = "Detected out-of-sync Calico chain"
 _CHAIN_FIELD = 'chainName="'
 
 
-@table(FAILURES, needs=("output.felix_log",))
-def failures(log: pd.DataFrame) -> pd.DataFrame:
-    """One row for each node whose Felix failed to program; see :data:`FAILURES`."""
-    rows = []
-    for node, lines in log.groupby("node"):
-        messages = lines["message"].fillna("")
-        ended = messages.str.endswith(("save command failed", "after retries"))
-        failed = lines[messages.str.startswith(_FAILED) | ended]
-        if not len(failed):
-            continue
-        last = failed.iloc[-1]
-        rows.append(
-            {
-                "node": node,
-                "failures": len(failed),
-                "message": last["message"],
-                "error": last["error"] if isinstance(last["error"], str) else None,
-                "first": failed["time"].min(),
-                "last": failed["time"].max(),
-                "until": lines["time"].max(),
-                "succeeded": lines[messages.str.startswith(_SUCCEEDED)]["time"].max(),
-            }
-        )
-    return FAILURES.frame(rows)
-
-
-@table(RESYNCED, needs=("output.felix_log",), wants=("dataplane.chains",))
+@table(RESYNCED, needs={"log": "output.felix_log"}, wants={"chains": "dataplane.chains"})
 def resynced(log: pd.DataFrame, chains: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each chain; see :data:`RESYNCED`."""
     lines = log[log["message"].fillna("").str.startswith(_CHANGED) & log["fields"].notna()]
@@ -142,16 +85,30 @@ def _chain_in(fields: str) -> str | None:
 # ---- programmed and asked for
 
 
-DECIDING = frozenset((*POLICY_KINDS, "tiers", "pods", "namespaces", "serviceaccounts"))
-"""Kinds without which it is not known which policies a pod's chain should ask."""
+STAGED = tuple(i for i, (kind, _) in POLICY_KINDS.items() if kind.startswith("Staged"))
+DECIDING = (
+    *(i for i in POLICY_KINDS if i not in OPTIONAL_KINDS and i not in STAGED),
+    *("tiers", "pods", "namespaces", "serviceaccounts"),
+)
+"""Kinds without which it is not known which policies a pod's chain should ask.
+
+Staged ones are never programmed. Policies of :data:`OPTIONAL_KINDS` that are programmed and were not listed are passed
+over: they change neither which of the others are asked nor their order.
+"""
 
 
 @table(
     DIFFERENCES,
-    needs=(
-        *("dataplane.rules", "dataplane.chains", "dataplane.endpoints", "policy.applied", "policy.policies"),
-        *("policy.model", "kube.pods", "@now"),
-    ),
+    needs={
+        "rules": "dataplane.rules",
+        "chains": "dataplane.chains",
+        "endpoints": "dataplane.endpoints",
+        "applied": "policy.applied",
+        "policies": "policy.policies",
+        "model": "policy.model",
+        "pods": "kube.pods",
+        "now": "@now",
+    },
 )
 def differences(
     rules: pd.DataFrame,
@@ -168,13 +125,12 @@ def differences(
     Nodes without any chain of Calico, pods that just came or that go, and endpoints whose policies cannot all be read
     are left out.
     """
-    unseen = sorted(model.parts.missing & DECIDING)
-    if unseen:
-        raise UnseenError(f"{listed(unseen)} were not seen: what nodes should have is not known")
+    model.parts.need(*DECIDING)
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)
-    programmed = _Programmed.of(rules, chains, known)
+    unlisted = frozenset(POLICY_KINDS[i][0] for i in model.parts.missing & set(OPTIONAL_KINDS))
+    programmed = _Programmed.of(rules, chains, known).without(unlisted)
     asked = _asked(applied)
     rows: list[dict[str, Any]] = []
     for node, namespace, pod, interface in _settled(endpoints, pods, now):
@@ -252,6 +208,13 @@ class _Programmed:
             if what is not None and what.role == "workload":
                 made.asks[place[0], what.of, what.direction] = list(_policies(place, leads))
         return made
+
+    def without(self, kinds: frozenset[str]) -> _Programmed:
+        """Itself without policies of these kinds; and without those of no known kind, which may be of them."""
+        if kinds:
+            named = {c for c, (kind, _) in self.names.items() if kind not in kinds}
+            self.asks = {place: [c for c in asked if c in named] for place, asked in self.asks.items()}
+        return self
 
     def named(self, chain: str) -> Named | None:
         return self.names.get(chain)

@@ -19,20 +19,20 @@ from calicokit.net import Prefix, address_text, prefix
 from calicokit.policy.classes import Groups, keys_of, positive, readable
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Parts
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
 from calicokit.selectors import parse
 
 MEMBERSHIPS = Schema(
     "dataplane.memberships",
-    "IP sets of policies' selectors that lack addresses of pods and network sets, or have others too (IPv4).",
+    "IP sets of policy selectors with missing or extra members, compared with pods and network sets (IPv4).",
     (
         NODE,
-        Column("set", "str", "the set"),
-        Column("selector", "str", "selector that it stands for"),
+        Column("set", "str", "name of the IP set"),
+        Column("selector", "str", "selector that the set implements"),
         Column("policies", "list", "policies (NS/NAME or NAME) whose rules use it"),
-        Column("lacks", "list", "addresses that it should have and has not"),
-        Column("extra", "list", "addresses that it has and should not have"),
+        Column("lacks", "list", "missing addresses"),
+        Column("extra", "list", "extra addresses"),
     ),
     key=("node", "set"),
 )
@@ -54,16 +54,16 @@ def set_name(selector: str, nft: bool = False) -> str:
 
 @table(
     MEMBERSHIPS,
-    needs=("dataplane.sets", "policy.model", "policy.policies", "kube.pods", "@now", "namespaces", "serviceaccounts"),
-    wants=("globalnetworksets", "networksets"),
+    needs={"sets": "dataplane.sets", "model": "policy.model", "pods": "kube.pods", "now": "@now"},
+    wants={"network_sets": ("globalnetworksets", "networksets")},
+    known=("policy.policies",),
 )
 def memberships(
     sets: pd.DataFrame,
     model: Explainer,
-    _: pd.DataFrame,
     pods: pd.DataFrame,
     now: pd.Timestamp,
-    *lists: Any,
+    network_sets: Given,
 ) -> pd.DataFrame:
     """One row for each set that differs; see :data:`MEMBERSHIPS`.
 
@@ -71,6 +71,7 @@ def memberships(
     listed, only pods that are missing are told.
     """
     parts = model.parts
+    parts.need("namespaces", "serviceaccounts")
     uses = _uses(parts)
     names = {set_name(s, nft): s for s in uses for nft in (False, True)}
     own = sets[sets["set"].isin(list(names)) & (sets["family"] == "ip")]
@@ -78,10 +79,10 @@ def memberships(
         return MEMBERSHIPS.frame()
     wanted = _wanted(parts, list(dict.fromkeys(names[s] for s in own["set"])))
     moving = _moving(pods, now)
-    complete = all(known is not None for known in lists[2:])
+    complete = all(known is not None for known in network_sets.values())
     there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
     for node, name, element in cells(own, "node", "set", "element"):
-        there[node, name] |= {prefix(element)} if isinstance(element, str) and "-" not in element else set()
+        there[node, name] |= set(_nets(element))
     rows = []
     for (node, name), members in there.items():
         should = wanted[names[name]]
@@ -100,6 +101,14 @@ def memberships(
                 }
             )
     return MEMBERSHIPS.frame(rows)
+
+
+def _nets(element: object) -> Iterator[Prefix]:
+    """The network that an element is; none for a range, or a line that was cut."""
+    try:
+        yield prefix(str(element))
+    except ValueError:
+        return
 
 
 def _uses(parts: Parts) -> dict[str, set[str]]:

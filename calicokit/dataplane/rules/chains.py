@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,34 +40,36 @@ _WHERE = (
 
 CHAINS = Schema(
     "dataplane.chains",
-    "Every chain of every node, with what it is for.",
+    "Every chain of every node, with its purpose.",
     (
         *_WHERE,
         Column("owner", "str", "calico, kube-proxy, foreign, or kernel for built-in chains"),
-        Column("role", "str", "workload, host-endpoint, policy, profile, policy-group, dispatch, …; of Felix's chains"),
+        Column(
+            "role", "str", "role of Felix's chains: workload, host-endpoint, policy, profile, policy-group, dispatch, …"
+        ),
         Column("direction", "str", "ingress or egress, as the endpoint sees it"),
-        Column("tier", "str", "tier of the policy; null where endpoints' chains do not tell"),
+        Column("tier", "str", "tier of the policy; null where endpoint chains do not show it"),
         Column("kind", "str", "kind of the policy"),
-        Column("policy", "str", "policy as the API names it (NS/NAME or NAME); of profiles their name"),
+        Column("policy", "str", "policy (NS/NAME or NAME), or profile name"),
         Column("interface", "str", "interface of the endpoint"),
         Column("namespace", "str", "namespace of the pod"),
         Column("pod", "str", "pod of the interface"),
-        Column("workload", "str", "NS/NAME of what made the pod"),
-        Column("rules", "int", "rules in it", "rules"),
-        Column("references", "int", "rules and map elements that lead to it"),
+        Column("workload", "str", "NS/NAME of the pod's owner"),
+        Column("rules", "int", "number of rules", "rules"),
+        Column("references", "int", "rules and map elements that jump to it"),
     ),
     key=PLACE,
 )
 
 EDGES = Schema(
     "dataplane.edges",
-    "Which chain leads to which, with the packets that went that way.",
+    "Jumps between chains, with their packet counts.",
     (
         *_WHERE,
-        Column("to", "str", "chain that it leads to"),
-        Column("rules", "int", "rules that lead there", "rules"),
-        Column("packets", "int", "packets that went there; null where it is not counted (verdict maps)", "packets"),
-        Column("bytes", "int", "their bytes", "bytes"),
+        Column("to", "str", "target chain"),
+        Column("rules", "int", "rules that jump there", "rules"),
+        Column("packets", "int", "packets that took the jump; null where not counted (verdict maps)", "packets"),
+        Column("bytes", "int", "bytes of these packets", "bytes"),
     ),
     key=(*PLACE, "to"),
 )
@@ -75,7 +77,7 @@ EDGES = Schema(
 _VMAP_LEADS = ("goto ", "jump ")
 
 
-@table(EDGES, needs=("dataplane.rules",), wants=("dataplane.sets",))
+@table(EDGES, needs={"rules": "dataplane.rules"}, wants={"sets": "dataplane.sets"})
 def edges(rules: pd.DataFrame, sets: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each pair of chains; see :data:`EDGES`."""
     leads = rules[rules["verdict"].isin(["jump", "goto"]) & rules["target"].notna()]
@@ -143,8 +145,8 @@ class Facts:
 
 @table(
     CHAINS,
-    needs=("dataplane.chain_list", "dataplane.rules", "dataplane.edges"),
-    wants=("dataplane.endpoints", "policy.policies"),
+    needs={"declared": "dataplane.chain_list", "rules": "dataplane.rules", "edges": "dataplane.edges"},
+    wants={"endpoints": "dataplane.endpoints", "policies": "policy.policies"},
 )
 def chains(
     declared: pd.DataFrame,
@@ -253,10 +255,3 @@ def policy_name(chain: str, words: str) -> PolicyName | None:
         return None
     namespace, _, last = name.rpartition("/")
     return PolicyName(KINDS[kind], namespace, last)
-
-
-def by_place(frame: pd.DataFrame, names: Iterable[str]) -> Iterator[tuple[Place, tuple[Any, ...]]]:
-    """Rows of a table of chains or rules as (place, values)."""
-    wanted = tuple(names)
-    for row in cells(frame, *PLACE, *wanted):
-        yield row[: len(PLACE)], row[len(PLACE) :]

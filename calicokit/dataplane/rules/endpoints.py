@@ -8,21 +8,21 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.kube.tables import EVIDENCE, interface_name
-from calicokit.registry import table
+from calicokit.registry import NOTHING, Given, table
 from calicokit.schema import Column, Schema, cells
 
 DEFAULT_PREFIX = "cali"
 
 ENDPOINTS = Schema(
     "dataplane.endpoints",
-    "Pods that have a network of their own, with their interface on the node: hashed from the pod's name, "
-    "or as a route to the pod's address names it.",
+    "Pods (not host-networked) with their host-side interface: hashed from the pod's name, or from the route to its "
+    "address.",
     (
         Column("node", "str", "node"),
-        Column("interface", "str", "interface on the node"),
+        Column("interface", "str", "host-side interface"),
         Column("namespace", "str", "namespace"),
         Column("pod", "str", "pod"),
-        Column("workload", "str", "NS/NAME of what made the pod: Deployment, StatefulSet, DaemonSet, …, else the pod"),
+        Column("workload", "str", "NS/NAME of the pod's owner: Deployment, StatefulSet, DaemonSet, …, else the pod"),
         Column("addresses", "list", "addresses of the pod"),
         EVIDENCE,
     ),
@@ -52,13 +52,17 @@ def interface_prefixes(felix: Objects | None) -> list[str]:
     return list(dict.fromkeys(found)) or [DEFAULT_PREFIX]
 
 
-@table(ENDPOINTS, needs=("pods", "kube.workload_endpoints"), wants=("felixconfigurations", "output.ip_route"))
+@table(
+    ENDPOINTS,
+    needs={"pods": "pods", "workloads": "kube.workload_endpoints"},
+    wants={"felix": "felixconfigurations", "routes": ("output.ip_route", "output.ip_route_all")},
+)
 def endpoints(
-    pods: Objects, workloads: pd.DataFrame, felix: Objects | None = None, routes: pd.DataFrame | None = None
+    pods: Objects, workloads: pd.DataFrame, felix: Objects | None = None, routes: Given = NOTHING
 ) -> pd.DataFrame:
     """One row for each pod and interface it may have; see :data:`ENDPOINTS`."""
     makers = dict(pods.rows(_maker))
-    routed = _routed(routes)
+    routed = {key: interface for each in routes.values() for key, interface in _routed(each).items()}
     rows = [
         {
             "node": node,

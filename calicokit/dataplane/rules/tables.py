@@ -15,13 +15,13 @@ from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
 
 _WHERE = (
     Column("node", "str", "node"),
     Column("family", "str", "ip, ip6, inet, arp, bridge or netdev"),
-    Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (nft's own tables)"),
+    Column("backend", "str", "nft (iptables on nf_tables), legacy (x_tables) or nftables (native nft tables)"),
     Column("table", "str", "table"),
     Column("chain", "str", "chain, as printed"),
 )
@@ -29,20 +29,21 @@ PLACE = ("node", "family", "backend", "table", "chain")
 
 RULES = Schema(
     "dataplane.rules",
-    "Every rule of every node in the order of its chain; a built-in chain ends with a row for its policy.",
+    "Every rule of every node in chain order; a built-in chain ends with a row for its policy.",
     (
         *_WHERE,
-        Column("rule", "int", "position in the chain, from 1; null for the chain's policy"),
-        Column("matches", "str", "what a packet must be, in the tool's words; null for any packet"),
+        Column("rule", "int", "1-based position in the chain; null for the chain's policy"),
+        Column("matches", "str", "match conditions, as printed; null for any packet"),
         Column(
             "verdict", "str", "accept, drop, reject, return, jump, goto, vmap, mark, log, dnat, …; null: counts only"
         ),
-        Column("target", "str", "chain, target or verdict map that it leads to, as printed"),
+        Column("target", "str", "target chain, extension or verdict map, as printed"),
         Column("comment", "str", "comment"),
         Column("packets", "int", "packets that matched; null without counters", "packets"),
         Column("bytes", "int", "bytes that matched; null without counters", "bytes"),
         Column("owner", "str", "calico, kube-proxy (also the kubelet), foreign, or kernel-policy: a chain's policy"),
         Column("spec", "str", "the whole rule, as printed"),
+        Column("line", "int", "line in the output; null for a chain's policy, and in JSON"),
         EVIDENCE,
     ),
     key=("node", "family", "backend", "table", "chain", "rule"),
@@ -50,13 +51,15 @@ RULES = Schema(
 
 CHAINS = Schema(
     "dataplane.chain_list",
-    "Every chain that is declared on a node, also those without rules, and where packets enter it.",
+    "Every declared chain of every node, including empty ones, with its hook.",
     (
         *_WHERE,
-        Column("hook", "str", "prerouting, input, forward, output or postrouting; null for chains that rules lead to"),
+        Column(
+            "hook", "str", "prerouting, input, forward, output or postrouting; null for chains reached by jumps only"
+        ),
         Column("priority", "int", "order among the chains of a hook, lowest first"),
-        Column("type", "str", "filter, nat or route; null for chains that rules lead to"),
-        Column("policy", "str", "what happens at its end: accept or drop; null for chains that rules lead to"),
+        Column("type", "str", "filter, nat or route; null for chains reached by jumps only"),
+        Column("policy", "str", "default policy at its end: accept or drop; null for chains reached by jumps only"),
         EVIDENCE,
     ),
     key=PLACE,
@@ -64,7 +67,7 @@ CHAINS = Schema(
 
 SETS = Schema(
     "dataplane.sets",
-    "Members of IP sets and of nftables' sets and maps; a set without members has one row without.",
+    "Members of IP sets and of nftables sets and maps; an empty set has one row with a null element.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip or ip6"),
@@ -72,8 +75,8 @@ SETS = Schema(
         Column("set", "str", "set or map"),
         Column("type", "str", "type, such as hash:net, or ipv4_addr . inet_proto . inet_service"),
         Column("element", "str", "address, prefix, or parts joined as printed; null for an empty set"),
-        Column("value", "str", "what a map leads to, such as goto CHAIN"),
-        Column("nomatch", "bool", "whether what it covers is taken out of the set"),
+        Column("value", "str", "value of a map element, such as goto CHAIN"),
+        Column("nomatch", "bool", "nomatch: the element is excluded from the set"),
         EVIDENCE,
     ),
 )
@@ -161,6 +164,7 @@ def iptables_rules(node: str | None, family: str, backend: str, parsed: Parsed, 
                 [_iptables_owner(*row) for row in cells(rules, "chain", "comment", "target")], dtype="str"
             ),
             "spec": spec,
+            "line": rules["line"],
             "evidence": pd.Series([ref] * len(rules), dtype="str"),
         }
     )
@@ -244,6 +248,7 @@ def nft_rules(node: str | None, parsed: Parsed, ref: str) -> pd.DataFrame:
             "bytes": rules["bytes"],
             "owner": pd.Series(owner, dtype="str"),
             "spec": rules["expression"],
+            "line": rules["line"],
             "evidence": pd.Series([ref] * len(rules), dtype="str"),
         }
     )
@@ -299,15 +304,15 @@ def iptables_texts(texts: Iterable[Texts | None]) -> Iterator[IptablesText]:
                 yield evidence, parsed, family, backend
 
 
-_TEXTS = ("iptables-nft-save", "iptables-legacy-save", "iptables-save", "ip6tables-save", "nft-ruleset")
+_OF_IPTABLES = ("iptables-nft-save", "iptables-legacy-save", "iptables-save", "ip6tables-save")
 
 
-@table(RULES, any_of=_TEXTS)
-def rules(*texts: Texts | None) -> pd.DataFrame:
+@table(RULES, any_of={"saves": _OF_IPTABLES, "nft": "nft-ruleset"})
+def rules(saves: Given, nft: Texts | None) -> pd.DataFrame:
     """One row a rule; see :data:`RULES`."""
-    frames = [iptables_rules(e.node, f, b, p, e.ref) for e, p, f, b in iptables_texts(texts[:4])]
+    frames = [iptables_rules(e.node, f, b, p, e.ref) for e, p, f, b in iptables_texts(saves.values())]
     shown = {key for frame in frames for key in _tables_of(frame)}
-    for evidence, parsed in texts[4].parsed("nft-ruleset") if texts[4] is not None else ():
+    for evidence, parsed in nft.parsed("nft-ruleset") if nft is not None else ():
         frames.append(_without(nft_rules(evidence.node, parsed, evidence.ref), shown))
     return RULES.take(pd.concat(frames)) if frames else RULES.frame()
 
@@ -319,23 +324,24 @@ def _tables_of(frame: pd.DataFrame) -> set[tuple[str, str, str]]:
 
 
 def _without(frame: pd.DataFrame, shown: set[tuple[str, str, str]]) -> pd.DataFrame:
-    return frame[[key not in shown for key in cells(frame, "node", "family", "table")]]
+    new = [key not in shown for key in cells(frame, "node", "family", "table")]
+    return frame[pd.Series(new, index=frame.index, dtype=bool)]  # a list of none would choose no columns
 
 
-@table(CHAINS, any_of=_TEXTS)
-def chain_list(*texts: Texts | None) -> pd.DataFrame:
+@table(CHAINS, any_of={"saves": _OF_IPTABLES, "nft": "nft-ruleset"})
+def chain_list(saves: Given, nft: Texts | None) -> pd.DataFrame:
     """One row a chain; see :data:`CHAINS`."""
     rows: list[dict[str, object]] = []
-    for evidence, parsed, family, backend in iptables_texts(texts[:4]):
+    for evidence, parsed, family, backend in iptables_texts(saves.values()):
         rows += iptables_chains(evidence.node, family, backend, parsed, evidence.ref)
     shown = {(r["node"], r["family"], r["table"]) for r in rows if r["backend"] == "nft"}
-    for evidence, parsed in texts[4].parsed("nft-ruleset") if texts[4] is not None else ():
+    for evidence, parsed in nft.parsed("nft-ruleset") if nft is not None else ():
         new = _nft_chains(evidence.node, parsed, evidence.ref)
         rows += [r for r in new if (r["node"], r["family"], r["table"]) not in shown]
     return CHAINS.frame(rows)
 
 
-@table(SETS, any_of=("ipset-list", "nft-ruleset"))
+@table(SETS, any_of={"ipsets": "ipset-list", "nft": "nft-ruleset"})
 def sets(ipsets: Texts | None, nft: Texts | None) -> pd.DataFrame:
     """One row a member; see :data:`SETS`."""
     frames = [_ipset_members(e.node, p, e.ref) for e, p in (ipsets.parsed("ipset-list") if ipsets is not None else ())]

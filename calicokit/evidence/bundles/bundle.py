@@ -14,7 +14,7 @@ import msgspec
 
 from calicokit.evidence.bundles.kubectl_output import SINGLE, Documents, Printed, ended, not_served, refusal, unmixed
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log
-from calicokit.evidence.model import Answer, Evidence, Missing, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from calicokit.evidence.recordings.recording import EMPTY_LIST
 
 UNKNOWN_NODE = "unknown"
@@ -68,7 +68,7 @@ class Contents:
         return sorted(self.known | {w.node for w in self.texts if w.node})
 
 
-class Bundle:
+class Bundle(Source):
     """A support bundle or a folder of outputs as a source."""
 
     def __init__(self, name: str, contents: Contents) -> None:
@@ -110,7 +110,7 @@ class Bundle:
         except OSError as error:
             return Missing(want.id, f"{part.path} cannot be read: {error}", want.node)
         if said := refusal(text):
-            return Missing(want.id, f"{part.path} holds no answer but: {said}", want.node)
+            return Missing(want.id, f"{part.path} contains an error message instead of output: {said}", want.node)
         text, status = ended(text)
         errors, lost = "", ""
         if not isinstance(CATALOG[want.id].how, Log):

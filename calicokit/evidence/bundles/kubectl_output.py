@@ -11,7 +11,7 @@ import msgspec
 
 from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.parsers.kubernetes import structured
-from calicokit.parsers.kubernetes.objects import is_noise
+from calicokit.parsers.pasted import may_be_noise
 
 ADMIN = {
     ("projectcalico.org", "workloadendpoints"): "calicoctl-get-workloadendpoints-yaml",
@@ -116,7 +116,7 @@ def documents(text: bytes) -> Documents | None:
     try:
         loaded = structured.load(body)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        return Documents(broken=f"it is no JSON ({str(error)[:100]})")
+        return Documents(broken=f"it is not JSON ({str(error)[:100]})")
     found = Documents()
     for document in loaded:
         _add(found, document)
@@ -125,7 +125,7 @@ def documents(text: bytes) -> Documents | None:
 
 def _add(found: Documents, document: Any) -> None:
     if document == structured.BROKEN:
-        found.broken = "it breaks off, or is no YAML from some line on"
+        found.broken = "it is truncated, or not YAML from some line on"
     elif isinstance(document, list):
         for part in document:
             _add(found, part)
@@ -170,7 +170,7 @@ def _body(text: str) -> str | None:
 
 def _around(line: str) -> bool:
     plain = line.strip()
-    return not plain or is_noise(plain) or plain.startswith("WARNING: ")
+    return not plain or may_be_noise(plain) or plain.startswith("WARNING: ")
 
 
 _REFUSED = re.compile(
@@ -188,7 +188,7 @@ def refusal(text: bytes) -> str:
     if len(text) > LONGEST_REFUSAL:
         return ""
     lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines()]
-    said = [line for line in lines if line and not is_noise(line)]
+    said = [line for line in lines if line and not may_be_noise(line)]
     return " ".join(said)[:300] if said and all(_REFUSED.match(line) for line in said[:1]) else ""
 
 
@@ -214,7 +214,7 @@ def unmixed(text: bytes) -> tuple[bytes, str, str]:
     )
     if not errors:
         return text, "", ""
-    lost = "kubectl threw a part of the output away (Unknown stream id)" if "Unknown stream id" in errors else ""
+    lost = "kubectl lost a part of the output (Unknown stream id)" if "Unknown stream id" in errors else ""
     return _STDERR.sub(b"", text), errors, lost
 
 

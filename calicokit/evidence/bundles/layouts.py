@@ -17,7 +17,7 @@ from calicokit.evidence.bundles import recognise
 from calicokit.evidence.bundles.bundle import UNKNOWN_NODE, Bundle, Contents, ListPart, TextPart
 from calicokit.evidence.bundles.kubectl_output import Documents, documents, refusal
 from calicokit.evidence.bundles.unsorted_files import sort_loose
-from calicokit.evidence.catalog import CATALOG, Api, Item
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, Api, Item
 from calicokit.evidence.files import Files
 from calicokit.evidence.model import SourceError, Want
 from calicokit.evidence.recordings.recording import FOLDERS, Recording, is_recording
@@ -60,12 +60,12 @@ def _stamp(folder: str) -> datetime | None:
 
 def _nothing(name: str, files: Files, contents: Contents) -> str:
     known = (
-        f"it is no recording (manifest.json and the folders {', '.join(FOLDERS)}), no bundle of {CLUSTER_DIAGS}, "
-        f"{NODE_DIAGS} or {DUMP}, and no output that the kit reads"
+        f"it is not a recording (manifest.json and the folders {', '.join(FOLDERS)}), no bundle of {CLUSTER_DIAGS}, "
+        f"{NODE_DIAGS} or {DUMP}, and no command output that the kit parses"
     )
     first = next(iter(contents.unused), None)
     example = f"; {first}" if first and len(files.names) < 5 else ""
-    return f"{name} holds nothing that calicokit knows: {known}{example}."
+    return f"{name} contains nothing that calicokit recognises: {known}{example}."
 
 
 # ---- calicoctl cluster diags
@@ -149,7 +149,9 @@ def _add_node_file(contents: Contents, files: Files, path: str, node: str, file:
 
 
 def _add_pod_file(contents: Contents, files: Files, path: str, node: str, file: str) -> None:
-    if file.startswith("calico-node-") and file.endswith(".log"):
+    if file.startswith("calico-node-") and file.endswith(".previous.log"):  # POD.CONTAINER.previous.log @ HEAD
+        _add_past_log(contents, files, path, node, file.split(".")[-3])
+    elif file.startswith("calico-node-") and file.endswith(".log"):
         _add_node_log(contents, files, path, node)
     elif file.endswith(".txt"):
         contents.texts[Want("kubectl-describe-pods")].append(TextPart(path, partial(files.read, path)))
@@ -173,6 +175,18 @@ def _add_node_log(contents: Contents, files: Files, path: str, node: str) -> Non
     for id_ in split():
         if id_ != node_log.UNKNOWN:
             contents.texts[Want(id_, node)].append(TextPart(path, partial(_part_of, split, id_)))
+
+
+def _add_past_log(contents: Contents, files: Files, path: str, node: str, container: str) -> None:
+    """The log of a container's run before: of calico-node's services, or of an init container."""
+    text = files.read(path)
+    if container != recognise.CALICO_NODE:
+        contents.texts[Want("init-log", node)].append(TextPart(path, lambda: text))
+        return
+    parts = node_log.split(text)
+    for id_, service in PREVIOUS.items():
+        if part := parts.get(service):
+            contents.texts[Want(id_, node)].append(TextPart(path, partial(bytes, part)))
 
 
 _DATED = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\n]{20,}\n", re.M)
@@ -213,7 +227,7 @@ def _lacks_cluster_diags(contents: Contents, want: Want, item: Item) -> str:
     return f"{CLUSTER_DIAGS} does not collect {_words(item)}" if item.id not in _COLLECTED else "not in this bundle"
 
 
-_COLLECTED = {*_NODE_FILES.values(), *_WIDE.values(), "cni-log", *_NODE_LOGS, "kubectl-describe-pods"} | {
+_COLLECTED = {*_NODE_FILES.values(), *_WIDE.values(), "cni-log", *_NODE_LOGS, *PREVIOUS, "kubectl-describe-pods"} | {
     id_ for _, id_ in _POD_LOGS
 }
 
@@ -285,7 +299,7 @@ def _date(line: str) -> datetime | None:
 
 def _lacks_node_diags(want: Want, item: Item) -> str:
     if isinstance(item.how, Api) or want.node is None:
-        return f"{NODE_DIAGS} holds one node's outputs and logs, nothing of the cluster"
+        return f"{NODE_DIAGS} has one node's outputs and logs, but no cluster objects"
     return (
         f"{NODE_DIAGS} does not collect {_words(item)}" if item.id not in _NODE_DIAGS.values() else "not in this bundle"
     )
@@ -296,7 +310,7 @@ def _lacks_node_diags(want: Want, item: Item) -> str:
 
 def _dump(files: Files) -> Contents:
     contents = sort_loose(files, Contents(DUMP, _lacks_dump), other_objects=False)
-    contents.partial = f"{DUMP} holds the namespaces that were asked for, which are all with --all-namespaces only"
+    contents.partial = f"{DUMP} has the requested namespaces only; use --all-namespaces for all"
     return contents
 
 

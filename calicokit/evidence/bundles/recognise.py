@@ -6,14 +6,15 @@ A file may be the transcript of a session: then each command's output is a part,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 
 from calicokit.evidence import node_log
 from calicokit.evidence.bundles.kubectl_output import Documents, documents, item_of, refusal
-from calicokit.evidence.catalog import CATALOG, Admin, Command, Discovery
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, Admin, Command, Discovery, row_of
+from calicokit.evidence.commands import ran
 
 MOST_PARTS = 2_000
 
@@ -73,6 +74,8 @@ _CONTAINER_END = re.compile(rb"==== END logs for container %b of pod %b/%b ====\
 
 _OF_CONTAINER = {"calico-kube-controllers": "kube-controllers-log", "calico-typha": "typha-log"}
 CALICO_NODE = "calico-node"
+INITS = ("install-cni", "upgrade-ipam", "mount-bpffs", "ebpf-bootstrap", "flexvol-driver")
+"""calico-node's init containers (charts/calico/templates/calico-node.yaml; tigera/operator: pkg/render/node.go)."""
 
 
 def _of_dump(name: str, text: bytes) -> Iterator[Part | Unread]:
@@ -87,6 +90,8 @@ def _of_dump(name: str, text: bytes) -> Iterator[Part | Unread]:
         hints = (start["pod"].decode(),)
         if container == CALICO_NODE:
             yield from _of_node_log(log, hints)
+        elif container in INITS and log.strip():
+            yield Part("init-log", log, hints=hints)
         elif container in _OF_CONTAINER and log.strip():
             yield Part(_OF_CONTAINER[container], log, hints=hints)
     around = b"\n".join(b for b in before if b.strip())
@@ -108,32 +113,11 @@ def is_dump(data: bytes) -> bool:
 
 # ---- transcripts
 
-_TOOLS = frozenset(
-    (
-        *(
-            "kubectl",
-            "oc",
-            "calicoctl",
-            "calico-node",
-            "birdcl",
-            "birdcl6",
-            "ip",
-            "bridge",
-            "ss",
-            "tc",
-            "nstat",
-            "sysctl",
-        ),
-        *("iptables", "iptables-save", "iptables-nft-save", "iptables-legacy-save", "ip6tables-save", "ipset", "nft"),
-        *("conntrack", "cat", "tail", "grep", "dmesg", "docker", "crictl", "nerdctl", "curl", "journalctl", "hostname"),
-    )
-)
 _PROMPT = re.compile(
     rb"^(?P<prompt>[^$#%>\r\n]{0,120})[$#%>]{1,2} ?(?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE
 )
 _TRACED = re.compile(rb"^\+ (?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE)
 _HOST = re.compile(r"(?:^|@|\[)([A-Za-z0-9][\w.-]{0,252})")
-_WRAPPERS = frozenset(("kubectl", "oc"))
 
 
 def _sections(text: bytes) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
@@ -157,17 +141,10 @@ def _command(match: re.Match[bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
         words = ["birdcl", *words]
     hints = tuple(h for h in _HOST.findall(prompt) if "bird" not in h)
     pods = tuple(w for w in words if w.startswith(f"{CALICO_NODE}-"))
-    if "|" in words:
-        words = words[: words.index("|")]
-    if words[:1] == ["ssh"]:
+    if words[0] == "ssh":
         hints = (*hints, *words[1:])
-        words = words[next((i for i, w in enumerate(words) if w in _TOOLS), 0) :]
-    if words and words[0] in _WRAPPERS and "--" in words:
-        words = words[words.index("--") + 1 :]
-    words = words[1:] if words[:1] == ["sudo"] else words
-    if words and PurePosixPath(words[0]).name in _TOOLS:
-        words[0] = PurePosixPath(words[0]).name
-        yield " ".join(words), (*pods, *hints)
+    if command := ran(words):
+        yield " ".join(command), (*pods, *hints)
 
 
 @cache
@@ -188,7 +165,7 @@ def _of_section(name: str, command: str, hints: tuple[str, ...], text: bytes) ->
     exact = _by_command().get(command)
     said = refusal(text)
     if said:
-        yield Unread(f"holds no answer{f' of `{command}`' if command else ''} but: {said}")
+        yield Unread(f"contains an error message instead of output{f' of `{command}`' if command else ''}: {said}")
     elif exact:
         yield Part(exact, text, command=command, hints=hints)
     elif (found := documents(text)) is not None:
@@ -221,7 +198,7 @@ _NAMESPACE = re.compile(r" (?:-n ?|--namespace[= ])([\w.-]{1,253})")
 def _scoped(command: str, kinds: set[tuple[str, str]]) -> str:
     """Which objects a list holds, where its command or the lists beside it tell that these are not all."""
     if ("v1", "replicationcontrollers") in kinds:
-        return "a dump of the namespaces that were asked for"
+        return "a dump of the requested namespaces"
     if found := _NAMESPACE.search(command):
         return f"the objects of namespace {found[1]} only"
     return "what a selector chose" if re.search(r" (?:-l|--selector|--field-selector)\b", command) else ""
@@ -247,7 +224,8 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
         return
     if _LOG_LINE.search(text[:60_000]):
         found = list(_of_log(text, hints))
-        yield from found
+        past = {service: id_ for id_, service in PREVIOUS.items()} if "previous" in name.lower() else {}
+        yield from (replace(part, id=past.get(part.id, part.id)) for part in found)
         if not found:
             yield Unread("is a log of none of Calico's components that the kit reads")
         return
@@ -255,8 +233,8 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
 
     words = text.decode("utf-8", "backslashreplace")
     for guessed in guess(words):
-        if id_ := _of_kind(guessed.kind, words, name):
-            yield Part(id_, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
+        if row := row_of(guessed.kind, words):
+            yield Part(row.id, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
             return
     by_name = _stems().get(PurePosixPath(name).stem.lower())
     if by_name and len(text) < 300:  # a word or two, such as a node's name, has no form of its own
@@ -286,6 +264,7 @@ _DETERMINED = re.compile(rb"(?:Determined node name: |Using NODENAME environment
 _COMPONENTS = (
     ("cni-log", re.compile(rb"\] (?:cni-plugin/|ipam/|(?:ipam_plugin|k8s|dataplane_linux|plugin)\.go )")),
     ("kube-controllers-log", re.compile(rb"\] kube-controllers/|\] main\.go \d+: Loaded configuration from env")),
+    ("init-log", re.compile(rb"\] cni-installer/")),
     ("typha-log", re.compile(rb"\] typha/|\] (?:typha_main|sync_server)\.go ")),
 )
 
@@ -309,118 +288,6 @@ def _of_node_log(text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:
     for id_, part in node_log.split(text).items():
         if id_ != node_log.UNKNOWN:
             yield Part(id_, part, hints=(*hints, *named))
-
-
-# ---- which row of the catalog, where several have a kind
-
-
-def _of_kind(kind: str, text: str, name: str) -> str | None:
-    """The row of the catalog that is this kind of text; where there are several, the content tells."""
-    rows = [item.id for item in CATALOG.values() if item.parser.partition(":")[0] == kind]
-    if kind in _CHOOSE:
-        chosen = _CHOOSE[kind](text)
-        return chosen if chosen in rows else None
-    return rows[0] if len(rows) == 1 else None
-
-
-def _is_json(text: str) -> bool:
-    return text.lstrip()[:1] in ("{", "[")
-
-
-def _ip_route(text: str) -> str:
-    if _is_json(text):
-        return "ip-route-json"
-    return "ip-route-all" if re.search(r"\btable \w", text) else "ip-route"
-
-
-def _saved(text: str) -> str:
-    """iptables-save names itself in its first line, and its backend if that is nf_tables; else IPv6's prefixes tell."""
-    head = re.search(r"# Generated by (\S+) \S+ ?(\(nf_tables\))?", text)
-    if head is None:
-        return "ip6tables-save" if re.search(r"-[sd] [0-9a-f:]*::|icmpv?6", text) else "iptables-save"
-    family = "ip6tables" if head[1].startswith("ip6") else "iptables"
-    if not head[2]:
-        return f"{family}-legacy-save"
-    return f"{family}-nft-save" if head[1].endswith("-nft-save") else f"{family}-save"
-
-
-def _listed(text: str) -> str:
-    if re.search(r"^Chain (?:PREROUTING|POSTROUTING) ", text, re.M) and not re.search(r"^Chain FORWARD ", text, re.M):
-        return "iptables-nat-L"
-    return "iptables-filter-L-human" if re.search(r"^num +pkts", text, re.M) else "iptables-filter-L"
-
-
-def _bird_config(text: str) -> str:
-    """Source: the templates in confd/etc/calico/confd/templates."""
-    if "calico_kernel_programming" in text or "calico_export_to_bgp_peers (" in text:
-        return "bird_ipam.cfg" if "protocol device" not in text else "bird.cfg"
-    return "bird.cfg" if re.search(r"protocol (?:bgp|device|kernel|direct)|router id", text) else "bird_aggr.cfg"
-
-
-def _bird_routes(text: str) -> str:
-    if not re.search(r"\[\S+ [\d:.-]+", text):
-        return "birdcl-route-count"
-    return "birdcl-route-all" if re.search(r"^\s+(?:Type: |BGP\.)", text, re.M) else "birdcl-route"
-
-
-def _ipam_show(text: str) -> str:
-    for mark, what in (("BORROWING-NODE", "-borrowed"), ("PROPERTY", "-configuration"), ("| Block ", "-blocks")):
-        if mark in text:
-            return f"calicoctl-ipam-show{what}"
-    return "calicoctl-ipam-show"
-
-
-def _metrics(text: str) -> str | None:
-    """A process of the combined binary has the names of all components; these are set by one of them only."""
-    marks = (
-        (r"ipam_(?:allocations_in_use|blocks)", "kube-controllers"),
-        (r"felix_(?:host|calc_graph_updates_processed|int_dataplane_messages)", "felix"),
-        (r"typha_(?:breadcrumb_size|client_latency_secs|ping_latency)", "typha"),
-    )
-    return next((f"{id_}-metrics" for mark, id_ in marks if re.search(rf"^{mark}[{{ ]", text, re.M)), None)
-
-
-def _ready(text: str) -> str | None:
-    if "BIRD" in text or "BGP" in text:
-        return "bird-ready"
-    return "felix-ready" if "elix" in text else None
-
-
-def _get(text: str) -> str | None:
-    """A printed table, by its header; the columns are calicoctl's and kubectl's."""
-    marks = (
-        (r"NAME +ASN +IPV4", "calicoctl-get-nodes-wide"),
-        (r"NAME +WORKLOAD +NODE", "calicoctl-get-workloadendpoints-wide"),
-        (r"NAME +CIDR +NAT", "calicoctl-get-ippools-wide"),
-        (r"NAME +PEERIP +NODE", "calicoctl-get-bgppeers-wide"),
-        (r"NAMESPACE +NAME +(?:TIER +)?ORDER +SELECTOR", "calicoctl-get-np-wide"),
-        (r"NAME +(?:TIER +)?ORDER +SELECTOR", "calicoctl-get-gnp-wide"),
-        (r"NAME +READY +STATUS.*NOMINATED", "kubectl-get-pods-wide"),
-        (r"NAME +STATUS +ROLES.*INTERNAL-IP", "kubectl-get-nodes-wide"),
-    )
-    return next((id_ for mark, id_ in marks if re.search(mark, text)), None)
-
-
-_CHOOSE: dict[str, Callable[[str], str | None]] = {
-    "ip-route": _ip_route,
-    "ip-addr": lambda text: "ip-addr-json" if _is_json(text) else "ip-addr",
-    "ip-link": lambda text: "ip-link-stats-json" if _is_json(text) else "ip-link-stats",
-    "nft-ruleset": lambda text: "nft-ruleset-json" if _is_json(text) else "nft-ruleset",
-    "iptables-save": _saved,
-    "iptables-list": _listed,
-    "bird-config": _bird_config,
-    "bird-routes": _bird_routes,
-    "bird-protocols": lambda text: "birdcl-protocols-all" if re.search(r"^ {2,}\S", text, re.M) else "birdcl-protocols",
-    "conntrack": lambda text: "conntrack-stats" if re.search(r"^cpu=\d", text, re.M) else "conntrack",
-    "ss": lambda text: "ss-summary" if re.search(r"^Total: \d", text, re.M) else "ss-bgp",
-    "calicoctl-ipam-show": _ipam_show,
-    "calicoctl-ipam-check": lambda text: f"calicoctl-ipam-check{'-all' if ' allocated; attrs ' in text else ''}",
-    "calicoctl-get": _get,
-    "kubectl-get": _get,
-    "kubectl-describe": lambda text: f"kubectl-describe-{'nodes' if re.search('^Roles:', text, re.M) else 'pods'}",
-    "prometheus": _metrics,
-    "health-ready": _ready,
-}
 
 
 def _nodename(kind: str, text: str) -> tuple[str, ...]:

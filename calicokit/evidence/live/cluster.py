@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 
 from calicokit.evidence import catalog
-from calicokit.evidence.catalog import CATALOG, Admin, Item, Log, Metrics
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, Admin, Item, Log, Metrics
 from calicokit.evidence.live import parallel
 from calicokit.evidence.live.api import ApiError, Server
 from calicokit.evidence.live.discovery import api_resources
 from calicokit.evidence.live.execute import Ran, execute
-from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 from calicokit.evidence.node_log import split
+from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.recordings.recording import EMPTY_LIST, NO_OBJECTS, PODS
 
 NODE_APPS = ("calico-node", "canal")
@@ -36,7 +37,7 @@ GRACE = 5
 """Seconds after which the kit ends a command that ``timeout`` should have ended."""
 
 GIVE_UP = 2
-"""So many commands in a row without an end, and the node is not asked for more."""
+"""Consecutive commands without an end after which a node is no longer queried."""
 
 KILLED = 137
 NOT_FOUND, FORBIDDEN, REFUSED = 404, 403, (401, 403, 404)
@@ -55,6 +56,8 @@ class Pod:
     created: str
     env: dict[str, str]
     containers: tuple[str, ...]
+    ended_before: bool = False  # its main container has a run before this one
+    failing_init: str = ""  # the init container that keeps it from starting
 
     @property
     def path(self) -> str:
@@ -77,9 +80,10 @@ class _Node:
     refused: str = ""  # why no command may be run there
     whole: Evidence | None = None  # its log, of all services
     log: dict[str, bytes] | None = None  # the lines of each service
+    before: Evidence | None = None  # the log of its run before
 
 
-class LiveCluster:
+class LiveCluster(Source):
     """The cluster of a kubeconfig's context, or the one that this pod runs in.
 
     ``since`` seconds and ``tail`` lines bound the logs that the API server is asked for. Raises :class:`SourceError`
@@ -99,7 +103,6 @@ class LiveCluster:
         self.server = Server(context, kubeconfig, in_cluster)
         self.name = "in-cluster:" if in_cluster else f"context:{context or ''}"
         self._log_query = [("tailLines", str(tail)), *([("sinceSeconds", str(since))] if since else [])]
-        self._tail = tail
         self._timed = True  # whether the image has `timeout`
         self._discovered: dict[str, set[str] | None] = {}
         self._lock = threading.Lock()
@@ -129,7 +132,7 @@ class LiveCluster:
         except ApiError as error:
             if error.status != 403:  # it answers, only not this
                 where = self.server.configuration.host
-                raise SourceError(f"The API server {where} gives no answer: {error}.") from error
+                raise SourceError(f"The API server {where} does not answer: {error}.") from error
         return True
 
     def _jobs(self, wants: Sequence[Want]) -> Iterator[parallel.Job[tuple[Want, Answer]]]:
@@ -240,6 +243,8 @@ class LiveCluster:
 
     def _on_node(self, want: Want, node: _Node, stop: threading.Event) -> Answer:
         item = CATALOG[want.id]
+        if isinstance(item.how, Log) and (item.how.previous or item.how.init):
+            return self._past_log(want, node, item.how)
         if node.pod is None:
             return Missing(want.id, "no calico-node pod runs there", node.name)
         if isinstance(item.how, Metrics):
@@ -258,7 +263,7 @@ class LiveCluster:
         if node.refused:
             return Missing(want.id, node.refused, node.name)
         if node.silent >= GIVE_UP:
-            return Missing(want.id, f"not asked, as {GIVE_UP} commands before it did not end", node.name)
+            return Missing(want.id, f"not queried, as {GIVE_UP} commands before it did not end", node.name)
         kept: tuple[Sequence[str], Ran] | None = None
         ran = Ran()
         for argv in argvs:
@@ -305,8 +310,24 @@ class LiveCluster:
 
     # ---- logs and metrics
 
-    def _logged(self, want: Want, pod: Pod) -> Evidence:
-        query = [*self._log_query, ("container", pod.container)]
+    def _past_log(self, want: Want, node: _Node, how: Log) -> Answer:
+        """The log of calico-node's run before, or of its init container that fails; such a pod may not run at all."""
+        pods = [p for p in self._pods if p.node == node.name and p.app in NODE_APPS]
+        pod = next((p for p in pods if (p.failing_init if how.init else p.ended_before)), None)
+        if pod is None:
+            why = "no init container of calico-node fails there" if how.init else "calico-node has no run before there"
+            return Missing(want.id, why, node.name)
+        if how.init:
+            return self._logged(want, pod, pod.failing_init)
+        node.before = node.before or self._logged(want, pod, previous=True)
+        text = split(node.before.text).get(PREVIOUS[want.id])
+        if not text:
+            return Missing(want.id, "the log of the run before has no such lines", node.name)
+        return replace(node.before, want=want, text=text, path=self._file(want))
+
+    def _logged(self, want: Want, pod: Pod, container: str = "", previous: bool = False) -> Evidence:
+        query = [*self._log_query, ("container", container or pod.container)]
+        query += [("previous", "true")] if previous else []
         text = self.server.get(f"{pod.path}/log", query, accept="*/*")
         return Evidence(want, text, self._file(want, pod), command=f"GET {pod.path}/log", time=self.server.time)
 
@@ -381,6 +402,7 @@ def _decode(text: bytes) -> dict[str, Any]:
 def _pod(item: dict[str, Any]) -> Pod:
     meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
     env = [e for c in spec["containers"] for e in c.get("env") or () if "value" in e]
+    going = bool(meta.get("deletionTimestamp"))
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -390,4 +412,6 @@ def _pod(item: dict[str, Any]) -> Pod:
         created=meta.get("creationTimestamp") or "",
         env={e["name"]: e["value"] for e in env},
         containers=tuple(c["name"] for c in spec["containers"]),
+        ended_before=not going and has_previous(status),
+        failing_init="" if going else failing_init(status),
     )

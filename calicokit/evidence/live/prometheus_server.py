@@ -92,10 +92,10 @@ class PrometheusServer:
                 found: bytes = answer.read()
                 return found
         except urllib.error.HTTPError as error:
-            raise SourceError(f"The Prometheus server {self.url} refused {path}: {_said(error)}.") from error
+            raise SourceError(f"The Prometheus server {self.url} rejected {path}: {_said(error)}.") from error
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", error)
-            raise SourceError(f"The Prometheus server {self.url} gives no answer: {why}.") from error
+            raise SourceError(f"The Prometheus server {self.url} does not answer: {why}.") from error
 
     def query(self, expression: str, at: datetime | None = None) -> list[Points]:
         """The expression's value at a time (now if none is given): series of one point, or of all in ``x[5m]``."""
@@ -226,7 +226,7 @@ class Targets:
 
 
 @dataclass
-class Watched:
+class Watched(Source):
     """A source whose series of scrapes come from a Prometheus server, and all else from another source.
 
     ``since`` to ``until`` (now if none is given) is what is read of it. Pods of Typha and kube-controllers are told by

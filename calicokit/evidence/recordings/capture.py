@@ -1,4 +1,4 @@
-"""Write what a source shows as a recording: the design's layout, redacted, resumable, the same for the same answers.
+"""Write what a source shows as a recording (docs/contracts.md): redacted, resumable, the same for the same answers.
 
 While it runs, files stand in ``OUT.partial/`` beside a journal with a line for each answer. A capture that broke off
 goes on where it was: what the journal has is not asked again. At the end the folder is packed, in order and without
@@ -86,7 +86,7 @@ def capture(
     if out.exists():
         raise SourceError(f"{out} exists already; name another file, or remove it.")
     work = _Work(out, source, redact)
-    live = getattr(source, "live", False)
+    live = source.live
     chosen = [i for i in (map(CATALOG.__getitem__, ids) if ids else ITEMS) if not (live and isinstance(i.how, Admin))]
     watched = [i for i in chosen if i.watched]
     all_nodes = list(nodes) or node_names(source)
@@ -203,11 +203,13 @@ class _Work:
 
     def _manifest(self, lines: list[_Line], description: str) -> bytes:
         recorded = self.source.now()
+        asked = getattr(self.source, "asked_by", None)  # a recording of a recording is as old as that
         about = {
             "version": 1,
             "description": description or f"Captured from {self.source.name}.",
             "recorded": (recorded or _now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured_by": f"calicokit {__version__}",
+            **({} if asked is None else {"asked_by": asked}),
             "no_objects": sorted({line.group.split("/")[0] for line in lines if line.path == NO_OBJECTS}),
             "files": {line.path: _row(line) for line in lines if line.path and line.path != NO_OBJECTS},
             "missing": [{"id": i.id, **({"node": i.node} if i.node else {}), "why": i.why} for i in lines if i.why],

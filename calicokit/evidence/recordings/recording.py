@@ -1,4 +1,4 @@
-"""A recording as a source: the directory, .zip or .tar.xz layout that the design fixes, version 1.
+"""A recording as a source: the directory, .zip or .tar.xz layout of docs/contracts.md, version 1.
 
 Diagnosis sees only the files that the catalog names: never ``cause.json``, ``probes.json``, the description or name.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log, Metrics
 from calicokit.evidence.files import Files, open_files
-from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 
 FOLDERS = ("api", "cluster", "nodes")
 PODS = "cluster/pods/"
@@ -29,9 +29,11 @@ API_RESOURCES = "cluster/kubectl-api-resources.txt"
 
 EMPTY_LIST = b'{"kind":"List","items":[]}'
 SERIES_TIME = "%Y%m%dT%H%M%SZ"
+ALWAYS = (("pods", "v1"), ("volumeattachments", "storage.k8s.io/v1"))
+"""Kinds of the first and the last group that every API server lists: between them its list is whole."""
 
 
-class Recording:
+class Recording(Source):
     """What ``calicokit capture`` and the lab write; opened lazily, each file read when something needs it.
 
     Raises :class:`SourceError` if there is nothing in it that the kit knows.
@@ -60,6 +62,12 @@ class Recording:
         except (KeyError, OSError, msgspec.DecodeError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def asked_by(self) -> str:
+        """The version of the kit that chose what to ask for; "" where the manifest names none."""
+        said = self.manifest.get("asked_by", self.manifest.get("captured_by"))
+        return str(said).removeprefix("calicokit").strip() if said else ""
 
     def nodes(self) -> Sequence[str]:
         """Nodes with a folder of their own."""
@@ -90,9 +98,18 @@ class Recording:
             return self._read(want, path)
         if isinstance(item.how, Api) and self._known_empty(item.how):
             return Evidence(want, EMPTY_LIST, NO_OBJECTS, item.how.groups[0])
-        if isinstance(item.how, Api) and item.how.newer and self._older(item.how):
+        if isinstance(item.how, Api) and (self._older(item.how) if item.how.newer else self._unserved(item.how)):
             return Evidence(want, EMPTY_LIST, API_RESOURCES, item.how.groups[0])
+        if self._younger(item):
+            why = f"not asked for when this was recorded; calicokit does so since {item.since}"
+            return Missing(want.id, why, want.node, younger=True)
         return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
+
+    def _younger(self, item: Item) -> bool:
+        """Whether nobody can have asked for this, and indeed no node and no group has it."""
+        return item.younger_than(self.asked_by) and not any(
+            item.matches(n.rsplit("/", 1)[-1]) for n in self._files.names
+        )
 
     def _others(self, want: Want, item: Item) -> Iterator[Answer]:
         """What the component's other pods have, where a component has several."""
@@ -136,15 +153,24 @@ class Recording:
         served = [set(w) & set(api.plurals) for w in self._resources if set(w) & set(api.groups)]
         return bool(served) and not any(served)
 
+    def _unserved(self, api: Api) -> bool:
+        """Whether the API server, asked for all that it serves, named no such kind of an optional group."""
+        served = self._resources
+        whole = all(any(w[0] == kind and group in w for w in served) for kind, group in ALWAYS)
+        groups = {g.partition("/")[0] for g in api.groups}
+        here = (w for w in served if w[0] in api.plurals and groups & {t.partition("/")[0] for t in w})
+        return api.optional and whole and not any(here)
+
     @cached_property
     def _resources(self) -> list[list[str]]:
         """The words of each line of ``kubectl api-resources``; none where the recording does not have it."""
         if API_RESOURCES not in self._files.names:
             return []
         try:
-            return [line.split() for line in self._files.read(API_RESOURCES).decode("utf-8", "replace").splitlines()]
+            text = self._files.read(API_RESOURCES).decode("utf-8", "replace")
         except OSError:
             return []
+        return [words for line in text.splitlines() if (words := line.split())]
 
 
 def is_recording(files: Files) -> bool:

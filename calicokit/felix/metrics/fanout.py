@@ -1,4 +1,4 @@
-"""Typha's work: who is connected to which Typha, how far clients are behind, what snapshots cost, whom it closes.
+"""Typha's load: its connections, how far clients are behind, what snapshots cost, which clients it closes.
 
 Facts: typha/pkg/syncserver/sync_server.go (a Typha with more than its share closes a connection a second, chosen at
 random; a client that is ServerMaxFallBehindSecs behind is cut off), typha/pkg/k8s/rebalance.go (the share).
@@ -16,38 +16,44 @@ import pandas as pd
 from calicokit.evidence.texts import Texts
 from calicokit.felix.metrics.promql import Series
 from calicokit.felix.metrics.tables import Targets, no_typha, text_or_none
-from calicokit.registry import UnseenError, spares, table
+from calicokit.registry import Bound, Given, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 POD = (
-    Column("pod", "str", "Typha's pod; null where it is not known"),
+    Column("pod", "str", "Typha pod; null where unknown"),
     Column("node", "str", "its node"),
 )
-SCRAPED = ("typha-metrics", "typha-metrics+series")
+WANTS: Bound = {"_scrapes": ("typha-metrics", "typha-metrics+series"), "pods": "health.pods"}
+"""The scrapes are asked for so that it can be told why there is none of them; they are in the samples already."""
 
 LOAD = Schema(
     "felix.typha_load",
-    "Each Typha that was scraped: its connections beside the other Typhas', whom it closes, and what snapshots cost.",
+    "Load of each scraped Typha: connections, dropped clients, and snapshot cost.",
     (
         *POD,
         Column("connections", "float", "connections open now", "connections"),
-        Column("share", "float", "of all scraped Typhas' connections", "0 to 1"),
-        Column("nodes", "float", "Felixes that it serves: streams of the syncer felix (v3.26)", "nodes"),
-        Column("accepted", "float", "connections taken since its start", "connections"),
-        Column("accepted_grown", "float", "connections taken during the series; null without one", "connections"),
-        Column("dropped", "float", "connections closed since its start, as it had more than its share", "connections"),
+        Column("share", "float", "share of all scraped Typhas' connections", "0 to 1"),
+        Column("nodes", "float", "Felix instances served: streams of the felix syncer (v3.26)", "nodes"),
+        Column("accepted", "float", "connections accepted since its start", "connections"),
+        Column("accepted_grown", "float", "connections accepted during the series; null without one", "connections"),
+        Column("dropped", "float", "connections closed since its start to rebalance load", "connections"),
         Column(
-            "dropped_grown", "float", "connections closed for that during the series; null without one", "connections"
+            "dropped_grown",
+            "float",
+            "connections closed to rebalance during the series; null without one",
+            "connections",
         ),
-        Column("grace_used", "float", "clients that needed time to catch up after their first snapshot", "clients"),
+        Column("grace_used", "float", "clients that used the grace period after their first snapshot", "clients"),
         Column("updates_rate", "float", "updates from the API server during the series", "updates/s"),
         Column("sent_rate", "float", "messages to clients during the series", "messages/s"),
-        Column("behind", "float", "share of changes that were there before the client asked: it is behind", "0 to 1"),
+        Column(
+            "behind", "float", "share of updates already waiting when the client polled (client is behind)", "0 to 1"
+        ),
         Column("objects", "float", "objects in its caches; the same in all Typhas", "objects"),
-        Column("snapshots", "float", "snapshots packed since its start", "snapshots"),
-        Column("snapshots_reused", "float", "snapshots sent again to another client", "snapshots"),
-        Column("snapshot_bytes", "float", "size of the newest snapshots as they are sent", "bytes"),
-        Column("snapshot_raw_bytes", "float", "their size before", "bytes"),
+        Column("snapshots", "float", "snapshots generated since its start", "snapshots"),
+        Column("snapshots_reused", "float", "snapshots reused for another client", "snapshots"),
+        Column("snapshot_bytes", "float", "compressed size of the newest snapshots", "bytes"),
+        Column("snapshot_raw_bytes", "float", "uncompressed size of the newest snapshots", "bytes"),
         Column("started", "time", "start of the process"),
         Column("since", "time", "first sample of the series; null without one"),
         Column("until", "time", "last scrape"),
@@ -57,22 +63,20 @@ LOAD = Schema(
 
 CLIENTS = Schema(
     "felix.typha_clients",
-    "What each Typha's clients get, by syncer: how far they are behind, and how long writes and snapshots take.",
+    "Clients of each Typha by syncer: their lag, and the duration of writes and snapshots.",
     (
         *POD,
-        Column("syncer", "str", "what the clients get: felix, bgp, tunnel-ip-allocation, node-status"),
-        Column("streaming", "float", "connections that get updates (v3.26)", "connections"),
-        Column(
-            "latency_p50", "float", "how far clients were behind, of about the last ten minutes; null when idle", "s"
-        ),
-        Column("latency_p99", "float", "99 % were no further behind", "s"),
-        Column("latency_average", "float", "mean, during the series, else since its start", "s"),
-        Column("changes", "float", "changes of which that was measured", "changes"),
-        Column("write_p99", "float", "99 % of writes to a client took no more", "s"),
-        Column("ping_p99", "float", "99 % of pings to a client came back in this time", "s"),
+        Column("syncer", "str", "syncer: felix, bgp, tunnel-ip-allocation, node-status"),
+        Column("streaming", "float", "streaming connections (v3.26)", "connections"),
+        Column("latency_p50", "float", "client lag: median of about the last ten minutes; null when idle", "s"),
+        Column("latency_p99", "float", "client lag: 99th percentile", "s"),
+        Column("latency_average", "float", "client lag: mean during the series, else since its start", "s"),
+        Column("changes", "float", "updates measured for the lag", "changes"),
+        Column("write_p99", "float", "write duration to a client: 99th percentile", "s"),
+        Column("ping_p99", "float", "ping round trip to a client: 99th percentile", "s"),
         Column("snapshots_sent", "float", "first snapshots sent since its start", "snapshots"),
-        Column("snapshot_average", "float", "mean time to send one", "s"),
-        Column("snapshot_p99", "float", "99 % took no more", "s"),
+        Column("snapshot_average", "float", "snapshot send time: mean", "s"),
+        Column("snapshot_p99", "float", "99th percentile", "s"),
         Column("objects_per_message", "float", "objects in one message, mean since its start", "objects"),
     ),
     key=("pod", "node", "syncer"),
@@ -80,19 +84,19 @@ CLIENTS = Schema(
 
 EVENTS = Schema(
     "felix.typha_events",
-    "What Typha's log says of clients that it closed or that were slow.",
+    "Typha log events about closed or slow clients.",
     (
         *POD,
         Column("event", "str", "rebalanced, fell-behind, grace-period, no-pong, write-failed"),
-        Column("means", "str", "what that means"),
+        Column("means", "str", "meaning of the event"),
         Column("count", "int", "lines that say so", "lines"),
-        Column("hosts", "list", "addresses of the clients they name"),
+        Column("hosts", "list", "addresses of the clients"),
         Column("first", "time", "first line"),
         Column("last", "time", "last line"),
         Column("recent", "int", "lines of the log's last ten minutes", "lines"),
-        Column("limit", "int", "of rebalancing: connections that it may have, as the last line says", "connections"),
-        Column("before", "int", "of rebalancing: connections that it had at the first recent line", "connections"),
-        Column("after", "int", "of rebalancing: connections that it had at the last line", "connections"),
+        Column("limit", "int", "rebalanced: connection limit in the last line", "connections"),
+        Column("before", "int", "rebalanced: connections at the first recent line", "connections"),
+        Column("after", "int", "rebalanced: connections at the last line", "connections"),
         Column("log_until", "time", "last line of the log"),
     ),
     key=("pod", "event"),
@@ -101,14 +105,14 @@ EVENTS = Schema(
 _SAID = {
     "rebalanced": (
         ("Closing connection; reason: re-balance", "Currently have too many connections, terminating"),  # up to v3.22
-        "it had more connections than its share and closed one",
+        "it had more connections than its share and closed one (rebalancing)",
     ),
-    "fell-behind": (("Client fell behind. Disconnecting.",), "a client did not keep up and was cut off"),
+    "fell-behind": (("Client fell behind. Disconnecting.",), "a client fell behind and was disconnected"),
     "grace-period": (
         ("Client is a long way behind after sending",),
-        "a client got time to catch up after its first snapshot",
+        "a client got a grace period after its first snapshot",
     ),
-    "no-pong": (("Too long since last pong from client",), "a client did not answer pings and was cut off"),
+    "no-pong": (("Too long since last pong from client",), "a client did not answer pings and was disconnected"),
     "write-failed": (("Failed to write to client",), "a write to a client failed or took too long"),
 }
 """Event → how its lines begin, and what it means."""
@@ -126,16 +130,16 @@ _FAMILIES = {
 }
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def no_log(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     """Where there is no Typha, nobody misses its log."""
     yield from (("typha-log", node) for _, node in no_typha(pods))
 
 
-@table(LOAD, needs=("felix.samples",), wants=(*SCRAPED, "health.pods"))
-def typha_load(samples: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+@table(LOAD, needs={"samples": "felix.samples"}, wants=WANTS)
+def typha_load(samples: pd.DataFrame, _scrapes: Given, pods: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each Typha that was scraped; see :data:`LOAD`. None where there is no Typha."""
-    own = _scraped(samples, wants[-1])
+    own = _scraped(samples, pods)
     rows = [
         {"pod": text_or_none(pod), "node": text_or_none(node), **_load(part)}
         for (pod, node), part in own.groupby(["pod", "node"], observed=True, dropna=False)
@@ -197,10 +201,12 @@ def _scraped(samples: pd.DataFrame, pods: pd.DataFrame | None) -> pd.DataFrame:
     return own
 
 
-@table(CLIENTS, needs=("felix.samples", "felix.quantiles"), wants=(*SCRAPED, "health.pods"))
-def typha_clients(samples: pd.DataFrame, quantiles: pd.DataFrame, *wants: Any) -> pd.DataFrame:
+@table(CLIENTS, needs={"samples": "felix.samples", "quantiles": "felix.quantiles"}, wants=WANTS)
+def typha_clients(
+    samples: pd.DataFrame, quantiles: pd.DataFrame, _scrapes: Given, pods: pd.DataFrame | None
+) -> pd.DataFrame:
     """One row for each Typha and syncer; see :data:`CLIENTS`. None where there is no Typha."""
-    typha = _scraped(samples, wants[-1])
+    typha = _scraped(samples, pods)
     streams = typha[typha["metric"] == "typha_connections_streaming"].sort_values("time")
     streaming = {(pod, syncer_of(labels)): value for pod, labels, value in cells(streams, "pod", "labels", "value")}
     own = quantiles[(quantiles["component"] == "typha") & quantiles["family"].isin(list(_FAMILIES.values()))]
@@ -255,7 +261,7 @@ def _since_start(own: pd.DataFrame) -> tuple[float, float]:
 # ---- its log
 
 
-@table(EVENTS, wants=("typha-log", "health.pods"))
+@table(EVENTS, wants={"logs": "typha-log", "pods": "health.pods"})
 def typha_events(logs: Texts | None = None, pods: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each Typha and event; see :data:`EVENTS`. None where there is no Typha."""
     if logs is None and (pods is None or (pods["component"] == "typha").any()):

@@ -1,4 +1,4 @@
-"""Pictures of metrics: nodes over time, how long updates take, and what Typha serves."""
+"""Figures of metrics: nodes over time, update durations, and Typha's clients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _chosen(timeline: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, str]:
 
 def _not_measured(timeline: pd.DataFrame, measure: str) -> Figure:
     known = sorted(set(timeline["measure"]))
-    return message(f"{measure} was not measured while it was watched; there are {listed(known, 20) or 'no measures'}.")
+    return message(f"{measure} was not measured during sampling; there are {listed(known, 20) or 'no measures'}.")
 
 
 @of_tables
@@ -76,7 +76,7 @@ def heat(timeline: pd.DataFrame, measure: str = MEASURE) -> Figure:
     return figure(
         [trace],
         fact,
-        note or "White is where nothing was measured.",
+        note or "White: not measured.",
         height=max(22 * len(shown), 110) + 40 if len(shown) <= 40 else 9 * len(shown) + 60,
         xaxis={"title": {"text": "time (UTC)"}},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True, "ticksuffix": "  "},
@@ -106,7 +106,7 @@ def small_multiples(timeline: pd.DataFrame, moments: pd.DataFrame, measure: str 
     fact = f"{measure}, mean of all nodes: {_value(float(own['value'].mean()), unit)}; highest on {totals.idxmax()}"
     marks = moments[moments["watched"].fillna(False).astype(bool) & moments["sign"].isin(list(SIGNS))]
     left = f"The {len(nodes)} nodes with the most of {len(totals)} are drawn. " if len(totals) > len(nodes) else ""
-    note = f"{left}Marks at the top: {plural(len(marks), 'line')} of Felix's log about what is slow or tried again."
+    note = f"{left}Marks at the top: {plural(len(marks), 'line')} of Felix's log about what is slow or retried."
     return figure(traces, fact, note, height=140 * down, **layout)
 
 
@@ -167,7 +167,7 @@ def apply_times(times: pd.DataFrame) -> Figure:
     """How long updates of the kernel take on each node: median, nine in ten, tail (``felix.apply_times``)."""
     known = times[times["p99"].notna()]
     if not len(known):
-        return message("No node's Felix has measured an update in the last ten minutes, or none was scraped.")
+        return message("No Felix has measured a dataplane update in the last ten minutes, or none was scraped.")
     shown = known.nlargest(MOST_ROWS // 2, "p90").sort_values("node", key=lambda s: s.map(natural))
     names = [safe(n) for n in shown["node"]]
     traces: list[Any] = [
@@ -182,8 +182,8 @@ def apply_times(times: pd.DataFrame) -> Figure:
     ]
     looks = (
         ("p50", "median", BLUE, "circle"),
-        ("p90", "9 in 10", ORANGE, "diamond"),
-        ("p99", "99 in 100", VERMILLION, "x"),
+        ("p90", "90 %", ORANGE, "diamond"),
+        ("p99", "99 %", VERMILLION, "x"),
     )
     for column, word, colour, symbol in looks:
         traces.append(
@@ -197,15 +197,15 @@ def apply_times(times: pd.DataFrame) -> Figure:
             )
         )
     worst = known.iloc[int(known["p90"].to_numpy().argmax())]
-    fact = f"9 in 10 updates of the kernel took at most {seconds(worst['p90'])}, on {worst['node']}; less on all others"
+    fact = f"90 % of dataplane updates took at most {seconds(worst['p90'])}, on {worst['node']}; less on all others"
     left = f"The {len(shown)} slowest of {len(known)} nodes are drawn. " if len(shown) < len(known) else ""
     return figure(
         traces,
         fact,
-        f"{left}Felix's own quantiles, of about the last ten minutes; from 1 s on it lags.",
+        f"{left}Felix's own quantiles, of about the last ten minutes; from 1 s on Felix is slow.",
         height=max(24 * len(shown), 80) + 50,
         showlegend=True,
-        xaxis={"type": "log", "title": {"text": "time of an update (s)"}, "dtick": 1, "gridcolor": PALE},
+        xaxis={"type": "log", "title": {"text": "update duration (s)"}, "dtick": 1, "gridcolor": PALE},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True, "ticksuffix": "  "},
     )
 
@@ -214,7 +214,7 @@ def apply_times(times: pd.DataFrame) -> Figure:
 def apply_histogram(histogram: pd.DataFrame) -> Figure:
     """How many updates took how long (``felix.apply_histogram``), of all nodes."""
     if not len(histogram):
-        return message("No update of the kernel was made between two samples.")
+        return message("No dataplane update between two samples.")
     total = histogram.groupby(["over", "to"])["updates"].sum().reset_index()
     labels = [f"{seconds(a)} to {seconds(b)}" for a, b in zip(total["over"], total["to"], strict=True)]
     bars = go.Bar(
@@ -224,13 +224,13 @@ def apply_histogram(histogram: pd.DataFrame) -> Figure:
         hovertemplate="%{x}: %{y} updates<extra></extra>",
     )
     most = int(total["updates"].to_numpy().argmax())
-    fact = f"{number(total['updates'].sum())} updates were made while it was watched, most of them in {labels[most]}"
+    fact = f"{number(total['updates'].sum())} dataplane updates during sampling, most of them in {labels[most]}"
     return figure(
         [bars],
         fact,
-        "Each update counts with the mean of those between the same two samples, as a summary keeps no single ones.",
+        "Each update counts with the mean between its two samples, as a summary has no individual values.",
         height=230,
-        xaxis={"type": "category", "title": {"text": "time of an update"}},
+        xaxis={"type": "category", "title": {"text": "update duration"}},
         yaxis={"title": {"text": "updates", "standoff": 12}, "gridcolor": PALE, "automargin": True},
     )
 

@@ -16,7 +16,7 @@ OWNERS = {
     "goldmane_": "goldmane",
 }
 """Beginning of a metric's name → the component that counts it. Since v3.33 one program has all of them, and each page
-shows the others' metrics too, as zeros that mean nothing (reference/metrics.md)."""
+shows the others' metrics too, as zeros that mean nothing (cmd/calico/*.go @ HEAD; recordings)."""
 
 
 @dataclass(frozen=True)

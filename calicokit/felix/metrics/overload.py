@@ -1,4 +1,4 @@
-"""Who is too slow: Felixes whose programming lags, and Typhas that close or keep waiting their clients.
+"""What is too slow: Felix instances that program late, and Typhas that close or delay their clients.
 
 The thresholds are this kit's: healthy recordings have medians of 0.01 s and tails of 0.3 s; see docs/felix-metrics.md.
 """
@@ -16,26 +16,26 @@ from calicokit.sentences import number, plural
 
 SLOW = Schema(
     "felix.slow",
-    "Nodes whose Felix lags, each sign of it; no row where none shows any.",
+    "Signs that Felix is slow, per node; no rows if none.",
     (
         Column("node", "str", "node"),
-        Column("sign", "str", "what shows it: median, tail, mean, beside-others, waiting, calculation, log"),
+        Column("sign", "str", "sign: median, tail, mean, beside-others, waiting, calculation, log"),
         Column("value", "float", "seconds", "s"),
-        Column("says", "str", "the sign in words"),
-        Column("table", "str", "table in which it stands"),
+        Column("says", "str", "description of the sign"),
+        Column("table", "str", "table it is from"),
     ),
     key=("node", "sign"),
 )
 
 OVERLOAD = Schema(
     "felix.typha_overload",
-    "Typhas that close clients which come back, cut them off, or let them wait; no row where none does.",
+    "Signs that a Typha is overloaded: clients rebalanced in a loop, cut off or delayed; no rows if none.",
     (
-        Column("pod", "str", "Typha's pod; null where it is not known"),
+        Column("pod", "str", "Typha pod; null where unknown"),
         Column("node", "str", "its node"),
-        Column("sign", "str", "what shows it: limited, cut-off, grace, latency"),
-        Column("says", "str", "the sign in words"),
-        Column("table", "str", "table in which it stands"),
+        Column("sign", "str", "sign: limited, cut-off, grace, latency"),
+        Column("says", "str", "description of the sign"),
+        Column("table", "str", "table it is from"),
     ),
     key=("pod", "node", "sign"),
 )
@@ -58,7 +58,7 @@ STILL = pd.Timedelta(seconds=60)
 # ---- Felix
 
 
-@table(SLOW, any_of=("felix.apply_times", "felix.loops"))
+@table(SLOW, any_of={"times": "felix.apply_times", "loops": "felix.loops"})
 def slow(times: pd.DataFrame | None = None, loops: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each node and sign of slowness; see :data:`SLOW`."""
     rows = [*_from_metrics(times if times is not None else pd.DataFrame()), *_from_log(loops)]
@@ -72,12 +72,12 @@ def _from_metrics(times: pd.DataFrame) -> Iterator[dict[str, Any]]:
         seen = row.updates >= MANY
         watched = row.watched_updates >= MANY and row.watched_average >= HALF_SECOND
         signs = (
-            (row.updates >= FEW and row.p50 >= HALF_SECOND, "median", row.p50, "half of its updates of the kernel"),
-            (seen and row.p90 >= SECOND, "tail", row.p90, "one in ten of its updates of the kernel"),
+            (row.updates >= FEW and row.p50 >= HALF_SECOND, "median", row.p50, "half of its dataplane updates"),
+            (seen and row.p90 >= SECOND, "tail", row.p90, "10 % of its dataplane updates"),
             (seen and HALF_SECOND <= row.p90 < SECOND and row.p90 >= BESIDE * usual, "beside-others", row.p90,
-             f"one in ten of its updates, {BESIDE} times as long as on other nodes and more,"),
-            (watched, "mean", row.watched_average, "while it was watched, the mean update of the kernel"),
-            (row.lag_average >= HALF_SECOND, "calculation", row.lag_average, "the mean step of the calculation graph"),
+             f"10 % of its updates, at least {BESIDE} times as long as on other nodes,"),
+            (watched, "mean", row.watched_average, "during sampling, the mean dataplane update"),
+            (row.lag_average >= HALF_SECOND, "calculation", row.lag_average, "the mean calculation graph update"),
         )  # fmt: skip
         for shown, sign, value, what in signs:
             if shown:
@@ -96,7 +96,8 @@ def _from_log(loops: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
         if row.updates >= FEW and row.usual >= HALF_SECOND:
             said = f" ({row.operations})" if isinstance(row.operations, str) else ""
             says = (
-                f"its log tells of {row.updates} updates of {row.average:.2g} s, the longest {row.longest:.2g} s{said}"
+                f"its log reports {row.updates} updates of {row.average:.2g} s on average, the longest "
+                f"{row.longest:.2g} s{said}"
             )
             yield {"node": row.node, "sign": "log", "value": row.average, "says": says, "table": "felix.loops"}
 
@@ -104,7 +105,11 @@ def _from_log(loops: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
 # ---- Typha
 
 
-@table(OVERLOAD, needs=("health.pods",), wants=("felix.typha_load", "felix.typha_clients", "felix.typha_events"))
+@table(
+    OVERLOAD,
+    needs={"pods": "health.pods"},
+    wants={"load": "felix.typha_load", "clients": "felix.typha_clients", "events": "felix.typha_events"},
+)
 def typha_overload(
     pods: pd.DataFrame,
     load: pd.DataFrame | None = None,
@@ -130,27 +135,30 @@ def _by_log(row: Any) -> Iterator[dict[str, str]]:
     if row.event == "rebalanced" and pd.notna(row.before) and pd.notna(row.after):
         comes_back = row.after > row.before - row.recent / 2
         if row.recent >= LIMITED and comes_back and row.log_until - row.last <= STILL:
-            closed = f"it closed {plural(row.recent, 'connection')} in ten minutes as it may have {row.limit}"
-            yield {**told, "sign": "limited", "says": f"{closed}, and still has {row.after}: they come back"}
+            closed = (
+                f"it closed {plural(row.recent, 'connection')} in ten minutes to stay within its limit of {row.limit}"
+            )
+            yield {**told, "sign": "limited", "says": f"{closed}, and still has {row.after}: they reconnect"}
     several = len(row.hosts) >= 2
     if row.event == "fell-behind" and several and row.recent:
         says = (
-            f"it cut off clients on {plural(len(row.hosts), 'node')} that did not keep up ({plural(row.count, 'time')})"
+            f"it disconnected clients on {plural(len(row.hosts), 'node')} that fell behind "
+            f"({plural(row.count, 'time')})"
         )
         yield {**told, "sign": "cut-off", "says": says}
     if row.event == "grace-period" and several and row.recent:
-        says = f"clients on {plural(len(row.hosts), 'node')} were far behind right after their first snapshot"
+        says = f"clients on {plural(len(row.hosts), 'node')} were far behind after their first snapshot"
         yield {**told, "sign": "grace", "says": says}
 
 
 def _by_load(row: Any) -> Iterator[dict[str, str]]:
     told = {"table": "felix.typha_load", "sign": "limited"}
-    has = f"has {number(row.connections)}: they come back" if pd.notna(row.connections) else ""
+    has = f"has {number(row.connections)}: they reconnect" if pd.notna(row.connections) else ""
     if pd.notna(row.dropped_grown):
         back = row.accepted_grown >= row.dropped_grown / 2
         if row.dropped_grown >= LIMITED and row.dropped_grown > row.connections and back:
             closed = plural(row.dropped_grown, "connection")
-            yield {**told, "says": f"while it was watched it closed {closed} and {has}"}
+            yield {**told, "says": f"during sampling it closed {closed} and {has}"}
         return
     age = (row.until - row.started).total_seconds() if pd.notna(row.started) and pd.notna(row.until) else 0.0
     if row.dropped >= LIMITED and row.dropped > 2 * row.connections and age and row.dropped / age >= OFTEN:

@@ -33,25 +33,25 @@ NEEDED = (EVENTS, SYNC, STARTED, *(f"{family}_{part}" for family in (APPLY, GRAP
 
 APPLY_TIMES = Schema(
     "felix.apply_times",
-    "How long Felix takes on each node to program a change, and how far its calculation graph lags.",
+    "Time that Felix needs on each node to program a change, and the lag of its calculation graph.",
     (
         Column("node", "str", "node"),
-        Column("pod", "str", "its calico-node"),
-        Column("started", "time", "start of the process that was scraped last"),
-        Column("updates", "float", "updates programmed since the start", "updates"),
-        Column("average", "float", "mean time of those; null where it was never measured", "s"),
+        Column("pod", "str", "calico-node pod"),
+        Column("started", "time", "start of the process scraped last"),
+        Column("updates", "float", "updates programmed since the process started", "updates"),
+        Column("average", "float", "mean time of those; null where never measured", "s"),
         Column("p50", "float", "median, of about the last ten minutes; null when idle", "s"),
-        Column("p90", "float", "90 % took no more", "s"),
-        Column("p99", "float", "99 % took no more: the tail", "s"),
+        Column("p90", "float", "90th percentile", "s"),
+        Column("p99", "float", "99th percentile", "s"),
         Column("watched_updates", "float", "updates programmed during the series; null without one", "updates"),
         Column("watched_average", "float", "mean time of those", "s"),
         Column("slowest_average", "float", "highest mean between two samples of the series", "s"),
-        Column("waiting_events", "float", "events at the end of the series that no update followed", "events"),
-        Column("waiting_seconds", "float", "how long none followed", "s"),
-        Column("lag_average", "float", "mean time of one update of the calculation graph, since the start", "s"),
-        Column("lag_p99", "float", "99 % of those took no more", "s"),
-        Column("exec_p90", "float", "90 % of runs of iptables and ipset took no more", "s"),
-        Column("batch", "float", "messages that one update took together, mean since the start", "messages"),
+        Column("waiting_events", "float", "events at the end of the series not followed by an update", "events"),
+        Column("waiting_seconds", "float", "time without a following update", "s"),
+        Column("lag_average", "float", "mean duration of a calculation graph update, since the start", "s"),
+        Column("lag_p99", "float", "calculation graph update: 99th percentile", "s"),
+        Column("exec_p90", "float", "iptables and ipset command duration: 90th percentile", "s"),
+        Column("batch", "float", "messages batched per update, mean since the start", "messages"),
         Column("since", "time", "first sample of the series; null without one"),
         Column("until", "time", "last scrape"),
     ),
@@ -60,16 +60,18 @@ APPLY_TIMES = Schema(
 
 LOOPS = Schema(
     "felix.loops",
-    "What Felix's log says of its updates of the dataplane: one line a minute or so while it has some.",
+    "Dataplane update summaries in Felix's log, about one line a minute.",
     (
         Column("node", "str", "node"),
         Column("time", "time", "when it was logged"),
-        Column("updates", "int", "updates since the line before", "updates"),
-        Column("seconds", "float", "time since the line before", "s"),
+        Column("updates", "int", "updates since the previous line", "updates"),
+        Column("seconds", "float", "time since the previous line", "s"),
         Column("average", "float", "mean time of an update", "s"),
-        Column("longest", "float", "longest of them", "s"),
-        Column("operations", "str", "what the longest did"),
-        Column("usual", "float", "mean without the longest, which may be the first of all; null for a single one", "s"),
+        Column("longest", "float", "longest update", "s"),
+        Column("operations", "str", "operations of the longest update"),
+        Column(
+            "usual", "float", "mean without the longest, which may be the initial sync; null for a single update", "s"
+        ),
         Column("line", "int", "line in the log"),
         EVIDENCE,
     ),
@@ -78,11 +80,11 @@ LOOPS = Schema(
 
 HISTOGRAM = Schema(
     "felix.apply_histogram",
-    "How many updates took how long, by the mean of those between two samples of a series.",
+    "Histogram of update durations, by the mean between two samples of a series.",
     (
         Column("node", "str", "node"),
-        Column("over", "float", "mean time over", "s"),
-        Column("to", "float", "and up to", "s"),
+        Column("over", "float", "lower bound of the mean time", "s"),
+        Column("to", "float", "upper bound of the mean time", "s"),
         Column("updates", "float", "updates", "updates"),
     ),
     key=("node", "to"),
@@ -90,7 +92,7 @@ HISTOGRAM = Schema(
 
 MOMENTS = Schema(
     "felix.moments",
-    "Lines of Felix's log about what is slow, timed out, is tried again or held back, and warnings and errors.",
+    "Felix log lines about slow operations, timeouts, retries and throttling, and warnings and errors.",
     (
         Column("time", "time", "when it was logged"),
         Column("node", "str", "node"),
@@ -105,49 +107,49 @@ MOMENTS = Schema(
 
 ERRORS = Schema(
     "felix.errors",
-    "Counters of what failed, was tried again or was lost, resyncs and restarts of the process; first those that grew.",
+    "Error, retry, loss, resync and restart counters; those that grew come first.",
     (
         *(Column(c.name, "str", c.meaning) for c in TARGET),
         Column("metric", "str", "counter; `restarts` counts changes of process_start_time_seconds in the series"),
         Column("labels", "str", "its labels"),
-        Column("total", "float", "since the start of the process"),
+        Column("total", "float", "total since the process started"),
         Column("grown", "float", "during the series; null without one"),
-        Column("per_minute", "float", "growth a minute during the series"),
-        Column("last", "time", "sample that showed the last growth"),
+        Column("per_minute", "float", "growth per minute during the series"),
+        Column("last", "time", "sample with the last growth"),
         Column("means", "str", "what it counts"),
-        Column("normal", "str", "what is normal"),
+        Column("normal", "str", "normal range"),
     ),
     key=(*SERIES,),
 )
 
 ACTIVITY = Schema(
     "felix.activity",
-    "What each node's Felix has to do, beside the others: sizes, and rates during the series.",
+    "Workload of Felix per node compared with the other nodes: sizes, and rates during the series.",
     (
         Column("node", "str", "node"),
-        Column("measure", "str", "what is measured, in words"),
+        Column("measure", "str", "measure"),
         Column("value", "float", "its value on the node"),
         Column("unit", "str", "unit; /s for rates"),
         Column("median", "float", "median of all nodes"),
-        Column("ratio", "float", "value by median; null where that is 0"),
+        Column("ratio", "float", "value divided by the median; null where the median is 0"),
         Column(
             "outlier",
             "bool",
             "far from the other nodes: at least twice or at most half the median, and further from it than five times "
             "the usual distance; null for fewer than four nodes",
         ),
-        Column("metric", "str", "metrics that it is made of"),
+        Column("metric", "str", "metrics it is computed from"),
     ),
     key=("node", "measure"),
 )
 
 TIMELINE = Schema(
     "felix.timeline",
-    "What each node's Felix did over the time of a series, in at most 240 steps.",
+    "Activity of Felix per node over the series, in at most 240 steps.",
     (
         Column("time", "time", "end of the step"),
         Column("node", "str", "node"),
-        Column("measure", "str", "what is measured, as in felix.activity; `apply time` is the mean time of an update"),
+        Column("measure", "str", "measure, as in felix.activity; `apply time` is the mean duration of an update"),
         Column("value", "float", "its value in the step; null where nothing was measured"),
         Column("unit", "str", "unit"),
     ),
@@ -197,7 +199,7 @@ _TIMES = re.compile(r"avg=(\S{1,30}) longest=(\S{1,30})(?: \((.*)\))?")
 # ---- what the log says
 
 
-@table(LOOPS, needs=("output.felix_log",))
+@table(LOOPS, needs={"log": "output.felix_log"})
 def loops(log: pd.DataFrame) -> pd.DataFrame:
     """One row for each summary in Felix's log; see :data:`LOOPS`."""
     said = log[log["message"].str.startswith("Summarising ", na=False)]
@@ -234,7 +236,7 @@ _REPORT = "Overall health status changed"
 """Felix's table of its own health has a column of timeouts; none of its lines is one."""
 
 
-@table(MOMENTS, needs=("output.felix_log",), wants=("felix.scrapes",))
+@table(MOMENTS, needs={"log": "output.felix_log"}, wants={"scrapes": "felix.scrapes"})
 def moments(log: pd.DataFrame, scrapes: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each such line; see :data:`MOMENTS`."""
     message = log["message"].astype("str")
@@ -257,7 +259,7 @@ def _spans(scrapes: pd.DataFrame) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]
 # ---- how fast
 
 
-@table(HISTOGRAM, needs=("felix.quantiles", "felix.rates"))
+@table(HISTOGRAM, needs={"quantiles": "felix.quantiles", "_": "felix.rates"})
 def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and span of time; see :data:`HISTOGRAM`. Spans of a decade are 1, 2 and 5."""
     own = quantiles[(quantiles["family"] == APPLY) & quantiles["series"] & quantiles["since_before"]]
@@ -269,7 +271,7 @@ def apply_histogram(quantiles: pd.DataFrame, _: pd.DataFrame) -> pd.DataFrame:
     return HISTOGRAM.take(summed)
 
 
-@table(APPLY_TIMES, needs=("felix.samples", "felix.quantiles"))
+@table(APPLY_TIMES, needs={"samples": "felix.samples", "quantiles": "felix.quantiles"})
 def apply_times(samples: pd.DataFrame, quantiles: pd.DataFrame) -> pd.DataFrame:
     """One row for each node whose Felix was scraped; see :data:`APPLY_TIMES`."""
     felix = samples[(samples["component"] == "felix") & samples["own"] & samples["metric"].isin(NEEDED)]
@@ -338,7 +340,7 @@ def _waiting(own: pd.DataFrame) -> dict[str, Any]:
 # ---- what fails
 
 
-@table(ERRORS, needs=("felix.samples",))
+@table(ERRORS, needs={"samples": "felix.samples"})
 def errors(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each counter of failures; see :data:`ERRORS`."""
     names = samples["metric"].cat.categories
@@ -385,7 +387,7 @@ def _restarts(part: pd.DataFrame) -> dict[str, Any]:
     """How often the process started anew during the series; the closing scrape counts as its end."""
     row: dict[str, Any] = {
         "metric": "restarts",
-        "means": "starts of the process while it was watched, which the pod's restarts may not count",
+        "means": "process starts during sampling, which the pod's restart count may not include",
         "normal": "0; once after a change of Felix's configuration",
     }
     if len(part) < 2:
@@ -397,7 +399,7 @@ def _restarts(part: pd.DataFrame) -> dict[str, Any]:
 # ---- what it has to do
 
 
-@table(ACTIVITY, needs=("felix.metrics",))
+@table(ACTIVITY, needs={"metrics": "felix.metrics"})
 def activity(metrics: pd.DataFrame) -> pd.DataFrame:
     """One row for each node and measure; see :data:`ACTIVITY`. Rates are there only where a series was taken."""
     felix = metrics[metrics["component"] == "felix"]
@@ -425,7 +427,7 @@ def _measured(felix: pd.DataFrame, column: str, measures: dict[str, tuple[str, s
 # ---- over time
 
 
-@table(TIMELINE, needs=("felix.rates",))
+@table(TIMELINE, needs={"rates": "felix.rates"})
 def timeline(rates: pd.DataFrame) -> pd.DataFrame:
     """One row for each node, measure and step; see :data:`TIMELINE`."""
     felix = rates[rates["component"] == "felix"]

@@ -18,28 +18,28 @@ from calicokit.schema import Column, Schema, cells
 
 RESOURCES = Schema(
     "felix.resources",
-    "Calico's pods: processor and memory that the scraped process uses, what is asked for, restarts.",
+    "CPU and memory of Calico's pods: usage of the scraped process, requests, limits, restarts.",
     (
         Column("component", "str", "calico-node, typha or kube-controllers"),
         Column("node", "str", "node"),
         Column("pod", "str", "pod"),
-        Column("processor", "float", "processors in use during the series; null without one", "processors"),
-        Column("processor_mean", "float", "processors in use since the start of the process, on average", "processors"),
-        Column("processor_request", "float", "processors that its containers ask for; null for none", "processors"),
-        Column("processor_limit", "float", "processors that they may use; null: no limit", "processors"),
+        Column("processor", "float", "CPUs in use during the series; null without one", "processors"),
+        Column("processor_mean", "float", "mean CPUs in use since the process started", "processors"),
+        Column("processor_request", "float", "CPU request of its containers; null for none", "processors"),
+        Column("processor_limit", "float", "CPU limit; null: no limit", "processors"),
         Column("memory", "float", "memory in use", "bytes"),
-        Column("memory_request", "float", "memory that its containers ask for; null for none", "bytes"),
-        Column("memory_limit", "float", "memory from which on they are killed; null: no limit", "bytes"),
-        Column("memory_share", "float", "memory in use, of the limit", "0 to 1"),
+        Column("memory_request", "float", "memory request of its containers; null for none", "bytes"),
+        Column("memory_limit", "float", "memory limit; null: no limit", "bytes"),
+        Column("memory_share", "float", "memory in use, as share of the limit", "0 to 1"),
         Column("process_started", "time", "start of the process"),
-        Column("restarts", "int", "restarts of its containers, as the kubelet counts them", "restarts"),
-        Column("oom_killed", "bool", "a container was killed for want of memory the last time"),
+        Column("restarts", "int", "container restarts, as the kubelet counts them", "restarts"),
+        Column("oom_killed", "bool", "a container's last termination was OOMKilled"),
     ),
     key=("pod",),
 )
 
 
-@table(RESOURCES, needs=("pods",), wants=("health.pods", "felix.metrics"))
+@table(RESOURCES, needs={"objects": "pods"}, wants={"health": "health.pods", "metrics": "felix.metrics"})
 def resources(
     objects: Objects, health: pd.DataFrame | None = None, metrics: pd.DataFrame | None = None
 ) -> pd.DataFrame:

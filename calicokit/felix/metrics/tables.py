@@ -7,19 +7,18 @@ recording's, which is not exactly when it was read, so rates are told between sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.recordings.recording import PODS
-from calicokit.evidence.texts import Texts
 from calicokit.felix.metrics.meaning import meaning, owner
 from calicokit.felix.metrics.promql import SECOND, SERIES, Series, codes, histogram_quantile, over_windows
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers.base import Parsed
-from calicokit.registry import UnseenError, spares, table
+from calicokit.registry import Given, UnseenError, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 COMPONENTS = {
@@ -40,25 +39,25 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 TARGET = (
     Column("component", "category", "felix, typha or kube-controllers: what was scraped"),
-    Column("node", "category", "node of the pod; null where it is not known"),
-    Column("pod", "category", "pod; null where it is not known"),
+    Column("node", "category", "node of the pod; null where unknown"),
+    Column("pod", "category", "pod; null where unknown"),
 )
 
 SAMPLES = Schema(
     "felix.samples",
-    "Samples of all scrapes of Felix, Typha and kube-controllers: single ones and series.",
+    "Metric samples of Felix, Typha and kube-controllers: single scrapes and series.",
     (
-        Column("time", "time", "when it was scraped; of a single scrape, when the recording was made"),
+        Column("time", "time", "scrape time; for a single scrape the time of the recording"),
         *TARGET,
         Column("metric", "category", "name as printed, with _sum, _count, _bucket …"),
-        Column("family", "category", "name of the family it belongs to"),
+        Column("family", "category", "metric family"),
         Column("type", "category", "counter, gauge, summary or histogram"),
         Column("labels", "category", "labels as printed between the braces; empty for none"),
         Column("value", "float", "value, in the unit of felix.metrics"),
         Column("quantile", "float", "label quantile of a summary's sample"),
         Column("le", "float", "label le: upper bound of a histogram's bucket"),
         Column("series", "bool", "a sample of a series; false for a single scrape"),
-        Column("own", "bool", "the component counts it; one program prints the others' metrics too, as zeros"),
+        Column("own", "bool", "the component's own metric; one binary also exports the others' metrics, as zeros"),
         Column("evidence", "category", EVIDENCE.meaning),
     ),
     key=("time", *SERIES, "series"),
@@ -66,27 +65,27 @@ SAMPLES = Schema(
 
 SCRAPED = Schema(
     "felix.scrapes",
-    "What was scraped: each target, how often, and from when to when.",
+    "Scrape targets: number of scrapes and their time range.",
     (
         *TARGET,
-        Column("scrapes", "int", "scrapes, single ones and those of a series", "scrapes"),
-        Column("series", "int", "those of a series; 0: no rates can be told", "scrapes"),
+        Column("scrapes", "int", "scrapes, single and in a series", "scrapes"),
+        Column("series", "int", "scrapes of a series; 0: rates are unknown", "scrapes"),
         Column("first", "time", "first of the series; null without one"),
         Column("last", "time", "last scrape"),
-        Column("interval", "float", "usual time between two of the series", "s"),
-        Column("samples", "int", "samples in all", "samples"),
+        Column("interval", "float", "usual interval between scrapes of the series", "s"),
+        Column("samples", "int", "total samples", "samples"),
     ),
     key=("component", "node", "pod"),
 )
 
 FAMILIES = Schema(
     "felix.families",
-    "Metrics that the scrapes declare, in the exporters' words.",
+    "Metric families with the exporters' HELP texts.",
     (
         Column("component", "str", "component that was scraped"),
         Column("family", "str", "name"),
         Column("type", "str", "counter, gauge, summary or histogram"),
-        Column("help", "str", "what the exporter says that it means"),
+        Column("help", "str", "HELP text of the exporter"),
     ),
     key=("component", "family"),
 )
@@ -96,15 +95,17 @@ RATES = Schema(
     "Counters between the samples of a series: growth and rate, of the components' own metrics. A counter that fell "
     "was reset by a restart, and has grown by what it shows, as in Prometheus' irate and increase.",
     (
-        Column("time", "time", "sample; the growth is since the sample before"),
+        Column("time", "time", "sample; growth is since the previous one"),
         *TARGET,
         Column("metric", "category", "counter, or the _sum or _count of a summary or histogram"),
-        Column("family", "category", "name of the family it belongs to"),
+        Column("family", "category", "metric family"),
         Column("labels", "category", "labels as printed between the braces"),
-        Column("increase", "float", "growth since the sample before, in the metric's unit"),
-        Column("seconds", "float", "time since the sample before", "s"),
-        Column("rate", "float", "growth a second since the sample before", "1/s"),
-        Column("rate_1m", "float", "Prometheus' rate over the minute that ends here; null for one sample in it", "1/s"),
+        Column("increase", "float", "growth since the previous sample, in the metric's unit"),
+        Column("seconds", "float", "time since the previous sample", "s"),
+        Column("rate", "float", "growth per second since the previous sample", "1/s"),
+        Column(
+            "rate_1m", "float", "Prometheus' rate over the preceding minute; null with a single sample in it", "1/s"
+        ),
         Column("reset", "bool", "the counter fell: the process restarted"),
     ),
     key=("time", *SERIES),
@@ -112,7 +113,7 @@ RATES = Schema(
 
 TIMES = Schema(
     "felix.quantiles",
-    "What summaries and histograms tell at each scrape, of the components' own metrics.",
+    "Quantiles of summaries and histograms at each scrape, of the components' own metrics.",
     (
         Column("time", "time", "scrape"),
         *TARGET,
@@ -124,15 +125,15 @@ TIMES = Schema(
             "float",
             "median: a summary's own, of about the last ten minutes, null when idle; a histogram's of the observations",
         ),
-        Column("p90", "float", "90 % took no more, as p50"),
-        Column("p99", "float", "99 % took no more, as p50"),
+        Column("p90", "float", "90th percentile, as p50"),
+        Column("p99", "float", "99th percentile, as p50"),
         Column(
             "observations",
             "float",
-            "how often it was measured since the sample before; of a first or single scrape, since the start",
+            "observations since the previous sample; for a first or single scrape since the start",
         ),
-        Column("average", "float", "mean of those; null when none"),
-        Column("since_before", "bool", "since the sample before; false: since the start of the process"),
+        Column("average", "float", "mean of those observations; null when none"),
+        Column("since_before", "bool", "true: since the previous sample; false: since the start of the process"),
         Column("series", "bool", "a sample of a series; false for a single scrape"),
     ),
     key=("time", "component", "node", "pod", "family", "labels", "series"),
@@ -140,7 +141,7 @@ TIMES = Schema(
 
 METRICS = Schema(
     "felix.metrics",
-    "Every metric of every component's own: its newest value, its rate, and what it means.",
+    "Every metric of each component: newest value, rate and meaning.",
     (
         *(Column(c.name, "str", c.meaning) for c in TARGET),
         Column("metric", "str", "name as printed"),
@@ -148,44 +149,44 @@ METRICS = Schema(
         Column("type", "str", "counter, gauge, summary or histogram"),
         Column("value", "float", "newest value, in its unit"),
         Column("unit", "str", "unit of the value"),
-        Column("rate", "float", "of counters: growth a second over the whole series; null without a series", "1/s"),
+        Column("rate", "float", "counters: growth per second over the whole series; null without a series", "1/s"),
         Column("first", "time", "first sample of the series; null without one"),
         Column("last", "time", "last scrape"),
         Column("means", "str", "what it means"),
-        Column("normal", "str", "what is normal; empty where no value is better than another"),
-        Column("since", "str", "first version that has it"),
-        Column("source", "str", "where that is known from: a path in projectcalico/calico, or the exporter's HELP"),
+        Column("normal", "str", "normal range; empty where any value is normal"),
+        Column("since", "str", "first version that exports it"),
+        Column("source", "str", "source of the meaning: a path in projectcalico/calico, or the exporter's HELP"),
     ),
     key=("component", "node", "pod", "metric", "labels"),
 )
 
 GLOSSARY = Schema(
     "felix.glossary",
-    "Each metric once: what it means, its lowest and highest value among the pods; what grew comes first.",
+    "Glossary of metrics with their lowest and highest value among the pods; those that grew come first.",
     (
         Column("component", "str", "component"),
         Column(
             "metric", "str", "name; of summaries and histograms the family, whose value is the mean since the start"
         ),
         Column("type", "str", "counter, gauge, summary or histogram"),
-        Column("lowest", "float", "lowest newest value, its labels added up"),
+        Column("lowest", "float", "lowest newest value, summed over labels"),
         Column("highest", "float", "highest newest value"),
         Column("unit", "str", "unit of the value"),
         Column(
             "rate",
             "float",
-            "highest growth a second over the series; of summaries and histograms observations a second",
+            "highest growth per second over the series; for summaries and histograms, observations per second",
             "1/s",
         ),
         Column("means", "str", "what it means"),
-        Column("normal", "str", "what is normal; empty where no value is better than another"),
-        Column("since", "str", "first version that has it"),
+        Column("normal", "str", "normal range; empty where any value is normal"),
+        Column("since", "str", "first version that exports it"),
         Column("source", "str", "where that is known from"),
     ),
     key=("component", "metric"),
 )
 
-NO_SERIES = "not sampled over time: `calicokit capture --samples N` scrapes again and again, Prometheus does always"
+NO_SERIES = "not sampled over time: use `calicokit capture --samples N`, or a Prometheus server"
 
 _PROXIED = re.compile(r"/pods/(?:https?:)?([a-z0-9.-]{1,253}?)(?::\w{1,15})?/proxy/")
 OBSERVATIONS = "observations"
@@ -221,20 +222,19 @@ class Targets:
 # ---- samples
 
 
-def _read(texts: Iterable[Texts | None]) -> Iterator[tuple[str, bool, Evidence, Parsed]]:
-    for given, name in zip(texts, (*SCRAPES, *SERIES_OF), strict=True):
+def _read(texts: Given) -> Iterator[tuple[str, bool, Evidence, Parsed]]:
+    for name, given in texts.items():
         for evidence, parsed in given.parsed("prometheus") if given is not None else ():
             yield COMPONENTS[name.removesuffix("+series")], name.endswith("+series"), evidence, parsed
 
 
-@table(SAMPLES, any_of=(*SCRAPES, *SERIES_OF), wants=("health.pods",))
-def samples(*inputs: Texts | pd.DataFrame | None) -> pd.DataFrame:
+@table(SAMPLES, any_of={"texts": (*SCRAPES, *SERIES_OF)}, wants={"pods": "health.pods"})
+def samples(texts: Given, pods: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each sample of each scrape; see :data:`SAMPLES`."""
-    *texts, pods = inputs
-    targets = Targets(pods if isinstance(pods, pd.DataFrame) else None)
+    targets = Targets(pods)
     frames: list[pd.DataFrame] = []
     said: list[dict[str, object]] = []
-    for component, series, evidence, parsed in _read(texts):  # type: ignore[arg-type]  # all but the last are texts
+    for component, series, evidence, parsed in _read(texts):
         node, pod = targets.of(component, evidence)
         frames.append(parsed.frame)
         said.append(
@@ -270,7 +270,7 @@ def made(frames: list[pd.DataFrame], said: list[dict[str, object]]) -> pd.DataFr
     return SAMPLES.take(frame)
 
 
-@table(SCRAPED, needs=("felix.samples",))
+@table(SCRAPED, needs={"samples": "felix.samples"})
 def scrapes(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each target; see :data:`SCRAPED`."""
     rows = []
@@ -297,12 +297,12 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@table(FAMILIES, any_of=SCRAPES)
-def families(*texts: Texts | None) -> pd.DataFrame:
+@table(FAMILIES, any_of={"texts": SCRAPES})
+def families(texts: Given) -> pd.DataFrame:
     """One row for each component and metric of the single scrapes; see :data:`FAMILIES`."""
     frames = [
         parsed.tables["prometheus_families"].assign(component=COMPONENTS[name])
-        for name, given in zip(SCRAPES, texts, strict=True)
+        for name, given in texts.items()
         for _, parsed in (given.parsed("prometheus") if given is not None else ())
     ]
     if not frames:
@@ -312,7 +312,7 @@ def families(*texts: Texts | None) -> pd.DataFrame:
     return FAMILIES.take(every)
 
 
-@spares("health.pods")
+@not_applicable(needs={"pods": "health.pods"})
 def no_typha(pods: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
     """Where there is no Typha, nobody misses its metrics."""
     if not (pods["component"] == "typha").any():
@@ -331,7 +331,7 @@ def counters(samples: pd.DataFrame) -> pd.DataFrame:
     return samples[(kinds == "counter") | (kinds.isin(["summary", "histogram"]) & grows)]
 
 
-@table(RATES, needs=("felix.samples",))
+@table(RATES, needs={"samples": "felix.samples"})
 def rates(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each counter and sample but the first; see :data:`RATES`. Buckets are in ``felix.quantiles``."""
     if len(samples) and not samples["series"].any():
@@ -359,7 +359,7 @@ def rates_of(grows: pd.DataFrame) -> pd.DataFrame:
 # ---- quantiles
 
 
-@table(TIMES, needs=("felix.samples",))
+@table(TIMES, needs={"samples": "felix.samples"})
 def quantiles(samples: pd.DataFrame) -> pd.DataFrame:
     """One row for each summary or histogram and scrape; see :data:`TIMES`."""
     own = samples[samples["own"] & samples["type"].isin(["summary", "histogram"])]
@@ -413,7 +413,7 @@ def _from_buckets(made: pd.DataFrame, buckets: pd.DataFrame, alone: pd.Series[bo
 # ---- the newest values, in words
 
 
-@table(METRICS, needs=("felix.samples",), wants=("felix.families",))
+@table(METRICS, needs={"samples": "felix.samples"}, wants={"families": "felix.families"})
 def metrics(samples: pd.DataFrame, families: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each metric, labels and pod; see :data:`METRICS`. Buckets of histograms are left out."""
     own = samples[samples["own"] & samples["le"].isna()]
@@ -451,7 +451,7 @@ def _units(frame: pd.DataFrame, units: list[str]) -> list[str]:
     return [OBSERVATIONS if count else unit for count, unit in zip(counts, units, strict=True)]
 
 
-@table(GLOSSARY, needs=("felix.metrics",))
+@table(GLOSSARY, needs={"metrics": "felix.metrics"})
 def glossary(metrics: pd.DataFrame) -> pd.DataFrame:
     """One row for each metric of each component; see :data:`GLOSSARY`."""
     words = ["unit", "means", "normal", "since", "source"]

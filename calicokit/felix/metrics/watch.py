@@ -1,4 +1,4 @@
-"""Scrape again and again: a source that remembers what it was told, so that one scrape more makes a series.
+"""Repeated scrapes: a source that remembers its scrapes, so that each further scrape extends a series.
 
 A live cluster is seen once for every table; to watch it, :class:`Watch` asks for the scrapes anew and keeps them.
 """
@@ -14,11 +14,11 @@ from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from calicokit.felix.metrics.tables import SCRAPES
 
 KEPT = 240
-"""So many scrapes of each target are kept; older ones are forgotten."""
+"""Maximum scrapes kept per target; older ones are discarded."""
 
 
 @dataclass
-class Watch:
+class Watch(Source):
     """A source whose series of scrapes are those that :meth:`scrape` has taken; all else is the source's.
 
     ``failed`` says why a node's Felix, or what had answered before, did not answer the last time; its series goes on

@@ -1,4 +1,4 @@
-"""Felix's configuration as it is in force on each node: field by field, with its value and where that comes from.
+"""Felix's effective configuration on each node: field by field, with its value and origin.
 
 Felix takes each field from the first of: its environment (``FELIX_…``), its configuration file, FelixConfiguration
 ``node.NODE``, the oldest FelixConfiguration whose nodeSelector selects the node (since v3.33), FelixConfiguration
@@ -29,30 +29,30 @@ from calicokit.selectors import parse as selector
 
 CONFIGURATION = Schema(
     "felix.configuration",
-    "Felix's configuration in force on each node: every field that is set, and the defaults that matter.",
+    "Effective Felix configuration on each node: every field that is set, and the defaults that matter.",
     (
         Column("node", "str", "node"),
-        Column("field", "str", "field, as FelixConfiguration spells it where it has it"),
-        Column("value", "str", "value in force; true and false for switches; null for nothing"),
+        Column("field", "str", "field, as spelled in FelixConfiguration where it exists there"),
+        Column("value", "str", "effective value; true and false for switches; null for none"),
         Column(
             "origin", "str", "environment, config file, override, FelixConfiguration NAME, another object, or default"
         ),
-        Column("said_by", "str", "felix: it logged so at its last start; settings: worked out from what is set"),
-        Column("settings", "str", "what the settings that were seen say instead, where Felix says something else"),
+        Column("said_by", "str", "felix: logged at its last start; settings: derived from the objects and environment"),
+        Column("settings", "str", "value derived from the settings, where Felix logged another"),
     ),
     key=("node", "field"),
 )
 
 SETTINGS = Schema(
     "felix.settings",
-    "What is in force and no default, each value once, with the nodes that have it; and what Felix did not take.",
+    "Effective non-default values, each once with its nodes; and settings that Felix did not apply.",
     (
         Column("field", "str", "field"),
-        Column("value", "str", "value in force"),
+        Column("value", "str", "effective value"),
         Column("origin", "str", "as in felix.configuration"),
-        Column("nodes", "list", "nodes that have it so"),
-        Column("said_by", "str", "felix or settings, as in felix.configuration; both where nodes differ in that only"),
-        Column("settings", "str", "what the settings say instead"),
+        Column("nodes", "list", "nodes with this value"),
+        Column("said_by", "str", "felix or settings, as in felix.configuration; both where nodes differ only in that"),
+        Column("settings", "str", "value derived from the settings instead"),
     ),
 )
 
@@ -290,8 +290,15 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 
 @table(
     CONFIGURATION,
-    needs=("felixconfigurations", "nodes"),
-    wants=("daemonsets", "pods", "configmaps", "health.pods", "output.felix_log", "felix.runs"),
+    needs={"felix": "felixconfigurations", "nodes": "nodes"},
+    wants={
+        "daemonsets": "daemonsets",
+        "pods": "pods",
+        "configmaps": "configmaps",
+        "calico": "health.pods",
+        "log": "output.felix_log",
+        "runs": "felix.runs",
+    },
 )
 def configuration(
     felix: Objects,
@@ -360,7 +367,7 @@ def _agrees(value: str | None, others: Iterable[str]) -> bool:
     return value is not None and (value.startswith(("[", "{")) or any(same(value, other) for other in others))
 
 
-@table(SETTINGS, needs=("felix.configuration",))
+@table(SETTINGS, needs={"configuration": "felix.configuration"})
 def settings(configuration: pd.DataFrame) -> pd.DataFrame:
     """One row for each field, value and origin that some node has; see :data:`SETTINGS`."""
     own = configuration[(configuration["origin"] != DEFAULT) | configuration["settings"].notna()]

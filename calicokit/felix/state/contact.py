@@ -23,19 +23,19 @@ from calicokit.schema import Column, Schema, cells, records
 
 CONTACT = Schema(
     "felix.contact",
-    "Failures to reach the API server or Typha that Calico's components logged: the last streak of each.",
+    "Logged failures to reach the API server or Typha, per component: the last streak of each.",
     (
-        Column("node", "str", "node of the component; null for Typha's log where its pod's node is not known"),
-        Column("component", "str", "felix, confd or typha: who logged it"),
+        Column("node", "str", "node of the component; null for Typha's log where its pod's node is unknown"),
+        Column("component", "str", "component that logged it: felix, confd or typha"),
         Column("to", "str", "datastore (the API server) or typha"),
-        Column("address", "str", "host and port that it asked for; null where it does not say"),
+        Column("address", "str", "host and port it tried to reach; null where not logged"),
         Column("failures", "int", "failures in the streak", "lines"),
-        Column("first", "time", "first of the streak"),
-        Column("last", "time", "last of the streak"),
-        Column("reached", "time", "when it last logged that it heard something from there"),
+        Column("first", "time", "first failure of the streak"),
+        Column("last", "time", "last failure of the streak"),
+        Column("reached", "time", "last logged success"),
         Column("until", "time", "end of the log"),
-        Column("error", "str", "what the last failure says, of those that name an address where some do"),
-        Column("lost", "bool", "failing for twenty seconds or more, and still within the last minute"),
+        Column("error", "str", "error of the last failure, preferring those that name an address"),
+        Column("lost", "bool", "failing for 20 s (10 s where its log begins so), and still within the last minute"),
         Column("evidence", "str", "the log"),
     ),
     key=("node", "component", "to"),
@@ -43,20 +43,22 @@ CONTACT = Schema(
 
 UNREACHABLE = Schema(
     "felix.unreachable",
-    "Components of Calico that cannot reach the API server now: their logs, and pods that wait for their network.",
+    "Calico components that cannot reach the API server now, from logs and from pods waiting for their network.",
     (
-        Column("node", "str", "node; null where it is not known"),
+        Column("node", "str", "node; null where unknown"),
         Column("component", "str", "felix, confd, typha, or cni for the CNI plugin"),
-        Column("since", "time", "since when at the latest"),
-        Column("last", "time", "when it last said so"),
-        Column("error", "str", "its words"),
-        Column("pods", "list", "of the CNI plugin: pods that wait"),
+        Column("since", "time", "start at the latest"),
+        Column("last", "time", "last failure"),
+        Column("error", "str", "error message"),
+        Column("pods", "list", "CNI plugin: waiting pods"),
     ),
     key=("node", "component"),
 )
 
 STREAK = pd.Timedelta(seconds=20)
 """A shorter outage is a restart of the other end."""
+FROM_THE_START = pd.Timedelta(seconds=10)
+"""A process that ended for want of contact and began anew has failed for longer than its log shows."""
 STILL = pd.Timedelta(seconds=60)
 """Dials give up after 30 s, and are tried again at once or after some seconds."""
 
@@ -90,8 +92,8 @@ _TYPHA_FIELD = re.compile(r"\b(?:address|connection)=(\S+)")
 
 @table(
     CONTACT,
-    any_of=("output.felix_log", "output.confd_log", "output.typha_log"),
-    wants=("health.pods", "@now"),
+    any_of={"felix": "output.felix_log", "confd": "output.confd_log", "typha": "output.typha_log"},
+    wants={"pods": "health.pods", "now": "@now"},
 )
 def contact(
     felix: pd.DataFrame | None,
@@ -115,7 +117,7 @@ def contact(
     return CONTACT.frame(rows)
 
 
-@table(UNREACHABLE, any_of=("felix.contact", "cni.errors"))
+@table(UNREACHABLE, any_of={"contact": "felix.contact", "errors": "cni.errors"})
 def unreachable(contact: pd.DataFrame | None, errors: pd.DataFrame | None) -> pd.DataFrame:
     """One row for each component that is cut off; see :data:`UNREACHABLE`."""
     rows: list[dict[str, Any]] = []
@@ -155,6 +157,7 @@ def _streak(lines: pd.DataFrame, to: str, now: pd.Timestamp | None) -> dict[str,
     first, last, until = failures[0][0], failures[-1][0], lines["time"].max()
     named = [f for f in failures if f[1]] or failures
     still = (until if now is None else now) - last <= STILL
+    anew = pd.isna(heard) and first - lines["time"].min() < FROM_THE_START
     return {
         "address": named[-1][1],
         "failures": len(failures),
@@ -163,7 +166,7 @@ def _streak(lines: pd.DataFrame, to: str, now: pd.Timestamp | None) -> dict[str,
         "reached": heard,
         "until": until,
         "error": named[-1][2],
-        "lost": last - first >= STREAK and still,
+        "lost": last - first >= (FROM_THE_START if anew else STREAK) and still,
     }
 
 

@@ -1,4 +1,4 @@
-"""Whether Felix runs on each node and is in sync: what it answers, what its log tells, what its metrics show.
+"""Whether Felix runs on each node and is in sync: its health port, its log, its metrics.
 
 Felix answers for itself: its health port, its metrics, its log. The pod's condition Ready is the kubelet's word and is
 not asked here. Where port and log disagree the log is believed, as a port can be filtered.
@@ -24,31 +24,31 @@ NODE = Column("node", "str", "node")
 
 RUNS = Schema(
     "felix.runs",
-    "Runs of Felix that its log shows: one row each, the last one at the end.",
+    "Felix process runs in its log, oldest first.",
     (
         NODE,
-        Column("run", "int", "its place in the log, from 1"),
+        Column("run", "int", "1-based number of the run in the log"),
         Column("pid", "int", "process"),
-        Column("first", "time", "its first line"),
-        Column("last", "time", "its last line"),
-        Column("started", "bool", "the log has its start; of the first run it may have been cut off"),
-        Column("in_sync", "time", "when it was first ready, or had programmed all; null where the log does not say"),
-        Column("ended", "str", "why it says that it ends; null where it says nothing"),
-        Column("restarts", "bool", "it ended to start again with a new configuration (exit status 129)"),
+        Column("first", "time", "first log line"),
+        Column("last", "time", "last log line"),
+        Column("started", "bool", "the log includes its start; the first run's may have been cut off"),
+        Column("in_sync", "time", "when it was first ready or in sync; null where not logged"),
+        Column("ended", "str", "logged reason of its exit; null if none"),
+        Column("restarts", "bool", "it exited to restart with a new configuration (exit status 129)"),
     ),
     key=("node", "run"),
 )
 
 REPORTERS = Schema(
     "felix.reporters",
-    "Parts of Felix and what they last reported of themselves, from its log: readiness and liveness with the reason.",
+    "Last health report of each part of Felix, from its log: readiness and liveness with the reason.",
     (
         NODE,
         Column("reporter", "str", "part: FelixStartup, CalculationGraph, InternalDataplaneMainLoop, …"),
-        Column("live", "bool", "it said that it is live"),
-        Column("ready", "bool", "it said that it is ready"),
+        Column("live", "bool", "reported live"),
+        Column("ready", "bool", "reported ready"),
         Column("reason", "str", "as Felix words it: reporting ready, reporting non-ready, timed out"),
-        Column("detail", "str", "what it adds"),
+        Column("detail", "str", "detail of the report"),
         Column("time", "time", "when it was logged"),
     ),
     key=("node", "reporter"),
@@ -56,39 +56,45 @@ REPORTERS = Schema(
 
 STATE = Schema(
     "felix.state",
-    "Felix on each node: whether it runs and is in sync, and what tells so.",
+    "State of Felix on each node: running and in sync or not, and how that is known.",
     (
         NODE,
-        Column("state", "str", "ready, starting, not-ready, dead or unknown"),
+        Column("state", "str", "ready, starting, just-ended, not-ready, dead or unknown"),
         Column(
             "why",
             "str",
             "of one that is not ready: datastore-unreachable, typha-unreachable, dataplane-stuck, resyncing, …",
         ),
-        Column("answer", "str", "its health port: ready, not-ready, refused, silent; null where nobody could ask"),
-        Column("said", "str", "what the health command printed"),
-        Column("metrics", "bool", "its metrics were answered; null where they were not asked"),
+        Column("answer", "str", "answer of its health port: ready, not-ready, refused, silent; null where not queried"),
+        Column("said", "str", "output of the health command"),
+        Column("metrics", "bool", "its metrics endpoint answered; null where not queried"),
         Column("log_until", "time", "last line of its log"),
-        Column("ended", "str", "why its last run says that it ended"),
-        Column("since", "time", "since when it has been so, as far as its log goes back"),
-        Column("starts", "int", "runs in a row, up to now, that never came in sync and were no wanted restart", "runs"),
-        Column("told", "str", "what tells it, in words"),
+        Column("ended", "str", "logged reason why its last run ended"),
+        Column("since", "time", "start of this state, as far as the log goes back"),
+        Column(
+            "starts", "int", "latest consecutive runs that never got in sync, excluding configuration restarts", "runs"
+        ),
+        Column("told", "str", "explanation of the state"),
     ),
     key=("node",),
+    undecided=("state", "unknown"),
 )
 
 SOON = pd.Timedelta(seconds=30)
 """A Felix that ended came back within this, or does not run."""
 STARTS = pd.Timedelta(seconds=90)
-"""So long Felix may take to come in sync; a larger cluster is slower, but then its log goes on."""
+"""Time Felix may take to get in sync; a larger cluster is slower, but then its log continues."""
 QUIET = pd.Timedelta(seconds=200)
 """A running Felix that logs at Info says something at least at its slowest refresh (180 s)."""
 LOOP = 3
-"""So many runs in a row that came to nothing are a loop."""
+"""Consecutive failed runs that count as a restart loop."""
 RESYNC_DONE = 3.0
 """felix_resync_state of a Felix that is in sync."""
 SILENT = "silent"
 """The answer of a port that answers nothing in time."""
+CRASHED = re.compile(r"^(?:panic: |fatal error: |runtime: out of memory)", re.M)
+"""How Go's runtime begins what it prints when a process dies of its own fault; the log's parser keeps it with the line
+before (runtime/panic.go, runtime/malloc.go)."""
 WANTED = ("config changed", "encapsulation changed")
 """Reasons of a restart that Felix wants (exit status 129); of before v3.30 in other words, that hold these."""
 IN_SYNC = ("Completed first update to dataplane", "Overall health status changed: live=true ready=true")
@@ -111,16 +117,17 @@ _SECONDS = re.compile(r"secsSinceStart=([\d.]+)")
 # ---- runs
 
 
-@table(RUNS, needs=("output.felix_log",))
+@table(RUNS, needs={"log": "output.felix_log"})
 def runs(log: pd.DataFrame) -> pd.DataFrame:
     """One row a run, in the order of the log; see :data:`RUNS`."""
     rows: list[dict[str, Any]] = []
     for node, lines in log.groupby("node", sort=False):
-        rows += _runs(str(node), lines)
+        rows += runs_in(str(node), lines)
     return RUNS.frame(rows)
 
 
-def _runs(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def runs_in(node: str, lines: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The runs of one log, oldest first: rows of :data:`RUNS`."""
     lines = lines[lines["pid"].notna() & lines["time"].notna()]
     if not len(lines):
         return
@@ -152,14 +159,18 @@ def _ended(run: pd.DataFrame, said: pd.Series[str]) -> str | None:
     fatal = run[run["level"].isin(["FATAL", "PANIC"])]
     if len(fatal):
         error = fatal["error"].iloc[-1]
-        return f"{fatal['message'].iloc[-1]}{f' ({error})' if isinstance(error, str) else ''}"
+        said_last = str(fatal["message"].iloc[-1]).splitlines()[0]  # goroutines follow
+        return f"{said_last}{f' ({error})' if isinstance(error, str) else ''}"
+    for message in said.tail(1):
+        if match := CRASHED.search(message):
+            return message[match.start() :].splitlines()[0]
     return "it was told to" if len(down) else None
 
 
 # ---- reporters
 
 
-@table(REPORTERS, needs=("output.felix_log", "felix.runs"))
+@table(REPORTERS, needs={"log": "output.felix_log", "runs": "felix.runs"})
 def reporters(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each part of each node's last run; see :data:`REPORTERS`.
 
@@ -233,6 +244,11 @@ class _Felix:
         return self.last is not None and isinstance(self.last.ended, str) and _over(self.silent, SOON)
 
     @property
+    def just_ended(self) -> bool:
+        """Its log ends with its end, and whether it comes back is not known yet."""
+        return self.last is not None and isinstance(self.last.ended, str) and not _over(self.silent, SOON)
+
+    @property
     def in_vain(self) -> list[Any]:
         """The runs up to now that never came in sync, and did not end to restart with a new configuration."""
         found: list[Any] = []
@@ -250,27 +266,29 @@ class _Felix:
     def state(self) -> tuple[str, str | None, str]:
         """State, why, and what tells it."""
         if self.answer == "ready":
-            return "ready", None, "its health port says that it is ready"
+            return "ready", None, "its health port reports ready"
         if self.answer == "refused":
             return self._refused()
         if self.answer == SILENT:
             return self._unanswered()
         if self.answer == "not-ready":
-            return self._not_ready(f"its health port says that it is not ({self.said})")
+            return self._not_ready(f"its health port reports not ready ({self.said})")
         return self._unasked()
 
     def _refused(self) -> tuple[str, str | None, str]:
         if self.metrics:
-            return "not-ready", "port-unreachable", "its metrics answer, and its health port refuses connections"
+            return "not-ready", "port-unreachable", "its metrics answer, but its health port refuses connections"
         if self.loops:
             return self._looping()
         if self.last is None or self.ended or _over(self.silent, SOON):
             return "dead", None, f"nothing listens on its health port{self._last_words()}"
+        if self.just_ended:
+            return "just-ended", None, f"nothing listens on its health port, and it has just ended{self._last_words()}"
         if self.now is None:
-            return "unknown", None, "nothing listens on its health port, and when that was is not known"
-        if isinstance(self.last.ended, str) or not _over(self.now - self.last.first, SOON):
-            return "starting", None, "nothing listens on its health port, and it has just ended or started"
-        return "not-ready", "port-unreachable", "its log goes on, and its health port refuses connections"
+            return "unknown", None, "nothing listens on its health port, at an unknown time"
+        if not _over(self.now - self.last.first, SOON):
+            return "starting", None, "nothing listens on its health port, and it has just started"
+        return "not-ready", "port-unreachable", "its log continues, but its health port refuses connections"
 
     def _unanswered(self) -> tuple[str, str | None, str]:
         if self.loops:
@@ -278,9 +296,11 @@ class _Felix:
         if self.ended and not self.metrics:
             return "dead", None, f"its health port does not answer{self._last_words()}"
         if not self.metrics and self.informs and _over(self.silent, QUIET):
-            return "dead", None, f"it hangs: neither port nor metrics answer{self._last_words()}"
-        goes_on = "its metrics answer" if self.metrics else "nothing says that it ended"
-        return "not-ready", "port-unreachable", f"{goes_on}, and its health port does not answer"
+            return "dead", None, f"it hangs: neither health port nor metrics answer{self._last_words()}"
+        if self.just_ended and not self.metrics:
+            return "just-ended", None, f"its health port does not answer, and it has just ended{self._last_words()}"
+        goes_on = "its metrics answer" if self.metrics else "no sign that it exited"
+        return "not-ready", "port-unreachable", f"{goes_on}, but its health port does not answer"
 
     def _not_ready(self, told: str) -> tuple[str, str | None, str]:
         young = self.now is not None and self.since is not None and self.now - self.since <= STARTS
@@ -291,13 +311,15 @@ class _Felix:
     def _unasked(self) -> tuple[str, str | None, str]:
         if self.metrics:
             if self.resync is None or self.resync == RESYNC_DONE:
-                return "ready", None, "its metrics say that it is in sync"
-            return self._not_ready(f"its metrics say that it is not (felix_resync_state {self.resync:g})")
+                return "ready", None, "its metrics report in sync"
+            return self._not_ready(f"its metrics report not in sync (felix_resync_state {self.resync:g})")
         if self.loops:
             return self._looping()
         if self.ended and not self.last.restarts:
             return "dead", None, f"its log ends{self._last_words()}"
-        return "unknown", None, "it was not asked"
+        if self.just_ended:
+            return "just-ended", None, f"nothing shows that it came back{self._last_words()}"
+        return "unknown", None, "it was not queried"
 
     @property
     def since(self) -> pd.Timestamp | None:
@@ -317,17 +339,17 @@ class _Felix:
 
     def _looping(self) -> tuple[str, str | None, str]:
         """It ends again and again: as it cannot reach what it needs, or for another reason."""
-        last = next((r.ended for r in reversed(self.in_vain) if isinstance(r.ended, str)), "it does not say why")
-        told = f"it started {len(self.in_vain)} times without coming in sync, and ends: {last}"
+        last = next((r.ended for r in reversed(self.in_vain) if isinstance(r.ended, str)), "no reason logged")
+        told = f"it started {len(self.in_vain)} times without getting in sync, and exits: {last}"
         return ("not-ready", self._why(), told) if self.lost else ("dead", None, told)
 
     def _last_words(self) -> str:
         if self.last is None:
-            return "; its log is not known"
+            return "; its log was not seen"
         when = f"{self.last.last:%H:%M:%S} UTC"
         if isinstance(self.last.ended, str):
             return f"; its log ends at {when}: {self.last.ended}"
-        return f"; the last line of its log is of {when}"
+        return f"; last log line at {when}"
 
 
 def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:
@@ -336,8 +358,8 @@ def _over(time: pd.Timedelta | None, limit: pd.Timedelta) -> bool:
 
 @table(
     STATE,
-    any_of=("health.readiness", "felix.runs", "output.felix_metrics"),
-    wants=("felix.reporters", "felix.contact", "output.felix_log", "@now"),
+    any_of={"readiness": "health.readiness", "runs": "felix.runs", "metrics": "output.felix_metrics"},
+    wants={"reporters": "felix.reporters", "contact": "felix.contact", "log": "output.felix_log", "now": "@now"},
 )
 def state(
     readiness: pd.DataFrame | None,
@@ -412,4 +434,4 @@ def _answer(row: Any) -> str | None:
         return "refused"
     if any(w in said for w in ("deadline exceeded", "Client.Timeout", "i/o timeout", "timed out")):
         return SILENT
-    return None
+    return "not-ready" if "is not ready" in said else None

@@ -1,4 +1,4 @@
-"""Chains that Felix finds changed, and writes anew, again and again: somebody else writes there too.
+"""Chains that Felix finds modified and rewrites repeatedly: another program writes there too.
 
 Felix looks at its chains, and at its jumps in the kernel's chains, at every refresh and shortly after it wrote. The
 words are those of felix/iptables/table.go and felix/nftables/table.go, the same @ v3.26.5, v3.30.7 and HEAD.
@@ -16,17 +16,17 @@ from calicokit.schema import Column, Schema, cells
 
 RESYNCS = Schema(
     "felix.resyncs",
-    "Chains that Felix found changed and wrote anew, by table: how often after its first minute.",
+    "Chains that Felix found modified and rewrote, by table.",
     (
         Column("node", "str", "node"),
         Column("table", "str", "iptables or nftables table"),
-        Column("chain", "str", "chain: one of Calico's, or a kernel's chain whose first rules are Felix's"),
-        Column("times", "int", "moments at which it was found changed after Felix's first minute", "times"),
+        Column("chain", "str", "chain: a Calico chain, or a built-in chain that starts with Felix's rules"),
+        Column("times", "int", "times it was found modified after Felix's first minute", "times"),
         Column("at_start", "int", "times in the first minute, which is normal", "times"),
-        Column("first", "time", "first of those moments; null without one"),
+        Column("first", "time", "first of those times; null without one"),
         Column("last", "time", "last of them"),
         Column("until", "time", "end of the log"),
-        Column("again", "bool", "three moments or more, over more than one refresh, the last one not long ago"),
+        Column("again", "bool", "recurring: three times or more, over more than one refresh, the last one recent"),
     ),
     key=("node", "table", "chain"),
 )
@@ -45,7 +45,7 @@ _CHAIN = re.compile(r'chainName="([^"]*)"')
 _TABLE = re.compile(r'\btable="([^"]*)"')
 
 
-@table(RESYNCS, needs=("output.felix_log", "felix.runs"))
+@table(RESYNCS, needs={"log": "output.felix_log", "runs": "felix.runs"})
 def resyncs(log: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each table and chain that was found changed; see :data:`RESYNCS`.
 

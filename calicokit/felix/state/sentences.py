@@ -12,16 +12,16 @@ MOST = 5
 
 @says
 def state(state: pd.DataFrame) -> str:
-    """Whether Felix runs and is in sync (``felix.state``)."""
+    """Whether Felix is running and in sync (``felix.state``)."""
     ready = state[state["state"] == "ready"]
     if len(ready) == len(state):
-        return f"Felix runs and is in sync on {_all(len(state))}."
+        return f"Felix is running and in sync on {_all(len(state))}."
     told = [f"{r.node}: {r.state}, {r.told}." for r in records(state[state["state"] != "ready"].head(MOST))]
     return f"Felix is in sync on {len(ready)} of {plural(len(state), 'node')}. {' '.join(told)}"
 
 
 def _all(count: int) -> str:
-    return "the one node that was seen" if count == 1 else f"all {count} nodes that were seen"
+    return "the one node seen" if count == 1 else f"all {count} nodes seen"
 
 
 @says
@@ -29,19 +29,19 @@ def contact(contact: pd.DataFrame) -> str:
     """Whether components reach the API server and Typha (``felix.contact``)."""
     lost = contact[contact["lost"]]
     if not len(lost):
-        once = " Failures that are over, or were short, are in the table." if len(contact) else ""
-        return f"No log says that the API server or Typha cannot be reached now.{once}"
+        once = " Past or short failures are in the table." if len(contact) else ""
+        return f"No log shows that the API server or Typha is unreachable now.{once}"
     return " ".join(f"{r.component} on {r.node} cannot reach the {r.to}: {r.error}." for r in records(lost.head(MOST)))
 
 
 @says
 def configuration(configuration: pd.DataFrame) -> str:
-    """What of Felix's configuration is set, and whether Felix took it (``felix.configuration``)."""
+    """Non-default Felix configuration, and whether Felix applied it (``felix.configuration``)."""
     changed = configuration[configuration["origin"] != "default"]
     told = configuration[configuration["said_by"] == "felix"]["node"].nunique()
     differs = configuration[configuration["settings"].notna()]
     text = f"{plural(changed['field'].nunique(), 'field')} differ from Felix's default on some node. On {told} of "
-    text += f"{plural(configuration['node'].nunique(), 'node')} Felix's own log says what it took."
+    text += f"{plural(configuration['node'].nunique(), 'node')} Felix's log confirms the effective values."
     if len(differs):
         text += f" There {listed(set(differs['field']), MOST)} are not what the settings that were seen say: Felix was "
         text += "told otherwise, or has not heard of a change."
@@ -50,10 +50,10 @@ def configuration(configuration: pd.DataFrame) -> str:
 
 @says
 def resyncs(resyncs: pd.DataFrame) -> str:
-    """Whether somebody else writes to Felix's chains (``felix.resyncs``)."""
+    """Whether another program writes to Felix's chains (``felix.resyncs``)."""
     again = resyncs[resyncs["again"]]
     if len(again):
         return " ".join(
-            f"On {r.node} Felix found {r.table} {r.chain} changed {r.times} times." for r in records(again.head(MOST))
+            f"On {r.node} Felix found {r.table} {r.chain} modified {r.times} times." for r in records(again.head(MOST))
         )
-    return "No Felix finds its chains changed again and again; a few times in its first minute are normal."
+    return "No Felix finds its chains modified repeatedly; a few times in its first minute are normal."

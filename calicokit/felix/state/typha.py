@@ -17,22 +17,20 @@ from calicokit.schema import Column, Schema, cells
 
 TYPHA = Schema(
     "felix.typha",
-    "Typha, between Felix and the API server: one row, none where nobody asked for one.",
+    "State of Typha: one row; no rows where it is not configured.",
     (
-        Column("configured", "bool", "calico-node is told to use one, or Felix's log says that it does"),
-        Column("how", "str", "what tells so"),
-        Column(
-            "replicas", "int", "replicas that its Deployment asks for; null without one, or where it is unknown", "pods"
-        ),
+        Column("configured", "bool", "calico-node is configured to use Typha, or Felix's log shows it"),
+        Column("how", "str", "how that is known"),
+        Column("replicas", "int", "replicas of its Deployment; null without one, or where unknown", "pods"),
         Column("pods", "int", "its pods; null where unknown", "pods"),
-        Column("ready_pods", "int", "those that the kubelet calls ready", "pods"),
-        Column("unready_since", "time", "since when none of them is ready"),
+        Column("ready_pods", "int", "ready pods, as the kubelet reports", "pods"),
+        Column("unready_since", "time", "time since when no pod is ready"),
         Column("endpoints", "int", "ready endpoints of its Service; null where unknown", "endpoints"),
-        Column("connections", "float", "connections that its metrics count; null where they were not answered"),
+        Column("connections", "float", "connections from its metrics; null where they were not answered"),
         Column("nodes", "int", "nodes of the cluster", "nodes"),
-        Column("failing", "list", "nodes whose Felix tries to reach it in vain"),
-        Column("connected", "list", "nodes whose Felix is in sync, and is told to use it"),
-        Column("error", "str", "what the last failure says"),
+        Column("failing", "list", "nodes whose Felix fails to reach it"),
+        Column("connected", "list", "nodes whose Felix is in sync and configured to use it"),
+        Column("error", "str", "error of the last failure"),
     ),
 )
 
@@ -42,11 +40,18 @@ _NONE = ("", "none")
 
 @table(
     TYPHA,
-    needs=("nodes",),
-    wants=(
-        *("deployments", "daemonsets", "configmaps", "endpointslices", "health.pods", "felix.contact", "felix.state"),
-        *("output.felix_log", "output.typha_metrics"),
-    ),
+    needs={"nodes": "nodes"},
+    wants={
+        "deployments": "deployments",
+        "daemonsets": "daemonsets",
+        "configmaps": "configmaps",
+        "slices": "endpointslices",
+        "pods": "health.pods",
+        "contact": "felix.contact",
+        "state": "felix.state",
+        "log": "output.felix_log",
+        "metrics": "output.typha_metrics",
+    },
 )
 def typha(
     nodes: Objects,

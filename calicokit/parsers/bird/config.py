@@ -15,46 +15,47 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import ANSI, peer_of
+from calicokit.parsers.bird.protocols import peer_of
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; confd's templates and bgp_processor.go; BIRD's proto/bgp/config.Y, filter/config.Y"
 _OPTIONS = (
     Column("proto", "str", "bgp, kernel, device, direct, static, pipe, …"),
-    Column("template", "str", "template that it is made from"),
+    Column("template", "str", "template it is derived from"),
     Column("description", "str", "description"),
     Column("disabled", "bool", "whether it is disabled"),
     Column("neighbor_address", "str", "the peer's address"),
     Column("neighbor_port", "int", "the peer's port; null for 179"),
     Column("neighbor_as", "int", "the peer's AS"),
-    Column("local_as", "int", "own AS"),
-    Column("source_address", "str", "own address of the session"),
-    Column("password_set", "bool", "whether there is a password, whose text is never kept"),
-    Column("passive", "bool", "whether it waits for the peer to connect"),
-    Column("rr_client", "bool", "whether the peer is a client of this route reflector"),
+    Column("local_as", "int", "local AS"),
+    Column("source_address", "str", "local address of the session"),
+    Column("password_set", "bool", "a password is set (its text is never kept)"),
+    Column("passive", "bool", "passive: waits for the peer to connect"),
+    Column("rr_client", "bool", "the peer is a client of this route reflector"),
     Column("rr_cluster_id", "str", "cluster id of this route reflector"),
-    Column("next_hop_self", "bool", "whether it announces itself as the next hop"),
-    Column("next_hop_keep", "bool", "whether it leaves the next hop as it is"),
-    Column("multihop", "bool", "whether the peer may be more than one hop away"),
-    Column("multihop_ttl", "int", "how many hops at most, where it says so"),
-    Column("ttl_security", "bool", "whether packets from further away are dropped"),
-    Column("allow_local_as", "int", "how often the own AS may be in a path"),
+    Column("next_hop_self", "bool", "next hop self: announces itself as the next hop"),
+    Column("next_hop_keep", "bool", "next hop keep: leaves the next hop unchanged"),
+    Column("multihop", "bool", "multihop: the peer may be more than one hop away"),
+    Column("multihop_ttl", "int", "maximum hops, where set"),
+    Column("ttl_security", "bool", "TTL security: packets from further away are dropped"),
+    Column("allow_local_as", "int", "times the local AS may appear in a path"),
     Column("graceful_restart", "bool", "whether graceful restart is on"),
-    Column("graceful_restart_time", "int", "how long the peer keeps our routes", "s"),
+    Column("graceful_restart_time", "int", "time the peer keeps our routes", "s"),
     Column("hold_time", "int", "hold time", "s"),
     Column("keepalive_time", "int", "keepalive time", "s"),
     Column("connect_delay_time", "int", "delay before connecting", "s"),
-    Column("connect_retry_time", "int", "time between attempts to connect", "s"),
+    Column("connect_retry_time", "int", "interval between connection attempts", "s"),
     Column("import_filter", "str", "all, none, name of the filter, (unnamed), or where CONDITION"),
     Column("export_filter", "str", "all, none, name of the filter, (unnamed), or where CONDITION"),
-    Column("options", "list", "its further statements"),
-    Column("line", "int", "number of its first line in the text, from 1"),
+    Column("options", "list", "remaining statements"),
+    Column("line", "int", "1-based number of its first line in the text"),
 )
 CONFIG = Schema(
     "bird_config",
-    "protocols, with what they take from their templates in the same text; a BGP option not given is false",
+    "protocols, with the options inherited from templates in the same text; a BGP option not given is false",
     (
-        Column("protocol", "str", "its name, or the one that BIRD gives it (kernel1)"),
+        Column("protocol", "str", "name, or BIRD's default name (kernel1)"),
         Column("kind", "str", "Mesh, Node, Global or Local_Workload, from Calico's name; null for others"),
         Column("peer", "str", "the peer's address in Calico's name"),
         *_OPTIONS,
@@ -64,39 +65,39 @@ CONFIG = Schema(
 )
 TEMPLATES = Schema(
     "bird_templates",
-    "templates of protocols, without what they take from others",
+    "templates of protocols, without inherited options",
     (Column("name", "str", "its name"), *_OPTIONS),
     ("name",),
     source=_SOURCE,
 )
 FILTERS = Schema(
     "bird_filters",
-    "what filters and functions do, statement by statement; inline filters of protocols too",
+    "statements of filters and functions, including inline filters of protocols",
     (
-        Column("name", "str", "the filter's or function's, or the protocol's or template's of an inline filter"),
+        Column("name", "str", "name of the filter or function; for an inline filter of the protocol or template"),
         Column("kind", "str", "filter, function, import or export"),
-        Column("order", "int", "place in the filter, from 1"),
-        Column("depth", "int", "how many conditions it is under"),
-        Column("condition", "str", "all conditions it is under, joined by &&; null for none"),
-        Column("prefix", "str", "prefix that the innermost condition compares net with (the first, of a set)"),
+        Column("order", "int", "1-based position in the filter"),
+        Column("depth", "int", "nesting depth of conditions"),
+        Column("condition", "str", "all enclosing conditions, joined by &&; null for none"),
+        Column("prefix", "str", "prefix compared with net in the innermost condition (the first of a set)"),
         Column("prefix_operator", "str", "= ~ != or !~"),
-        Column("action", "str", "accept, reject, call, set, return, other; null for a comment of its own line"),
+        Column("action", "str", "accept, reject, call, set, return, other; null for a comment on a line of its own"),
         Column("statement", "str", "the statement; null for a comment"),
         Column("comment", "str", "comment behind it, or above it"),
-        Column("line", "int", "number of its line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("name", "kind", "order"),
     source=_SOURCE,
 )
 ROUTES = Schema(
     "bird_static_routes",
-    "static routes of the protocols, from their templates too",
+    "static routes of the protocols, including those from templates",
     (
         Column("protocol", "str", "protocol"),
         Column("prefix", "str", "CIDR of the destination"),
         Column("type", "str", "blackhole, unreachable, prohibit, via, …"),
         Column("gateway", "str", "next hop or interface; null for none"),
-        Column("line", "int", "number of its line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("protocol", "prefix"),
     source=_SOURCE,
@@ -106,8 +107,8 @@ SETTINGS = Schema(
     "settings of the daemon",
     (
         Column("key", "str", "router id, listen bgp port, log, include, debug protocols, …"),
-        Column("value", "str", "its value; null where the key says all"),
-        Column("line", "int", "number of its line in the text, from 1"),
+        Column("value", "str", "value; null for a key without a value"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     source=_SOURCE,
 )
@@ -118,10 +119,6 @@ _TOKEN = re.compile(
     r"|(?=[0-9a-fA-F.]{0,45}:)[0-9a-fA-F:.]{2,45}/\d{1,3}(?:[+-](?![\w])|\{[ \t]*\d+[ \t]*,[ \t]*\d+[ \t]*\})?)"
     r"|(?P<mark>[{};])|(?P<sign>&&|\|\||[!<>]=|!~|[-=~<>!()\[\],+*?|&])|(?P<word>[^\s{};\"'#()\[\],=~<>!&|*?+/-]"
     r"(?:[^\s{};\"'#()\[\],=~<>!&|*?+/]|/(?!\*))*|/)"
-)
-_SHELL = re.compile(
-    r"(?:\[[^\]]{1,100}\]|[\w.@:~/-]{1,100})? ?[$#>] ?(?:sudo )?(?:kubectl|calico\S*|birdcl?|cat|docker|crictl|ssh) .*"
-    r"|Defaulted container .*"
 )
 _DEPTH = 64
 _SECRETS = {"password", "secret", "key"}
@@ -597,7 +594,20 @@ def _action(text: str) -> str:
     return "call" if _CALL.fullmatch(text) else "other"
 
 
-@parser("bird-config", CONFIG, TEMPLATES, FILTERS, ROUTES, SETTINGS)
+def _is_command(line: str) -> bool:
+    """A line of the shell's in the middle of the text; ``#`` begins or ends one of the configuration's own."""
+    return may_be_noise(line) and line[0] != "#" and line[-1] not in "#$"
+
+
+@parser(
+    "bird-config",
+    CONFIG,
+    TEMPLATES,
+    FILTERS,
+    ROUTES,
+    SETTINGS,
+    marks=r"^\s*(router id|protocol (bgp|kernel|device|direct|static|pipe)|filter \w+|function \w+)\b",
+)
 def bird_config(text: Text) -> dict[str, pd.DataFrame]:
     """bird.cfg, bird_ipam.cfg and bird_aggr.cfg: protocols, templates, filters, static routes and settings.
 
@@ -614,10 +624,9 @@ def bird_config(text: Text) -> dict[str, pd.DataFrame]:
     >>> tables["bird_filters"]["action"].to_list()
     ['call', 'reject']
     """
-    source = ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    lines = [line.rstrip() for line in source.split("\n")]
+    lines = [line.rstrip() for line in text.text.split("\n")]
     reader = _Reader(text, lines)
-    reader.read("\n".join("" if _SHELL.fullmatch(line) and line[0] != "#" else line for line in lines))
+    reader.read("\n".join("" if _is_command(line) else line for line in lines))
     config = _Config(reader)
     for statement in reader.top:
         config.top(statement)

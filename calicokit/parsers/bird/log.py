@@ -14,27 +14,25 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import is_noise, peer_of
+from calicokit.parsers.bird.protocols import peer_of
 from calicokit.parsers.logs.components import PREFIX, times
 from calicokit.schema import Column, Schema
 
 LOG = Schema(
     "bird_log",
-    "what BIRD logged",
+    "lines of BIRD's log",
     (
-        Column(
-            "time", "time", "when it was logged; null where the line carries none, as Calico's, or no year, as syslog's"
-        ),
+        Column("time", "time", "timestamp; null where the line has none (Calico's) or no year (syslog's)"),
         Column("level", "str", "TRACE, INFO, RMT, WARN, ERR, AUTH, FATAL or BUG; null in Calico's lines"),
         Column("daemon", "str", "bird or bird6"),
         Column("protocol", "str", "protocol's instance; null for the daemon's own"),
         Column("peer", "str", "the peer's address in Calico's name of the protocol"),
         Column("event", "str", "state-change, error, received, connect, collision, reconfigure, route or other"),
-        Column("state", "str", "state that was changed to, and established of a BGP session"),
-        Column("direction", "str", "of a route: import (>) or export (<), as the routing table sees it"),
-        Column("prefix", "str", "of a route: its CIDR"),
-        Column("message", "str", "text without the protocol's name"),
-        Column("line", "int", "number of the line in the text, from 1"),
+        Column("state", "str", "new state; established for a BGP session"),
+        Column("direction", "str", "route lines: import (>) or export (<), as seen from the routing table"),
+        Column("prefix", "str", "route lines: CIDR"),
+        Column("message", "str", "message without the protocol's name"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source="recordings of BIRD 1.6.8; BIRD's sysdep/unix/log.c",
@@ -84,7 +82,7 @@ _EVENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-@parser("bird-log", LOG)
+@parser("bird-log", LOG, marks=r"\bbird6?: ")
 def bird_log(text: Text) -> dict[str, pd.DataFrame]:
     """BIRD's log (/var/log/calico/bird/current, or the lines ``bird: …`` of calico-node).
 
@@ -105,8 +103,6 @@ def bird_log(text: Text) -> dict[str, pd.DataFrame]:
             if name and name not in peers:
                 peers[name] = peer_of(name)[1]
             rows.append({**row, "peer": peers.get(name or "")})
-        elif is_noise(line.text):
-            continue
         elif line.number == 1 and _CUT.match(line.text):
             rows.append({"event": "other", "message": line.text, "line": 1})
         else:

@@ -24,19 +24,19 @@ _SOURCE_2 = "BIRD 2.x: nest/proto.c, proto/bgp/bgp.c; outputs in sileht/bird-lg#
 
 STATUS = Schema(
     "bird_status",
-    "the daemon, one row for each output in the text",
+    "BIRD daemon status, one row per output in the text",
     (
         Column("version", "str", "version of BIRD"),
         Column("router_id", "str", "router id"),
         Column("hostname", "str", "hostname; null before BIRD 2"),
         Column("server_time", "time", "the daemon's clock"),
-        Column("last_reboot", "time", "when the daemon started"),
-        Column("last_reconfiguration", "time", "when it last read its configuration"),
+        Column("last_reboot", "time", "start of the daemon"),
+        Column("last_reconfiguration", "time", "last configuration load"),
         Column("state", "str", "up, reconfiguring or shutting-down"),
-        Column("message", "str", "the line that says so"),
-        Column("graceful_restart", "bool", "whether it recovers from a graceful restart"),
-        Column("graceful_restart_protocols", "int", "protocols it waits for to recover"),
-        Column("graceful_restart_wait", "str", "its wait timer, left/total seconds"),
+        Column("message", "str", "line with the state"),
+        Column("graceful_restart", "bool", "recovering from a graceful restart"),
+        Column("graceful_restart_protocols", "int", "protocols it is waiting for"),
+        Column("graceful_restart_wait", "str", "wait timer, left/total seconds"),
     ),
     source=_SOURCE,
 )
@@ -48,7 +48,7 @@ PROTOCOLS = Schema(
         Column("proto", "str", "BGP, Kernel, Device, Direct, Static, …"),
         Column("table", "str", "routing table; null where BIRD 2 prints ---"),
         Column("state", "str", "up, start, stop, down, feed, flush or wait"),
-        Column("since", "str", "when the state last changed, as printed: HH:MM:SS, or a date"),
+        Column("since", "str", "last state change, as printed: HH:MM:SS, or a date"),
         Column("info", "str", "state and last error as printed; null where there is none"),
         Column("kind", "str", "Mesh, Node, Global or Local_Workload, from Calico's name; null for others"),
         Column("peer", "str", "the peer's address in Calico's name"),
@@ -59,27 +59,27 @@ PROTOCOLS = Schema(
         Column("preference", "int", "preference of its routes"),
         Column("input_filter", "str", "name of the import filter, (unnamed), ACCEPT or REJECT"),
         Column("output_filter", "str", "name of the export filter, (unnamed), ACCEPT or REJECT"),
-        Column("routes_imported", "int", "routes it put into the table; of all channels"),
-        Column("routes_filtered", "int", "routes kept although filtered; null where not printed"),
-        Column("routes_exported", "int", "routes it took from the table; of all channels"),
-        Column("routes_preferred", "int", "imported routes that are best; of all channels"),
+        Column("routes_imported", "int", "routes imported into the table, over all channels"),
+        Column("routes_filtered", "int", "filtered routes kept; null where not printed"),
+        Column("routes_exported", "int", "routes exported from the table, over all channels"),
+        Column("routes_preferred", "int", "imported routes that are preferred, over all channels"),
         Column("neighbor_address", "str", "the peer's address"),
         Column("neighbor_port", "int", "the peer's port, where it is not 179"),
         Column("neighbor_as", "int", "the peer's AS"),
-        Column("local_as", "int", "own AS; null before BIRD 2"),
+        Column("local_as", "int", "local AS; null before BIRD 2"),
         Column("neighbor_id", "str", "the peer's router id"),
         Column("neighbor_caps", "list", "capabilities the peer announced; null where not printed"),
-        Column("local_caps", "list", "own capabilities; null before BIRD 2"),
+        Column("local_caps", "list", "local capabilities; null before BIRD 2"),
         Column("session", "list", "internal or external, multihop, route-reflector, …; null where not printed"),
-        Column("source_address", "str", "own address of the session"),
+        Column("source_address", "str", "local address of the session"),
         Column("hold_timer", "str", "seconds left/total"),
         Column("keepalive_timer", "str", "seconds left/total"),
-        Column("error_wait", "str", "seconds left/total until it may start again"),
+        Column("error_wait", "str", "seconds left/total until it restarts after an error"),
         Column("connect_delay", "str", "seconds left/total until it connects"),
         Column("restart_timer", "str", "seconds left of the peer's graceful restart"),
-        Column("graceful_restart_active", "bool", "whether the peer restarts gracefully; null for other protocols"),
+        Column("graceful_restart_active", "bool", "the peer is in graceful restart; null for other protocols"),
         Column("details", "list", "further lines, as KEY: VALUE"),
-        Column("line", "int", "number of its first line in the text, from 1"),
+        Column("line", "int", "1-based number of its first line in the text"),
     ),
     ("protocol",),
     source=_SOURCE,
@@ -95,11 +95,11 @@ CHANNELS = Schema(
         Column("preference", "int", "preference of its routes"),
         Column("input_filter", "str", "name of the import filter, (unnamed), ACCEPT or REJECT"),
         Column("output_filter", "str", "name of the export filter, (unnamed), ACCEPT or REJECT"),
-        Column("routes_imported", "int", "routes it put into the table"),
-        Column("routes_filtered", "int", "routes kept although filtered; null where not printed"),
-        Column("routes_exported", "int", "routes it took from the table"),
-        Column("routes_preferred", "int", "imported routes that are best"),
-        Column("bgp_next_hop", "str", "own next hop"),
+        Column("routes_imported", "int", "routes imported into the table"),
+        Column("routes_filtered", "int", "filtered routes kept; null where not printed"),
+        Column("routes_exported", "int", "routes exported from the table"),
+        Column("routes_preferred", "int", "imported routes that are preferred"),
+        Column("bgp_next_hop", "str", "local next hop"),
         Column("details", "list", "further lines, as KEY: VALUE"),
     ),
     ("protocol", "channel"),
@@ -109,7 +109,7 @@ CHANNELS = Schema(
 _COUNTS = ("received", "rejected", "filtered", "ignored", "rx_limit", "limit", "accepted")
 CHANGES = Schema(
     "bird_route_changes",
-    "what the protocols did with route updates since they started; --- is null",
+    "route update counters of the protocols since they started; --- is null",
     (
         Column("protocol", "str", "name of the protocol's instance"),
         Column("channel", "str", "channel; null in BIRD 1.6"),
@@ -128,13 +128,13 @@ INTERFACES = Schema(
     "network interfaces as BIRD sees them",
     (
         Column("interface", "str", "interface"),
-        Column("state", "str", "up or down: whether BIRD uses it, so down also where it ignores it"),
+        Column("state", "str", "up or down, as BIRD sees it; also down where BIRD ignores the interface"),
         Column("index", "int", "the kernel's index"),
         Column("master", "str", "its master; null before BIRD 2"),
         Column("flags", "list", "MultiAccess or PtP, Broadcast, Multicast, AdminUp, LinkUp, Loopback, Ignored"),
         Column("mtu", "int", "MTU", "bytes"),
         Column("addresses", "list", "ADDRESS/LENGTH"),
-        Column("line", "int", "number of its first line in the text, from 1"),
+        Column("line", "int", "1-based number of its first line in the text"),
     ),
     ("interface",),
     source=_SOURCE,
@@ -147,25 +147,15 @@ ADDRESSES = Schema(
         Column("address", "str", "ADDRESS/LENGTH"),
         Column("rank", "str", "Primary, Secondary, Preferred or Unselected"),
         Column("scope", "str", "host, link, site, org or univ"),
-        Column("broadcast", "str", "broadcast address, where it is not the usual one"),
+        Column("broadcast", "str", "broadcast address, where not the default"),
         Column("opposite", "str", "the other end of a point-to-point link"),
     ),
     ("interface", "address"),
     source=_SOURCE,
 )
 
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_NOISE = re.compile(
-    r"BIRD \S+ ready\.|Access restricted|Defaulted container .*|bird6?> .*|bird6?>"
-    r"|.{0,200}?[$#>] .*(?:calico|kubectl|birdcl?|crictl|docker|cat ).*"
-)
 _NAMED = re.compile(r"(Mesh|Node|Global|Local_Workload)_(.+?)(?:_port_\d+)?")
 _V4 = re.compile(r"\d{1,3}(?:_\d{1,3}){3}")
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line is none of BIRD's answer: its client's banner and prompt, or what a shell or kubectl prints."""
-    return _NOISE.fullmatch(line.strip()) is not None
 
 
 def peer_of(protocol: str) -> tuple[str | None, str | None]:
@@ -200,7 +190,7 @@ _STATUS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
 _STATES = {"Daemon": "up", "Reconfiguration": "reconfiguring", "Shutdown": "shutting-down"}
 
 
-@parser("bird-status", STATUS)
+@parser("bird-status", STATUS, marks=r"^(BIRD [\w.+]+$(?s:.{0,200})Router ID is|Daemon is up|Router ID is )")
 def bird_status(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show status``: version, router id, clocks and state of the daemon.
 
@@ -215,9 +205,7 @@ def bird_status(text: Text) -> dict[str, pd.DataFrame]:
     ('v0.3.3+birdv1.6.8', '2026-11-24 00:44:09+00:00', 'up')
     """
     rows: list[dict[str, Any]] = []
-    for line in text.lines():
-        if is_noise(line.text):
-            continue
+    for line in text.answer():
         found = _fact(line.text.strip())
         if found is None:
             text.reject(line, "a line of show status")
@@ -324,7 +312,7 @@ class _Protocols:
 
     def line(self, line: Line) -> None:
         stripped = line.text.strip()
-        if _HEADER.fullmatch(stripped) or is_noise(line.text):
+        if _HEADER.fullmatch(stripped):
             return
         if match := _PROTOCOL.fullmatch(stripped):
             self.start(match, line.number)
@@ -450,7 +438,7 @@ def _store(
     return True
 
 
-@parser("bird-protocols", PROTOCOLS, CHANNELS, CHANGES)
+@parser("bird-protocols", PROTOCOLS, CHANNELS, CHANGES, marks=r"^(name|Name)\s+(proto|Proto)\s+(table|Table)")
 def bird_protocols(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show protocols`` and ``show protocols all``: every protocol, its state, session and counters.
 
@@ -463,7 +451,7 @@ def bird_protocols(text: Text) -> dict[str, pd.DataFrame]:
     ('172.30.0.100', 'Idle', 'BGP Error: Bad peer AS')
     """
     protocols = _Protocols(text)
-    for line in text.lines():
+    for line in text.answer():
         protocols.line(line)
     return protocols.tables()
 
@@ -475,7 +463,7 @@ _SUMMARY = re.compile(r"interface +state +(?:address|IPv4 address +IPv6 address)
 _SUMMED = re.compile(r"(\S+) +(up|DOWN|down)((?: +[0-9a-fA-F.:]+/\d{1,3})*)")
 
 
-@parser("bird-interfaces", INTERFACES, ADDRESSES)
+@parser("bird-interfaces", INTERFACES, ADDRESSES, marks=r"^\S+ (up|down) \(index=")
 def bird_interfaces(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show interfaces`` and ``show interfaces summary``: interfaces and addresses as BIRD sees them.
 
@@ -490,9 +478,9 @@ def bird_interfaces(text: Text) -> dict[str, pd.DataFrame]:
     """
     rows: list[dict[str, Any]] = []
     addresses: list[dict[str, Any]] = []
-    for line in text.lines():
+    for line in text.answer():
         stripped = line.text.strip()
-        if is_noise(stripped) or _SUMMARY.fullmatch(stripped):
+        if _SUMMARY.fullmatch(stripped):
             continue
         if match := _INTERFACE.fullmatch(stripped) or _SUMMED.fullmatch(stripped):
             rows.append(_interface(match, line.number))

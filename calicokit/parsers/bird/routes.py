@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.bird.protocols import ANSI, is_noise
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of BIRD 1.6.8; BIRD's nest/rt-table.c, nest/rt-show.c, proto/bgp/attrs.c"
@@ -29,54 +29,52 @@ ROUTES = Schema(
     "routes in BIRD's tables; the columns from source on are null without ``all``",
     (
         Column("prefix", "str", "CIDR of the destination"),
-        Column("gateway", "str", "next hop; null for several (see bird_next_hops)"),
-        Column("interface", "str", "interface towards it; null for several"),
+        Column("gateway", "str", "next hop; null for multipath (see bird_next_hops)"),
+        Column("interface", "str", "outgoing interface; null for multipath"),
         Column("type", "str", "unicast (by a gateway), dev, blackhole, unreachable, prohibited or multipath"),
-        Column("protocol", "str", "name of the protocol's instance that it came from"),
-        Column("since", "str", "when it last changed, as printed: HH:MM:SS, or a date"),
-        Column("from", "str", "who it was learnt from, where that is not the gateway"),
-        Column("primary", "bool", "whether it is the best for its prefix (* or !)"),
-        Column("sync_error", "bool", "whether it is the best but the kernel did not take it (!)"),
+        Column("protocol", "str", "protocol instance it came from"),
+        Column("since", "str", "last change, as printed: HH:MM:SS, or a date"),
+        Column("from", "str", "router it was learnt from, where not the gateway"),
+        Column("primary", "bool", "best route for its prefix (* or !)"),
+        Column("sync_error", "bool", "best route, but not installed in the kernel (!)"),
         Column("preference", "int", "preference"),
-        Column("igp_metric", "int", "metric of the way to the next hop; null where unknown (?) or unreachable (-)"),
+        Column("igp_metric", "int", "IGP metric to the next hop; null where unknown (?) or unreachable (-)"),
         Column("metric", "str", "preference, metrics, AS and origin as printed, such as (100/?) [AS65001i]"),
         Column("origin", "str", "IGP, EGP or Incomplete"),
-        Column("origin_as", "int", "last AS of the path; null for own"),
+        Column("origin_as", "int", "last AS of the path; null for local routes"),
         Column("table", "str", "routing table; null before BIRD 2"),
-        Column("source", "str", "how it came to be: BGP, static, inherit (from the kernel), device, …"),
+        Column("source", "str", "origin: BGP, static, inherit (from the kernel), device, …"),
         Column("cast", "str", "unicast, broadcast, …; null from BIRD 2 on"),
         Column("scope", "str", "univ, site, link or host"),
         Column("bgp_origin", "str", "IGP, EGP or Incomplete"),
-        Column("bgp_as_path", "str", "ASes with blanks between; empty for routes of the own AS"),
+        Column("bgp_as_path", "str", "AS path, separated by spaces; empty for routes of the local AS"),
         Column("bgp_next_hop", "str", "next hop as announced"),
         Column("bgp_med", "int", "multi-exit discriminator"),
         Column("bgp_local_pref", "int", "local preference"),
-        Column("bgp_community", "str", "communities, (AS,value) with blanks between"),
-        Column("bgp_large_community", "str", "large communities, (AS, a, b) with blanks between"),
+        Column("bgp_community", "str", "communities, (AS,value) separated by spaces"),
+        Column("bgp_large_community", "str", "large communities, (AS, a, b) separated by spaces"),
         Column("bgp_ext_community", "str", "extended communities"),
-        Column("bgp_originator_id", "str", "router id of who brought it to the route reflectors"),
-        Column("bgp_cluster_list", "str", "cluster ids of the route reflectors it passed"),
-        Column(
-            "kernel_source", "int", "kernel's number of the protocol: 2 kernel, 3 boot, 4 static, 12 BIRD, 80 Felix"
-        ),
+        Column("bgp_originator_id", "str", "originator id: router id that announced it to the route reflectors"),
+        Column("bgp_cluster_list", "str", "cluster list: cluster ids of the route reflectors on its path"),
+        Column("kernel_source", "int", "kernel route protocol: 2 kernel, 3 boot, 4 static, 12 BIRD, 80 Felix"),
         Column("kernel_metric", "int", "kernel's metric"),
-        Column("attributes", "str", "further attributes as printed, ; between"),
-        Column("line", "int", "number of its line in the text, from 1"),
+        Column("attributes", "str", "further attributes as printed, separated by ;"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
 )
 NEXT_HOPS = Schema(
     "bird_next_hops",
-    "next hops of the routes that have several",
+    "next hops of multipath routes",
     (
         Column("prefix", "str", "CIDR of the destination"),
         Column("protocol", "str", "protocol of the route"),
         Column("gateway", "str", "next hop; null for a connected one"),
-        Column("interface", "str", "interface towards it"),
+        Column("interface", "str", "outgoing interface"),
         Column("mpls", "str", "MPLS labels"),
-        Column("onlink", "bool", "whether the gateway is taken for reachable"),
-        Column("weight", "int", "share of the traffic"),
+        Column("onlink", "bool", "onlink: the gateway is treated as directly reachable"),
+        Column("weight", "int", "relative weight"),
         Column("line", "int", "line of the route in bird_routes"),
     ),
     verified=False,
@@ -84,11 +82,11 @@ NEXT_HOPS = Schema(
 )
 COUNT = Schema(
     "bird_route_count",
-    "what ``show route count`` counts",
+    "counts of ``show route count``",
     (
-        Column("shown", "int", "routes that the command asked for"),
+        Column("shown", "int", "routes that the command selected"),
         Column("routes", "int", "routes in the table"),
-        Column("networks", "int", "prefixes that the routes asked for have"),
+        Column("networks", "int", "prefixes of the selected routes"),
         Column("table", "str", "table; null before BIRD 2 and for a total"),
         Column("tables", "int", "number of tables, in BIRD 2's total"),
     ),
@@ -142,7 +140,13 @@ _COLUMNS = list(_KEYS.values())
 _KINDS = {c.name: c.kind for c in (*ROUTES.columns, *NEXT_HOPS.columns)}
 
 
-@parser("bird-routes", ROUTES, NEXT_HOPS, COUNT)
+@parser(
+    "bird-routes",
+    ROUTES,
+    NEXT_HOPS,
+    COUNT,
+    marks=r"^(\S+/\d+ .*\[\S+ \S+|.*\d+ of \d+ routes for \d+ networks|Table \w+:)",
+)
 def bird_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show route``, ``show route all`` and ``show route count``: BIRD's routes with their attributes.
 
@@ -157,8 +161,7 @@ def bird_routes(text: Text) -> dict[str, pd.DataFrame]:
     ('172.30.0.100', 'Global_172_30_0_100', True, 100, '65001')
     """
     routes = _Routes(text)
-    source = ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    for piece in _pieces(source):
+    for piece in _pieces(text.text):
         routes.read(_Piece(piece))
     return routes.tables()
 
@@ -408,7 +411,7 @@ class _Routes:
             found.continued[number] = first
             found.more.setdefault(first, []).append(line)
         else:
-            return is_noise(line)
+            return may_be_noise(line)
         return True
 
     def routes(self, piece: _Piece, found: _Found) -> dict[str, pa.Array]:

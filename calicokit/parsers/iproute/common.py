@@ -1,4 +1,4 @@
-"""What the parsers of iproute2's tools share: the shell around them, their JSON, words with and without a value."""
+"""What the parsers of iproute2's tools share: their JSON, words with and without a value."""
 
 from __future__ import annotations
 
@@ -12,26 +12,11 @@ import pandas as pd
 
 from calicokit.net import canonical_address, canonical_cidr
 from calicokit.parsers.base import Line, Text
-from calicokit.parsers.netfilter import iptables
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Schema
 
-_PROMPT = re.compile(
-    r"(?:\[[^\]]{1,200}\]|\S{0,200}) ?[$#>%] ?(?:sudo )?(?:[\w./-]{0,99}/)?"
-    r"(?:ip|ss|tc|bridge|conntrack|sysctl|nstat|cat|netstat|exit)(?: .*)?"
-)
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _START = re.compile(r"^\s{0,20}[\[{](?=\s{0,20}(?:[{\"\]}\[]|$))", re.MULTILINE)
 _SPACE = re.compile(r"[\s,\[]*")
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line comes from the shell or from ``kubectl exec`` around a tool's output.
-
-    >>> is_noise("root@node-1:/# ip -d addr"), is_noise("default via 10.0.0.1 dev eth0")
-    (True, False)
-    """
-    line = line.strip()
-    return bool(_PROMPT.fullmatch(line)) or iptables.is_noise(line)
 
 
 def objects(text: Text) -> list[tuple[dict[str, Any], Line]] | None:
@@ -40,9 +25,9 @@ def objects(text: Text) -> list[tuple[dict[str, Any], Line]] | None:
     >>> [value for value, _ in objects(Text("ip-route", '[{"dst":"default"}]'))]
     [{'dst': 'default'}]
     """
-    whole = _ANSI.sub("", text.text).replace("\r", "")
+    whole = text.text
     start = _START.search(whole)
-    if not start or any(line.strip() and not is_noise(line) for line in whole[: start.start()].split("\n")):
+    if not start or any(line.strip() and not may_be_noise(line) for line in whole[: start.start()].split("\n")):
         return None  # a bracket somewhere in text makes no JSON of it
     _refuse(text, whole, 0, start.start())
     found, at = _elements(text, whole, start.end() - 1)
@@ -73,18 +58,16 @@ def _elements(text: Text, whole: str, at: int) -> tuple[list[tuple[dict[str, Any
 
 
 def _refuse(text: Text, whole: str, start: int, end: int) -> None:
-    """Refuse what stands before or after JSON and is no noise."""
+    """Refuse what stands before or after JSON."""
     number = whole.count("\n", 0, start) + 1
     for i, line in enumerate(whole[start:end].split("\n")):
-        if line.strip(" ]\t") and not is_noise(line):
+        if line.strip(" ]\t"):
             text.reject(Line(number + i, line), "JSON, and nothing around it")
 
 
 def pieces(text: Text) -> Iterator[Line]:
-    """The lines without the shell's; those that ``-o`` put on one line are separate."""
-    for line in text.lines():
-        if is_noise(line.text):
-            continue
+    """The lines; those that ``-o`` put on one line are separate."""
+    for line in text.answer():
         if "\\" not in line.text:
             yield line
             continue

@@ -17,46 +17,46 @@ from calicokit.parsers.iproute.common import address, frame, number, read, strin
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's ip/ipaddress.c"
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 _LINK = (
     Column("interface", "str", "interface"),
     Column("index", "int", "number of the interface"),
-    Column("peer", "str", "other end or lower interface, as after @: a name, or ifN for one in another namespace"),
+    Column("peer", "str", "peer or lower interface, as after @: a name, or ifN for one in another namespace"),
     Column("peer_index", "int", "number of the peer, where it is in another namespace"),
-    Column("netns", "str", "namespace of the peer; text gives its name where it has one, JSON its number"),
+    Column("netns", "str", "namespace of the peer: its name in text output, its number in JSON"),
     Column("flags", "list", "such as UP, LOWER_UP, NO-CARRIER"),
     Column("mtu", "int", "MTU", "bytes"),
     Column("qdisc", "str", "queueing discipline"),
     Column("state", "str", "operational state: UP, DOWN, UNKNOWN, …"),
-    Column("master", "str", "bridge or bond that it is part of"),
+    Column("master", "str", "bridge or bond it belongs to"),
     Column("txqlen", "int", "length of the send queue; null where ip prints none", "packets"),
     Column("link_type", "str", "ether, loopback, ipip, none, …"),
     Column("mac", "str", "MAC; null for interfaces without"),
     Column("kind", "str", "veth, vxlan, ipip, bridge, wireguard, …; null for hardware, or without -d"),
-    Column("vxlan_id", "int", "VXLAN: number of the network (VNI); null without -d, as all that follows"),
+    Column("vxlan_id", "int", "VXLAN: VNI; null without -d, as are all following columns"),
     Column("vxlan_port", "int", "VXLAN: port"),
-    Column("tunnel_local", "str", "tunnels: the node's own address"),
-    Column("tunnel_remote", "str", "tunnels: address of the other end; null is any"),
-    Column("tunnel_interface", "str", "tunnels: the interface they go through"),
+    Column("tunnel_local", "str", "tunnels: local address"),
+    Column("tunnel_remote", "str", "tunnels: remote address; null is any"),
+    Column("tunnel_interface", "str", "tunnels: underlying interface"),
     Column("alias", "str", "alias"),
     Column("details", "str", "other lines of the interface, as printed; null in JSON"),
 )
 ADDRESSES = Schema(
     "ip_addr",
-    "addresses of interfaces; an interface without has one row with a null address",
+    "addresses of interfaces; an interface without addresses has one row with a null address",
     (
         Column("interface", "str", "interface"),
         Column("index", "int", "number of the interface"),
         Column("address", "str", "address"),
-        Column("prefix_length", "int", "bits of its prefix"),
+        Column("prefix_length", "int", "prefix length"),
         Column("version", "int", "4 or 6"),
         Column("scope", "str", "global, link or host"),
         Column("broadcast", "str", "broadcast address"),
-        Column("peer", "str", "address of the other end"),
+        Column("peer", "str", "peer address"),
         Column("label", "str", "label, of IPv4 addresses"),
         Column("flags", "list", "such as secondary, dynamic, tentative, deprecated, noprefixroute"),
-        Column("valid_lifetime", "int", "how long it stays valid; null is for ever", "s"),
-        Column("preferred_lifetime", "int", "how long it stays preferred; null is for ever", "s"),
+        Column("valid_lifetime", "int", "valid lifetime; null is forever", "s"),
+        Column("preferred_lifetime", "int", "preferred lifetime; null is forever", "s"),
         _LINE,
     ),
     ("interface", "address"),
@@ -102,7 +102,7 @@ _NAMES = [(side, name) for side, names in _COUNTERS.items() for name in dict.fro
 def _counter(side: str, name: str) -> Column:
     column = f"{side}_{'overruns' if name == 'over_errors' else name}"
     if name == "carrier_changes":
-        return Column(name, "int", "how often the carrier came or went")
+        return Column(name, "int", "carrier changes")
     unit = {"bytes": "bytes", "carrier_errors": "", "collisions": ""}.get(name, "packets")
     return Column(column, "int", f"{'received' if side == 'rx' else 'sent'}: {name.replace('_', ' ')}", unit)
 
@@ -394,7 +394,7 @@ def _read(text: Text) -> _Links:
     return links
 
 
-@parser("ip-addr", ADDRESSES, INTERFACES)
+@parser("ip-addr", ADDRESSES, INTERFACES, marks=r"^\d+: \S+: <(?s:.*?)^ +inet6? |\"addr_info\"")
 def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     """``ip addr``, also ``-d``, ``-o``, ``-br`` and ``-j``: addresses and interfaces.
 
@@ -415,7 +415,7 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     }
 
 
-@parser("ip-link", LINKS)
+@parser("ip-link", LINKS, marks=r"^\d+: \S+: <(?s:.*?)RX:|\"stats64\"")
 def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     """``ip link``, also ``-s``, ``-s -s``, ``-d``, ``-o``, ``-br`` and ``-j``: interfaces and their counters.
 

@@ -16,15 +16,15 @@ from calicokit.parsers.iproute.common import address, attributes, columns, numbe
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's ip/ipneigh.c and bridge/fdb.c"
-_LINE = Column("line", "int", "line in the text, from 1")
-_ATTRIBUTES = Column("attributes", "str", "everything else, as 'name value' in ip's words")
+_LINE = Column("line", "int", "1-based line number in the text")
+_ATTRIBUTES = Column("attributes", "str", "remaining attributes, as 'name value' as printed")
 NEIGHBOURS = Schema(
     "ip_neigh",
-    "neighbours: which MAC an address has (ARP, NDP)",
+    "neighbour entries: MAC of each address (ARP, NDP)",
     (
         Column("address", "str", "address"),
-        Column("interface", "str", "interface; null where the command was for one"),
-        Column("mac", "str", "MAC; null while it is not known"),
+        Column("interface", "str", "interface; null where the command named it"),
+        Column("mac", "str", "MAC; null while unresolved"),
         Column("state", "str", "REACHABLE, STALE, DELAY, PROBE, FAILED, INCOMPLETE, PERMANENT or NOARP"),
         Column("flags", "list", "such as router, proxy, extern_learn"),
         _ATTRIBUTES,
@@ -35,19 +35,19 @@ NEIGHBOURS = Schema(
 )
 FDB = Schema(
     "bridge_fdb",
-    "forwarding database of bridges and VXLAN: where a MAC is",
+    "forwarding database (FDB) of bridges and VXLAN devices",
     (
         Column("mac", "str", "MAC"),
-        Column("interface", "str", "interface; null where the command was for one"),
-        Column("destination", "str", "VXLAN: the node that has the MAC"),
+        Column("interface", "str", "interface; null where the command named it"),
+        Column("destination", "str", "VXLAN: remote VTEP address"),
         Column("vlan", "int", "VLAN"),
-        Column("vni", "int", "VXLAN: the network, if not the interface's"),
-        Column("port", "int", "VXLAN: the port, if not the interface's"),
-        Column("via", "str", "VXLAN: the interface to send through"),
-        Column("master", "str", "bridge that the interface is part of"),
+        Column("vni", "int", "VXLAN: VNI, if not the interface's"),
+        Column("port", "int", "VXLAN: UDP port, if not the interface's"),
+        Column("via", "str", "VXLAN: outgoing interface"),
+        Column("master", "str", "bridge the interface belongs to"),
         Column("state", "str", "permanent, static or stale; null for learnt"),
-        Column("self", "bool", "whether it is the interface's own entry, not the bridge's"),
-        Column("permanent", "bool", "whether it is there until it is deleted"),
+        Column("self", "bool", "self: entry of the interface itself, not of the bridge"),
+        Column("permanent", "bool", "permanent entry"),
         Column("flags", "list", "such as self, master, extern_learn, offload"),
         _ATTRIBUTES,
         _LINE,
@@ -80,7 +80,9 @@ def _neighbour_of(value: dict[str, Any]) -> dict[str, Any] | None:
     return row if version(row["address"]) else None
 
 
-@parser("ip-neigh", NEIGHBOURS)
+@parser(
+    "ip-neigh", NEIGHBOURS, marks=r"^\S+ dev \S+ .*\b(REACHABLE|STALE|FAILED|PERMANENT|DELAY|PROBE|INCOMPLETE|NOARP)\b"
+)
 def ip_neigh(text: Text) -> dict[str, pd.DataFrame]:
     """``ip neigh``, text and ``-j``: the MACs of neighbours.
 
@@ -135,7 +137,7 @@ def _entry_of(value: dict[str, Any]) -> dict[str, Any] | None:
     return _entered(row, mac) if _MAC.fullmatch(mac) else None
 
 
-@parser("bridge-fdb", FDB)
+@parser("bridge-fdb", FDB, marks=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5} dev ")
 def bridge_fdb(text: Text) -> dict[str, pd.DataFrame]:
     """``bridge fdb show``, text and ``-j``: where MACs are; for VXLAN, on which node.
 

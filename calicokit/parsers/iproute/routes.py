@@ -18,18 +18,18 @@ from calicokit.parsers.iproute.common import (
     cidr,
     columns,
     frame,
-    is_noise,
     number,
     read,
     string,
     strings,
     version,
 )
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's ip/iproute.c and ip/iprule.c"
-_LINE = Column("line", "int", "line in the text, from 1")
-_ATTRIBUTES = Column("attributes", "str", "everything else, as 'name value' in ip's words")
+_LINE = Column("line", "int", "1-based line number in the text")
+_ATTRIBUTES = Column("attributes", "str", "remaining attributes, as 'name value' as printed")
 ROUTES = Schema(
     "ip_route",
     "routes",
@@ -37,12 +37,12 @@ ROUTES = Schema(
         Column("type", "str", "unicast, blackhole, unreachable, prohibit, throw, local, broadcast, multicast, …"),
         Column("destination", "str", "CIDR; the default route is 0.0.0.0/0 or ::/0"),
         Column("version", "int", "4 or 6"),
-        Column("gateway", "str", "next hop; null for none or several (see ip_nexthops)"),
-        Column("interface", "str", "interface; null for none or several (see ip_nexthops)"),
-        Column("table", "str", "routing table; main where neither route nor command line says another"),
-        Column("protocol", "str", "who made it, such as bird or kernel; null where ip prints none, as for boot"),
+        Column("gateway", "str", "next hop; null for none or multipath (see ip_nexthops)"),
+        Column("interface", "str", "interface; null for none or multipath (see ip_nexthops)"),
+        Column("table", "str", "routing table; main unless the route or command line names another"),
+        Column("protocol", "str", "route protocol, such as bird or kernel; null where ip prints none, as for boot"),
         Column("scope", "str", "scope; null where ip prints none, as for global"),
-        Column("source", "str", "address that the node sends from"),
+        Column("source", "str", "preferred source address"),
         Column("metric", "int", "metric; lower is better; null is 0 in IPv4"),
         Column("flags", "list", "such as onlink, linkdown, dead"),
         Column("mtu", "int", "MTU that the route sets", "bytes"),
@@ -54,7 +54,7 @@ ROUTES = Schema(
 )
 NEXTHOPS = Schema(
     "ip_nexthops",
-    "next hops of routes that have several",
+    "next hops of multipath routes",
     (
         Column("destination", "str", "CIDR of the route"),
         Column("version", "int", "4 or 6"),
@@ -62,7 +62,7 @@ NEXTHOPS = Schema(
         Column("metric", "int", "route's metric"),
         Column("gateway", "str", "next hop"),
         Column("interface", "str", "interface"),
-        Column("weight", "int", "share of the traffic, relative to the others'"),
+        Column("weight", "int", "relative weight"),
         Column("flags", "list", "such as onlink, linkdown, dead"),
         _ATTRIBUTES,
         _LINE,
@@ -72,16 +72,16 @@ NEXTHOPS = Schema(
 )
 RULES = Schema(
     "ip_rule",
-    "routing rules: which table a packet is routed by",
+    "routing rules (ip rule)",
     (
-        Column("priority", "int", "lower is asked first"),
-        Column("inverted", "bool", "whether the rule is for what does not match"),
+        Column("priority", "int", "priority; lower is evaluated first"),
+        Column("inverted", "bool", "not: the rule applies to packets that do not match"),
         Column("from", "str", "CIDR of the source, or all"),
         Column("to", "str", "CIDR of the destination; null is all"),
-        Column("fwmark", "int", "mark that packets must have"),
-        Column("mask", "int", "bits of the mark that count"),
-        Column("iif", "str", "interface that packets come from"),
-        Column("oif", "str", "interface that sockets are bound to"),
+        Column("fwmark", "int", "packet mark to match"),
+        Column("mask", "int", "mask of the mark"),
+        Column("iif", "str", "ingress interface"),
+        Column("oif", "str", "interface the socket is bound to"),
         Column("table", "str", "routing table to look up"),
         Column("action", "str", "lookup, goto, nop, blackhole, unreachable or prohibit"),
         Column("goto", "int", "priority of the rule to go to"),
@@ -234,7 +234,13 @@ class _Routes:
         return {ROUTES.name: frame(ROUTES, self.rows), NEXTHOPS.name: frame(NEXTHOPS, hops)}
 
 
-@parser("ip-route", ROUTES, NEXTHOPS)
+@parser(
+    "ip-route",
+    ROUTES,
+    NEXTHOPS,
+    marks=r"^((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |\S+/\d+ (via|dev) |\[\{.*\"dst\")",
+    keeps="ip ",
+)
 def ip_route(text: Text) -> dict[str, pd.DataFrame]:
     """``ip route``, also ``show table all``, ``get``, ``-6``, ``-d``, ``-o`` and ``-j``: routes and their next hops.
 
@@ -252,7 +258,7 @@ def ip_route(text: Text) -> dict[str, pd.DataFrame]:
 
 def _asked(head: str) -> str:
     """The table that a command line before the routes asks for, as ip does not print it then."""
-    said = [_TABLE.search(line) for line in head.split("\n") if is_noise(line)]
+    said = [_TABLE.search(line) for line in head.split("\n") if may_be_noise(line)]
     names = [match[1] for match in said if match and match[1] != "all"]
     return names[0] if names else "main"
 
@@ -319,7 +325,7 @@ def _ranges(rest: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-@parser("ip-rule", RULES)
+@parser("ip-rule", RULES, marks=r"^\d+:\s+(not )?from \S+|^\[\{\"priority\"")
 def ip_rule(text: Text) -> dict[str, pd.DataFrame]:
     """``ip rule``, text and ``-j``: routing rules.
 

@@ -14,26 +14,26 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import address, is_noise, number
+from calicokit.parsers.iproute.common import address, number
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of iproute2 6.1; iproute2's misc/ss.c"
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 SOCKETS = Schema(
     "ss",
     "sockets",
     (
         Column("netid", "str", "tcp, udp, u_str, …; null where ss prints none, as with -t alone"),
-        Column("state", "str", "LISTEN, ESTAB, SYN-SENT, TIME-WAIT, …; null where the command was for one"),
-        Column("recv_q", "int", "bytes that wait to be read; of a listener, connections that wait", "bytes"),
-        Column("send_q", "int", "bytes that are not acknowledged; of a listener, how many may wait", "bytes"),
-        Column("local_address", "str", "own address; * is any"),
-        Column("local_port", "int", "own port; null is any, or a name that is not known (see attributes)"),
-        Column("peer_address", "str", "other end's address; * is any"),
-        Column("peer_port", "int", "other end's port; null is any, or a name that is not known (see attributes)"),
+        Column("state", "str", "LISTEN, ESTAB, SYN-SENT, TIME-WAIT, …; null where the command selected one"),
+        Column("recv_q", "int", "receive queue: unread bytes; for a listener, pending connections", "bytes"),
+        Column("send_q", "int", "send queue: unacknowledged bytes; for a listener, the backlog limit", "bytes"),
+        Column("local_address", "str", "local address; * is any"),
+        Column("local_port", "int", "local port; null is any, or an unknown name (see attributes)"),
+        Column("peer_address", "str", "peer address; * is any"),
+        Column("peer_port", "int", "peer port; null is any, or an unknown name (see attributes)"),
         Column("interface", "str", "interface that the socket is bound to"),
-        Column("process", "str", "process, the first if there are several"),
+        Column("process", "str", "process; the first if several"),
         Column("pid", "int", "its number"),
         Column("fd", "int", "its file descriptor"),
         Column("users", "str", "all processes, as printed"),
@@ -41,8 +41,8 @@ SOCKETS = Schema(
             "timer", "str", "timer: on (retransmission), keepalive, timewait, persist; null for none, or without -o"
         ),
         Column("timer_expires", "str", "when it expires, as printed, such as 1min2sec"),
-        Column("retransmits", "int", "how often it retransmitted"),
-        Column("attributes", "str", "everything else, as printed"),
+        Column("retransmits", "int", "retransmissions"),
+        Column("attributes", "str", "remaining text, as printed"),
         _LINE,
     ),
     ("netid", "local_address", "local_port", "peer_address", "peer_port", "line"),
@@ -50,18 +50,18 @@ SOCKETS = Schema(
 )
 SUMMARY = Schema(
     "ss_summary",
-    "how many sockets there are, by transport",
+    "socket counts by transport",
     (
         Column("transport", "str", "all, TCP, UDP, RAW, INET, FRAG, …"),
         Column("total", "int", "sockets"),
         Column("ipv4", "int", "those of IPv4"),
         Column("ipv6", "int", "those of IPv6"),
-        Column("with_closed", "int", "TCP: also closed ones"),
+        Column("with_closed", "int", "TCP: including closed ones"),
         Column("estab", "int", "TCP: established"),
         Column("closed", "int", "TCP: closed"),
         Column("orphaned", "int", "TCP: without a process"),
-        Column("synrecv", "int", "TCP: half open; old versions"),
-        Column("timewait", "int", "TCP: waiting to be forgotten"),
+        Column("synrecv", "int", "TCP: SYN-RECV; old versions only"),
+        Column("timewait", "int", "TCP: TIME-WAIT"),
         _LINE,
     ),
     ("transport",),
@@ -195,7 +195,7 @@ class _Summary:
         return True
 
 
-@parser("ss", SOCKETS, SUMMARY)
+@parser("ss", SOCKETS, SUMMARY, marks=r"^(Netid|State)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address")
 def ss(text: Text) -> dict[str, pd.DataFrame]:
     """``ss -tnap`` and other options, and ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
 
@@ -227,7 +227,7 @@ def _line(line: Line, rows: list[dict[str, Any]], summary: _Summary) -> bool:
     if row is not None:
         rows += [row | {"line": line.number}] * bool(row)
         return True
-    if summary.line(stripped, line.number) or is_noise(stripped):
+    if summary.line(stripped, line.number):
         return True
     if rows and line.text[0] in " \t":
         _more(rows[-1], [stripped])

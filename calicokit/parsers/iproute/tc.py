@@ -12,39 +12,39 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import is_noise, number
+from calicokit.parsers.iproute.common import number
 from calicokit.schema import Column, Schema
 
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 _STATISTICS = (
     Column("bytes", "int", "bytes sent", "bytes"),
     Column("packets", "int", "packets sent", "packets"),
     Column("dropped", "int", "packets dropped", "packets"),
-    Column("overlimits", "int", "packets over the limit", "packets"),
-    Column("requeues", "int", "packets queued again", "packets"),
+    Column("overlimits", "int", "overlimits", "packets"),
+    Column("requeues", "int", "requeues", "packets"),
 )
 QDISCS = Schema(
     "tc_qdisc",
-    "queueing disciplines of interfaces; delay, loss, rate and the like are there where one was set",
+    "queueing disciplines of interfaces; delay, loss, rate and so on are null where not set",
     (
         Column("interface", "str", "interface"),
         Column("kind", "str", "noqueue, fq_codel, mq, netem, tbf, clsact, …"),
         Column("handle", "str", "handle"),
-        Column("parent", "str", "handle of its parent; root for the interface's own"),
+        Column("parent", "str", "parent handle; root for the root qdisc"),
         Column("options", "str", "options, as printed"),
         *_STATISTICS,
-        Column("backlog_bytes", "int", "bytes that wait", "bytes"),
-        Column("backlog_packets", "int", "packets that wait", "packets"),
-        Column("limit", "int", "netem: how many packets may wait", "packets"),
+        Column("backlog_bytes", "int", "backlog in bytes", "bytes"),
+        Column("backlog_packets", "int", "backlog in packets", "packets"),
+        Column("limit", "int", "netem: queue limit", "packets"),
         Column("delay_ms", "float", "netem: delay", "ms"),
-        Column("jitter_ms", "float", "netem: how much the delay varies", "ms"),
-        Column("loss_percent", "float", "netem: packets lost on purpose", "%"),
-        Column("duplicate_percent", "float", "netem: packets sent twice", "%"),
-        Column("corrupt_percent", "float", "netem: packets damaged", "%"),
-        Column("reorder_percent", "float", "netem: packets sent too early", "%"),
+        Column("jitter_ms", "float", "netem: jitter", "ms"),
+        Column("loss_percent", "float", "netem: loss", "%"),
+        Column("duplicate_percent", "float", "netem: duplication", "%"),
+        Column("corrupt_percent", "float", "netem: corruption", "%"),
+        Column("reorder_percent", "float", "netem: reordering", "%"),
         Column("rate_bps", "float", "netem, tbf: rate", "bit/s"),
         Column("burst_bytes", "float", "tbf: burst", "bytes"),
-        Column("latency_ms", "float", "tbf: how long a packet may wait", "ms"),
+        Column("latency_ms", "float", "tbf: maximum latency", "ms"),
         Column("statistics", "str", "further counters, as printed"),
         _LINE,
     ),
@@ -53,27 +53,27 @@ QDISCS = Schema(
 )
 FILTERS = Schema(
     "tc_filter",
-    "filters of traffic control; eBPF programs that Calico attaches are of kind bpf",
+    "tc filters; eBPF programs attached by Calico are of kind bpf",
     (
-        Column("interface", "str", "interface; null where the command was for one"),
-        Column("parent", "str", "handle or place of its parent; null where the command was for one"),
+        Column("interface", "str", "interface; null where the command named it"),
+        Column("parent", "str", "parent handle or hook; null where the command named it"),
         Column("protocol", "str", "all, ip, …"),
-        Column("priority", "int", "lower is asked first"),
+        Column("priority", "int", "priority; lower is evaluated first"),
         Column("kind", "str", "bpf, u32, flower, matchall, …"),
         Column("chain", "int", "chain"),
-        Column("handle", "str", "handle; null for the line that tells of the kind only"),
+        Column("handle", "str", "handle; null for a line with only the kind"),
         Column("program", "str", "eBPF: section or object and program, as printed after the handle"),
-        Column("direct_action", "bool", "eBPF: whether what the program returns is the verdict"),
-        Column("in_hardware", "bool", "whether the card does it; null where tc does not say"),
-        Column("program_id", "int", "eBPF: number of the program"),
+        Column("direct_action", "bool", "eBPF: direct action: the program's return value is the verdict"),
+        Column("in_hardware", "bool", "offloaded to hardware; null where not printed"),
+        Column("program_id", "int", "eBPF: program id"),
         Column("name", "str", "eBPF: name of the program"),
         Column("tag", "str", "eBPF: hash of the program"),
-        Column("jited", "bool", "eBPF: whether the program was compiled"),
-        Column("action", "str", "what is done: drop, pass, mirred, …"),
+        Column("jited", "bool", "eBPF: JIT-compiled"),
+        Column("action", "str", "action: drop, pass, mirred, …"),
         Column("rate_bps", "float", "police: rate", "bit/s"),
         Column("burst_bytes", "float", "police: burst", "bytes"),
         *_STATISTICS,
-        Column("options", "str", "everything else of the first line, as printed"),
+        Column("options", "str", "rest of the first line, as printed"),
         Column("details", "str", "further lines, as printed"),
         _LINE,
     ),
@@ -162,7 +162,7 @@ def _more(row: dict[str, Any], column: str, text: str) -> None:
     row.setdefault(column, []).append(text)
 
 
-@parser("tc-qdisc", QDISCS)
+@parser("tc-qdisc", QDISCS, marks=r"^qdisc ")
 def tc_qdisc(text: Text) -> dict[str, pd.DataFrame]:
     """``tc -s qdisc``, also without ``-s``: queueing disciplines, with what netem and tbf do on purpose.
 
@@ -183,7 +183,7 @@ def tc_qdisc(text: Text) -> dict[str, pd.DataFrame]:
         elif rows and line.text[0] in " \t":
             if not _counted(rows[-1], stripped):
                 _more(rows[-1], "statistics", stripped)
-        elif not is_noise(stripped):
+        else:
             text.reject(line, "qdisc KIND HANDLE: dev INTERFACE …")
     return {QDISCS.name: _frame(QDISCS, rows)}
 
@@ -266,7 +266,7 @@ def _within(line: Line) -> bool:
     return line.text[0] in " \t" or line.text.startswith(("police ", "action "))
 
 
-@parser("tc-filter", FILTERS)
+@parser("tc-filter", FILTERS, marks=r"^filter (parent|protocol|ingress|egress|dev)")
 def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
     """``tc filter show dev INTERFACE ingress`` (or egress), also with ``-s``: filters and eBPF programs.
 
@@ -286,6 +286,6 @@ def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
             rows.append(row | {"line": line.number})
         elif rows and _within(line):
             _detail(rows[-1], line.text.strip())
-        elif not is_noise(line.text):
+        else:
             text.reject(line, "filter protocol PROTOCOL pref N KIND …")
     return {FILTERS.name: _frame(FILTERS, rows)}

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import is_noise, number, objects
+from calicokit.parsers.iproute.common import number, objects
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
 
-_LINE = Column("line", "int", "line in the text, from 1")
+_LINE = Column("line", "int", "1-based line number in the text")
 _RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 _SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
 _FULL = {"errs": "errors", "drop": "dropped", "colls": "collisions", "frame": "frame_errors", "fifo": "fifo_errors"}
@@ -28,7 +28,7 @@ def _name(side: str, word: str) -> str:
 _WORDS = [("rx", w) for w in _RECEIVED] + [("tx", w) for w in _SENT]
 DEVICES = Schema(
     "proc_net_dev",
-    "counters of interfaces, since each was made",
+    "interface counters since creation",
     (
         Column("interface", "str", "interface"),
         *(
@@ -50,7 +50,7 @@ COUNTERS = Schema(
     "the kernel's counters of IP, ICMP, TCP and UDP",
     (
         Column("counter", "str", "name, such as TcpRetransSegs"),
-        Column("value", "int", "value; since the boot with -a, else since nstat's last run"),
+        Column("value", "int", "value since boot with -a, else since nstat's last run"),
         Column("rate", "float", "rate of nstat's daemon; 0 without", "per second"),
         _LINE,
     ),
@@ -86,7 +86,7 @@ class _Devices:
         return True
 
 
-@parser("proc-net-dev", DEVICES)
+@parser("proc-net-dev", DEVICES, marks=r"^Inter-\|")
 def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
     """``/proc/net/dev``: counters of interfaces.
 
@@ -99,12 +99,12 @@ def proc_net_dev(text: Text) -> dict[str, pd.DataFrame]:
     """
     devices = _Devices()
     for line in text.lines():
-        if not is_noise(line.text) and not devices.line(line):
+        if not devices.line(line):
             text.reject(line, "INTERFACE: and 16 counters")
     return {DEVICES.name: DEVICES.frame({n: [row.get(n) for row in devices.rows] for n in DEVICES.names})}
 
 
-@parser("nstat", COUNTERS)
+@parser("nstat", COUNTERS, marks=r"^(#kernel|Ip\w+ +\d+ +[\d.]+$|(Ip|TcpExt): [A-Z])")
 def nstat(text: Text) -> dict[str, pd.DataFrame]:
     """``nstat -az``, text and ``-j``, and ``/proc/net/netstat`` and ``snmp``: the kernel's counters.
 
@@ -131,6 +131,6 @@ def nstat(text: Text) -> dict[str, pd.DataFrame]:
             rows.append({"counter": match[1], "value": number(match[2]), "rate": rate, "line": line.number})
         elif (counted := pairs.rows(stripped, line.number)) is not None:
             rows += counted
-        elif not _SOURCE_LINE.fullmatch(stripped) and not is_noise(stripped):
+        elif not _SOURCE_LINE.fullmatch(stripped):
             text.reject(line, "COUNTER VALUE RATE")
     return {COUNTERS.name: COUNTERS.frame({n: [row.get(n) for row in rows] for n in COUNTERS.names})}

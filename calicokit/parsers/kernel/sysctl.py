@@ -12,21 +12,21 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Text, parser
-from calicokit.parsers.iproute.common import is_noise, number
+from calicokit.parsers.iproute.common import number
 from calicokit.schema import Column, Schema
 
 SYSCTL = Schema(
     "sysctl",
-    "settings of the kernel",
+    "kernel settings (sysctl)",
     (
         Column("key", "str", "setting, as printed"),
         Column("value", "str", "value; null where it could not be read (see error)"),
-        Column("number", "int", "the value, where it is a whole number"),
-        Column("interface", "str", "interface, all or default, for settings of interfaces"),
+        Column("number", "int", "value as integer, where it is one"),
+        Column("interface", "str", "interface, all or default, for per-interface settings"),
         Column("name", "str", "last part of the key, such as rp_filter"),
         Column("version", "int", "4 or 6, for settings of IPv4 or IPv6"),
         Column("error", "str", "why it could not be read"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("key", "line"),
     source="recordings; procps' src/sysctl.c",
@@ -66,7 +66,7 @@ def _read(text: str) -> dict[str, Any] | None:
     return None
 
 
-@parser("sysctl", SYSCTL)
+@parser("sysctl", SYSCTL, marks=r"^(net|kernel|vm|fs)\.\S+ = ")
 def sysctl(text: Text) -> dict[str, pd.DataFrame]:
     """``sysctl -a``, with or without ``--pattern``, or ``grep -r . /proc/sys``: the kernel's settings.
 
@@ -80,8 +80,6 @@ def sysctl(text: Text) -> dict[str, pd.DataFrame]:
     rows: list[dict[str, Any]] = []
     for line in text.lines():
         stripped = line.text.strip()
-        if is_noise(stripped):
-            continue
         if row := _read(stripped):
             rows.append(row | {"line": line.number})
         else:

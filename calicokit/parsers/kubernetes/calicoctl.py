@@ -22,7 +22,7 @@ _CHECK_SOURCE = "recordings; calicoctl/calicoctl/commands/ipam/check.go"
 
 SHOW = Schema(
     "calicoctl_ipam_show",
-    "use of IP pools and, with --show-blocks, of their blocks; counts are rounded to five digits",
+    "usage of IP pools and, with --show-blocks, of their blocks; counts are rounded to five digits",
     (
         Column("grouping", "str", "IP Pool or Block"),
         Column("cidr", "str", "CIDR of the pool or block"),
@@ -45,11 +45,11 @@ SHOW = Schema(
 )
 BORROWED = Schema(
     "borrowed",
-    "addresses from a block of another node (--show-borrowed)",
+    "borrowed addresses (--show-borrowed)",
     (
         Column("address", "str", "IP address"),
         Column("node", "str", "node that borrows it"),
-        Column("block", "str", "block it comes from"),
+        Column("block", "str", "block of the address"),
         Column("block_node", "str", "node that the block is affine to; null for a block without affinity"),
         Column("type", "str", "pod, vmi, or the type of a tunnel's address"),
         Column("allocated_to", "str", "NAMESPACE/NAME of the pod or VM"),
@@ -62,7 +62,7 @@ CONFIGURATION = Schema(
     "the IPAM configuration (--show-configuration)",
     (
         Column("property", "str", "name of the setting"),
-        Column("value", "str", "its value as printed; a Go pointer says only that it is set"),
+        Column("value", "str", "value as printed; a Go pointer shows only that it is set"),
     ),
     ("property",),
     source=_SHOW_SOURCE,
@@ -84,10 +84,10 @@ ADDRESS = Schema(
 
 CHECK = Schema(
     "calicoctl_ipam_check",
-    "the figures that ipam check counts, in its order; a figure that the version does not print has no row",
+    "figures of ipam check, in its order; a figure that the version does not print has no row",
     (
         Column("figure", "str", "what was counted"),
-        Column("value", "int", "how many"),
+        Column("value", "int", "count"),
     ),
     ("figure",),
     source=_CHECK_SOURCE,
@@ -106,7 +106,7 @@ BLOCKS = Schema(
 POOLS = Schema("pools", "active IP pools", (Column("cidr", "str", "CIDR"),), ("cidr",), source=_CHECK_SOURCE)
 NODES = Schema(
     "nodes",
-    "the (up to 20) nodes with most allocations",
+    "the (up to 20) nodes with the most allocations",
     (Column("node", "str", "node"), Column("allocations", "int", "addresses allocated for it")),
     ("node",),
     source=_CHECK_SOURCE,
@@ -116,13 +116,13 @@ ALLOCATIONS = Schema(
     "allocated addresses (--show-all-ips)",
     (
         Column("address", "str", "IP address"),
-        Column("block", "str", "block it is from"),
+        Column("block", "str", "block of the address"),
         Column("handle", "str", "handle it is assigned under"),
         Column("namespace", "str", "namespace of the pod"),
         Column("pod", "str", "pod it was assigned to"),
         Column("node", "str", "node it was assigned on"),
         Column("type", "str", "type of a tunnel's address; null for a pod's"),
-        Column("timestamp", "time", "when it was assigned"),
+        Column("timestamp", "time", "allocation time"),
         Column("attributes", "str", "attributes as printed"),
     ),
     ("address",),
@@ -130,7 +130,7 @@ ALLOCATIONS = Schema(
 )
 IN_USE = Schema(
     "in_use",
-    "addresses that somebody uses (--show-all-ips)",
+    "addresses in use (--show-all-ips)",
     (
         Column("address", "str", "IP address"),
         Column("owner", "str", "Workload(NAMESPACE/ENDPOINT), Node(NODE), or a service's name"),
@@ -140,7 +140,7 @@ IN_USE = Schema(
 )
 PROBLEMS = Schema(
     "problems",
-    "what ipam check found wrong (--show-problem-ips; orphan handles: --show-all-ips; invalid blocks: always)",
+    "problems found by ipam check (--show-problem-ips; orphan handles: --show-all-ips; invalid blocks: always)",
     (
         Column(
             "kind",
@@ -148,14 +148,13 @@ PROBLEMS = Schema(
             "leaked, multiple-owners, not-in-pool, not-allocated, orphan-handle, missing-handle or invalid-block",
         ),
         Column("subject", "str", "address, handle or block"),
-        Column("owner", "str", "who uses the address or, for a leaked one, NAMESPACE/POD it was assigned to"),
-        Column("detail", "str", "attributes of a leaked address; what is wrong with a block"),
+        Column("owner", "str", "user of the address; for a leaked one NAMESPACE/POD it was assigned to"),
+        Column("detail", "str", "attributes of a leaked address; problem of a block"),
     ),
     ("kind", "subject"),
     source=_CHECK_SOURCE,
 )
 
-_PROMPT = re.compile(r".{0,200}?[$#>] .*(?:calico|kubectl)")
 _RULE = re.compile(r"\+[-+]*\+")
 _SHARE = re.compile(r"(\S+) \((\S+)%\)")
 
@@ -176,7 +175,7 @@ class _Show:
         stripped = line.text.strip()
         if stripped[0] == stripped[-1] == "|":
             self.row(line, [cell.strip() for cell in stripped[1:-1].split("|")])
-        elif _RULE.fullmatch(stripped) or _NOTE.fullmatch(stripped) or _PROMPT.match(stripped):
+        elif _RULE.fullmatch(stripped) or _NOTE.fullmatch(stripped):
             return
         elif not self.address(line.text):
             self.text.reject(line, "a table of calicoctl ipam show, or the attributes of an address")
@@ -260,7 +259,14 @@ def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
     return made
 
 
-@parser("calicoctl-ipam-show", SHOW, BORROWED, CONFIGURATION, ADDRESS)
+@parser(
+    "calicoctl-ipam-show",
+    SHOW,
+    BORROWED,
+    CONFIGURATION,
+    ADDRESS,
+    marks=r"(\| +GROUPING +\| +CIDR|BORROWING-NODE|\| +PROPERTY +\| +VALUE|^IP \S+ is (not )?in use|is not assigned$)",
+)
 def ipam_show(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl ipam show``: use of pools and blocks, borrowed addresses, IPAM's configuration, or one address.
 
@@ -420,7 +426,17 @@ def _times(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "timestamp": time} for row, time in zip(rows, times, strict=True)]
 
 
-@parser("calicoctl-ipam-check", CHECK, BLOCKS, POOLS, NODES, ALLOCATIONS, IN_USE, PROBLEMS)
+@parser(
+    "calicoctl-ipam-check",
+    CHECK,
+    BLOCKS,
+    POOLS,
+    NODES,
+    ALLOCATIONS,
+    IN_USE,
+    PROBLEMS,
+    marks=r"^Checking IPAM for inconsistencies",
+)
 def ipam_check(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl ipam check``: what IPAM holds, who uses addresses, and where the two disagree.
 
@@ -435,7 +451,7 @@ def ipam_check(text: Text) -> dict[str, pd.DataFrame]:
     """
     check = _Check()
     for line in text.lines():
-        if not check.line(line.text.strip()) and not _PROMPT.match(line.text):
+        if not check.line(line.text.strip()):
             text.reject(line, "a line of calicoctl ipam check")
     return {
         CHECK.name: CHECK.frame(check.figures),

@@ -17,42 +17,40 @@ from calicokit.schema import Column, Schema
 
 GET = Schema(
     "calicoctl_get",
-    "objects that calicoctl lists, one row each",
+    "objects listed by calicoctl, one row each",
     (
-        Column("kind", "str", "kind, such as IPPool; null in printed tables, which do not say"),
+        Column("kind", "str", "kind, such as IPPool; null in printed tables"),
         Column("api_version", "str", "apiVersion; null in printed tables"),
         Column("namespace", "str", "namespace; null for objects without one"),
         Column("name", "str", "name"),
-        Column(
-            "fields", "map", "the other columns by their names in snake_case, or paths such as spec.cidr and values"
-        ),
-        Column("line", "int", "line in the text, from 1; null for YAML and JSON"),
+        Column("fields", "map", "other columns by their names in snake_case, or paths such as spec.cidr, with values"),
+        Column("line", "int", "1-based line number in the text; null for YAML and JSON"),
     ),
     ("kind", "namespace", "name"),
     source="recordings of -o wide and -o yaml; JSON is the same objects",
 )
 STATUS = Schema(
     "calicoctl_node_status",
-    "BGP peers of a node, as its BIRD sees them",
+    "BGP peers of a node, as BIRD sees them",
     (
-        Column("bgp", "int", "4 or 6: the BIRD that was asked"),
+        Column("bgp", "int", "4 or 6: the BIRD queried"),
         Column("address", "str", "peer's address"),
         Column("port", "int", "peer's port where it is not 179"),
         Column("peer_type", "str", "node-to-node mesh, node specific or global"),
         Column("state", "str", "protocol's state in BIRD: up, start, down …"),
-        Column("since", "str", "when it came into this state, as printed: a time of day, or a date"),
-        Column("info", "str", "session's state and the last error"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("since", "str", "last state change, as printed: a time of day, or a date"),
+        Column("info", "str", "session state and last error"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("bgp", "address"),
     source="recordings; calicoctl/calicoctl/commands/node/status.go",
 )
 PROCESS = Schema(
     "calicoctl_node_process",
-    "what calicoctl says of the node's processes",
+    "calicoctl's process status of the node",
     (
         Column("process", "str", "calico, bgp, bird or bird6; null for an error"),
-        Column("running", "bool", "whether it runs; null for an error"),
+        Column("running", "bool", "running; null for an error"),
         Column("message", "str", "the line as printed"),
     ),
     ("process",),
@@ -62,17 +60,24 @@ VERSION = Schema(
     "calicoctl_version",
     "versions of calicoctl and of the cluster",
     (
-        Column("client_version", "str", "calicoctl's version; null for a build that was given none"),
-        Column("git_commit", "str", "commit that calicoctl was built from"),
-        Column("cluster_version", "str", "Calico's version in the datastore; null where it says unknown"),
-        Column("cluster_type", "list", "words that tell how the cluster was installed: k8s, bgp, kdd, typha …"),
+        Column("client_version", "str", "calicoctl's version; null for a build without one"),
+        Column("git_commit", "str", "git commit of calicoctl"),
+        Column("cluster_version", "str", "Calico's version in the datastore; null where unknown"),
+        Column("cluster_type", "list", "cluster type: k8s, bgp, kdd, typha …"),
         Column("error", "str", "why the cluster's version could not be read"),
     ),
     source="recordings; calicoctl/calicoctl/commands/version.go",
 )
 
 
-@parser("calicoctl-get", GET)
+@parser(
+    "calicoctl-get",
+    GET,
+    marks=(
+        r"apiVersion: projectcalico\.org/v3|\"apiVersion\": ?\"projectcalico\.org/v3\""
+        r"|^(NAMESPACE +)?NAME +(ASN|WORKLOAD|CIDR|PEERIP|TIER|ORDER)\b"
+    ),
+)
 def calicoctl_get(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl get KIND``: as a table (-o wide or none), YAML or JSON.
 
@@ -145,7 +150,12 @@ class _Status:
         return True
 
 
-@parser("calicoctl-node-status", STATUS, PROCESS)
+@parser(
+    "calicoctl-node-status",
+    STATUS,
+    PROCESS,
+    marks=r"^(Calico process is|None of the BGP backend|IPv[46] BGP status)|\| PEER ADDRESS",
+)
 def node_status(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl node status``: whether Calico runs on the node, and its BGP peers.
 
@@ -182,7 +192,7 @@ _VERSION_COLUMNS = {
 }
 
 
-@parser("calicoctl-version", VERSION)
+@parser("calicoctl-version", VERSION, marks=r"^Client Version:")
 def version(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl version``: versions of the client and of the cluster, one row.
 

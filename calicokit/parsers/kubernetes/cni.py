@@ -21,29 +21,29 @@ from calicokit.schema import Column, Schema
 _SOURCE = "recordings; CNI specification; cni-plugin/pkg/types/types.go"
 CONFLIST = Schema(
     "cni_conflist",
-    "plugins of the CNI configurations, in the order in which they are called",
+    "plugins of the CNI configurations, in call order",
     (
-        Column("file", "str", "path of the configuration; null where the text does not say"),
+        Column("file", "str", "path of the configuration; null where not stated"),
         Column("name", "str", "name of the network"),
         Column("cni_version", "str", "version of the CNI specification"),
-        Column("position", "int", "place in the chain, from 0"),
+        Column("position", "int", "0-based position in the plugin chain"),
         Column("type", "str", "plugin: calico, portmap, bandwidth, tuning …"),
         Column("ipam_type", "str", "IPAM plugin: calico-ipam, host-local …"),
-        Column("ipv4_pools", "list", "pools that addresses are taken from (names or CIDRs)"),
-        Column("ipv6_pools", "list", "the same for IPv6"),
-        Column("assign_ipv4", "bool", "whether pods get an IPv4 address; null where the default counts"),
-        Column("assign_ipv6", "bool", "whether pods get an IPv6 address; null where the default counts"),
+        Column("ipv4_pools", "list", "IPv4 pools (names or CIDRs)"),
+        Column("ipv6_pools", "list", "IPv6 pools (names or CIDRs)"),
+        Column("assign_ipv4", "bool", "assign an IPv4 address; null for the default"),
+        Column("assign_ipv6", "bool", "assign an IPv6 address; null for the default"),
         Column("subnet", "str", "host-local's subnet, such as usePodCidr"),
-        Column("mtu", "int", "MTU of pods' interfaces; 0: found out", "bytes"),
+        Column("mtu", "int", "MTU of pod interfaces; 0: autodetected", "bytes"),
         Column("nodename", "str", "node's name in Calico"),
         Column("nodename_file", "str", "file that holds it"),
         Column("datastore_type", "str", "kubernetes or etcdv3"),
         Column("etcd_endpoints", "str", "etcd's addresses"),
         Column("kubeconfig", "str", "path of the kubeconfig"),
-        Column("policy_type", "str", "k8s, where Kubernetes' policy applies"),
+        Column("policy_type", "str", "policy type: k8s for Kubernetes"),
         Column("log_level", "str", "level of the plugin's log"),
         Column("log_file_path", "str", "file of the plugin's log"),
-        Column("capabilities", "list", "capabilities that are switched on: portMappings, bandwidth …"),
+        Column("capabilities", "list", "enabled capabilities: portMappings, bandwidth …"),
         Column("snat", "bool", "portmap's snat"),
     ),
     ("file", "position"),
@@ -51,11 +51,11 @@ CONFLIST = Schema(
 )
 FILES = Schema(
     "cni_files",
-    "files in the text; those that are no CNI configuration, such as a kubeconfig, are not read",
+    "files in the text; those that are not a CNI configuration, such as a kubeconfig, are not parsed",
     (
-        Column("file", "str", "path; null where the text does not say"),
-        Column("read", "bool", "whether it was read as a CNI configuration"),
-        Column("line", "int", "number of its first line in the text, from 1"),
+        Column("file", "str", "path; null where not stated"),
+        Column("read", "bool", "parsed as a CNI configuration"),
+        Column("line", "int", "1-based number of its first line in the text"),
     ),
     ("file",),
     source=_SOURCE,
@@ -180,7 +180,7 @@ def _refuse(text: Text, file: _File, body: str, at: int) -> None:
         text.reject(_mask(line), "JSON of a CNI configuration")
 
 
-@parser("cni-conflist", CONFLIST, FILES)
+@parser("cni-conflist", CONFLIST, FILES, marks=r"\"cniVersion\"")
 def cni_conflist(text: Text) -> dict[str, pd.DataFrame]:
     """CNI configurations (``cat``, ``head -v`` or ``grep -r .`` of /etc/cni/net.d): one row for each plugin.
 

@@ -22,15 +22,15 @@ _DESCRIBE = "recordings; kubectl's pkg/describe/describe.go"
 
 GET = Schema(
     "kubectl_get",
-    "objects that kubectl lists, one row each",
+    "objects listed by kubectl, one row each",
     (
-        Column("kind", "str", "kind, such as Pod; null in printed tables, which do not say"),
+        Column("kind", "str", "kind, such as Pod; null in printed tables"),
         Column("api_version", "str", "apiVersion; null in printed tables"),
         Column("namespace", "str", "namespace; null for objects without one, and where one namespace was listed"),
         Column("name", "str", "name"),
         Column("node", "str", "node of a pod"),
-        Column("fields", "map", "the other columns by their names in snake_case, or paths such as spec.nodeName"),
-        Column("line", "int", "line in the text, from 1; null for YAML and JSON"),
+        Column("fields", "map", "other columns by their names in snake_case, or paths such as spec.nodeName"),
+        Column("line", "int", "1-based line number in the text; null for YAML and JSON"),
     ),
     ("kind", "namespace", "name"),
     source="recordings of -o wide; JSON and YAML are what the API server answers",
@@ -40,40 +40,40 @@ EVENTS = Schema(
     "events",
     (
         Column("namespace", "str", "namespace; null where one namespace was listed"),
-        Column("last_seen", "str", "how long ago it was seen last, as printed"),
-        Column("age", "float", "the same as a number", "s"),
+        Column("last_seen", "str", "time since last seen, as printed"),
+        Column("age", "float", "time since last seen, in seconds", "s"),
         Column("type", "str", "Normal or Warning"),
         Column("reason", "str", "reason"),
         Column("kind", "str", "kind of the object it is about"),
         Column("name", "str", "name of the object it is about"),
         Column("message", "str", "message"),
-        Column("source", "str", "who reported it (-o wide, YAML, JSON)"),
-        Column("count", "int", "how often it was seen (-o wide, YAML, JSON, kubectl events)"),
-        Column("time", "time", "when it was seen last (YAML, JSON)"),
+        Column("source", "str", "reporting component (-o wide, YAML, JSON)"),
+        Column("count", "int", "times seen (-o wide, YAML, JSON, kubectl events)"),
+        Column("time", "time", "last seen (YAML, JSON)"),
     ),
     source="recordings; YAML and JSON are what the API server answers",
 )
 DESCRIBE = Schema(
     "kubectl_describe",
-    "objects that kubectl describes, one row each",
+    "objects described by kubectl, one row each",
     (
         Column("kind", "str", "Pod or Node; null for others"),
         Column("namespace", "str", "namespace; null for objects without one"),
         Column("name", "str", "name"),
-        Column("node", "str", "node of a pod; a node's own name"),
+        Column("node", "str", "node of a pod; for a node its name"),
         Column("node_ip", "str", "address of the pod's node"),
         Column("status", "str", "pod's phase, or Terminating …"),
-        Column("reason", "str", "why a pod is in its phase"),
+        Column("reason", "str", "reason of the pod's phase"),
         Column("ip", "str", "pod's first address; node's internal one"),
         Column("ips", "list", "all addresses of the pod or node"),
-        Column("start_time", "time", "when the pod was started, or the object was made"),
+        Column("start_time", "time", "start of the pod, or creation of the object"),
         Column("controlled_by", "str", "KIND/NAME of the owner"),
         Column("labels", "map", "labels"),
         Column("annotations", "map", "annotations"),
         Column("taints", "list", "taints of a node"),
         Column("pod_cidrs", "list", "pod networks of a node"),
-        Column("fields", "map", "what else stands in one line, by its name in snake_case"),
-        Column("line", "int", "number of its first line in the text, from 1"),
+        Column("fields", "map", "other one-line fields, by name in snake_case"),
+        Column("line", "int", "1-based number of its first line in the text"),
     ),
     ("kind", "namespace", "name"),
     source=_DESCRIBE,
@@ -89,8 +89,8 @@ CONDITIONS = Schema(
         *_OBJECT,
         Column("type", "str", "condition"),
         Column("status", "str", "True, False or Unknown"),
-        Column("last_heartbeat", "time", "when a node's condition was reported last"),
-        Column("last_transition", "time", "when a node's condition changed"),
+        Column("last_heartbeat", "time", "last heartbeat of a node's condition"),
+        Column("last_transition", "time", "last transition of a node's condition"),
         Column("reason", "str", "reason"),
         Column("message", "str", "message"),
     ),
@@ -107,16 +107,16 @@ CONTAINERS = Schema(
         Column("role", "str", "container, init or ephemeral"),
         Column("image", "str", "image"),
         Column("container_id", "str", "RUNTIME://ID"),
-        Column("state", "str", "Running, Waiting or Terminated; null before it was made"),
-        Column("reason", "str", "why it waits or ended"),
-        Column("message", "str", "what was said of why it waits or ended"),
-        Column("started", "time", "when it was started"),
-        Column("exit_code", "int", "exit code of a terminated one"),
+        Column("state", "str", "Running, Waiting or Terminated; null before it was created"),
+        Column("reason", "str", "reason it is waiting or terminated"),
+        Column("message", "str", "message of the waiting or terminated state"),
+        Column("started", "time", "start time"),
+        Column("exit_code", "int", "exit code, if terminated"),
         Column("last_state", "str", "state of its previous run"),
-        Column("last_reason", "str", "why its previous run ended"),
+        Column("last_reason", "str", "reason its previous run terminated"),
         Column("last_exit_code", "int", "exit code of its previous run"),
-        Column("ready", "bool", "whether it is ready"),
-        Column("restarts", "int", "how often it was restarted"),
+        Column("ready", "bool", "ready"),
+        Column("restarts", "int", "restarts"),
     ),
     ("namespace", "pod", "container"),
     source=_DESCRIBE,
@@ -128,26 +128,26 @@ DESCRIBED_EVENTS = Schema(
         *_OBJECT,
         Column("type", "str", "Normal or Warning"),
         Column("reason", "str", "reason"),
-        Column("last_seen", "str", "how long ago, and how often, as printed"),
-        Column("age", "float", "how long ago it was seen last", "s"),
-        Column("count", "int", "how often it was seen"),
-        Column("source", "str", "who reported it"),
+        Column("last_seen", "str", "age and count, as printed"),
+        Column("age", "float", "time since last seen", "s"),
+        Column("count", "int", "times seen"),
+        Column("source", "str", "reporting component"),
         Column("message", "str", "message"),
     ),
     source=_DESCRIBE,
 )
 TOP = Schema(
     "kubectl_top",
-    "what pods, their containers or nodes use; null where the metrics server does not know",
+    "CPU and memory usage of pods, containers or nodes; null where metrics-server has no value",
     (
         Column("namespace", "str", "namespace of a pod; null for nodes, and where one namespace was listed"),
         Column("name", "str", "pod or node"),
         Column("container", "str", "container (--containers)"),
-        Column("cpu", "float", "processor time it uses", "millicores"),
-        Column("cpu_percent", "float", "share of the node's allocatable processors", "%"),
-        Column("memory", "float", "memory it uses", "bytes"),
+        Column("cpu", "float", "CPU usage", "millicores"),
+        Column("cpu_percent", "float", "share of the node's allocatable CPU", "%"),
+        Column("memory", "float", "memory usage", "bytes"),
         Column("memory_percent", "float", "share of the node's allocatable memory", "%"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("namespace", "name", "container"),
     verified=False,
@@ -155,7 +155,7 @@ TOP = Schema(
 )
 
 
-@parser("kubectl-get", GET)
+@parser("kubectl-get", GET, marks=r"^(NAMESPACE +)?NAME +|apiVersion: |\"apiVersion\":", general=True)
 def kubectl_get(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl get``: as a table (-o wide or none, with or without --all-namespaces), YAML or JSON.
 
@@ -218,7 +218,7 @@ def _iso(value: Any) -> pd.Timestamp | None:
     return objects.time(value) if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value) else None
 
 
-@parser("kubectl-events", EVENTS)
+@parser("kubectl-events", EVENTS, marks=r"^(NAMESPACE +)?LAST SEEN +TYPE")
 def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl get events`` or ``kubectl events``: as a table (also -o wide), YAML or JSON.
 
@@ -435,7 +435,14 @@ _CONTAINER: dict[tuple[str, str], tuple[str, Callable[[str | None], Any]]] = {
 }
 
 
-@parser("kubectl-describe", DESCRIBE, CONDITIONS, CONTAINERS, DESCRIBED_EVENTS)
+@parser(
+    "kubectl-describe",
+    DESCRIBE,
+    CONDITIONS,
+    CONTAINERS,
+    DESCRIBED_EVENTS,
+    marks=r"^Name: +\S+$(?s:.{0,4000})^(Labels|Annotations|Namespace|Priority): ",
+)
 def kubectl_describe(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl describe`` of pods and nodes: one row each; ``conditions``, ``containers`` and ``events`` besides.
 
@@ -496,7 +503,7 @@ def _used(cells: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-@parser("kubectl-top", TOP)
+@parser("kubectl-top", TOP, marks=r"^(NAMESPACE +)?(POD +)?NAME +CPU\(cores\)")
 def kubectl_top(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl top pods`` (also --containers, --all-namespaces) and ``kubectl top nodes``.
 

@@ -1,4 +1,4 @@
-"""What kubectl and calicoctl print of objects: tables under headers, YAML and JSON; and the shell's noise around it.
+"""What kubectl and calicoctl print of objects: tables under headers, YAML and JSON.
 
 Shared by the parsers of both tools; it reads nothing on its own.
 """
@@ -15,28 +15,13 @@ import yaml
 
 from calicokit.parsers.base import Line, Text
 from calicokit.parsers.kubernetes import structured
-from calicokit.parsers.netfilter.iptables import is_noise as _from_shell
-
-_COMMAND = re.compile(
-    r"(?:[^#$>%\s]{0,200}[$#>%]|\[[^\]]{1,200}\] ?[$#>%]|[\w.-]{1,60}@[^$#>%]{1,200}[$#>%]|PS [^>]{0,200}>) ?"
-    r"(?:sudo )?(?:\S{1,200}/)?(?:kubectl|oc|calicoctl|calico|calico-node|docker|nerdctl|crictl|ctr|ssh|nsenter"
-    r"|curl|wget|cat|head|tail|dmesg|journalctl|grep|exit|for|echo|watch|k)(?: .*)?"
-)
-_WARNINGS = re.compile(
-    r"Failed to get .* using context .*|W\d{4} \d\d:\d\d:\d\d\.\d{1,9} .*|Warning: .*|No resources found.*"
-    r"|\+ (?:kubectl|calicoctl|curl|cat|dmesg) .*|\S{1,100}@\S{1,100}[#$] ?"
-)
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line comes from the shell, from ``kubectl exec``, or is a client's warning, not the tool's output."""
-    return bool(_from_shell(line) or _COMMAND.fullmatch(line) or _WARNINGS.fullmatch(line))
+from calicokit.parsers.pasted import may_be_noise
 
 
 def lines(text: Text) -> Iterator[Line]:
-    """The text's lines without what the shell printed."""
+    """The text's lines without noise."""
     sound(text)
-    return (line for line in text.lines() if not is_noise(line.text.strip()))
+    return text.answer()
 
 
 def well_formed(text: str) -> str:
@@ -147,11 +132,11 @@ def _refuse(text: Text) -> None:
 def _body(text: Text) -> str | None:
     """The text from where JSON or YAML begins, without noise; None if it has none."""
     kept = [line.text for line in text.lines()]
-    start = next((i for i, line in enumerate(kept) if not is_noise(line.strip())), None)
+    start = next((i for i, line in enumerate(kept) if not may_be_noise(line)), None)
     if start is None or not structured.begins(kept[start]):
         return None
     end = len(kept)
-    while end > start and is_noise(kept[end - 1].strip()):
+    while end > start and may_be_noise(kept[end - 1]):
         end -= 1
     return "\n".join(kept[start:end])
 

@@ -33,16 +33,16 @@ from calicokit.parsers.bird.routes import Numbers, append, frame, slices
 from calicokit.schema import Column, Schema
 
 COLUMNS = (
-    Column("time", "time", "when it was logged; null where a line carries no time (a cut first line, BIRD)"),
-    Column("level", "str", "TRACE, DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where a line carries none"),
+    Column("time", "time", "timestamp; null where a line has none (a cut first line, BIRD)"),
+    Column("level", "str", "TRACE, DEBUG, INFO, WARNING, ERROR, FATAL or PANIC; null where a line has none"),
     Column("pid", "int", "process that logged it"),
-    Column("component", "str", "part of Calico that logged it; null before v3.22 and in klog lines"),
+    Column("component", "str", "subsystem that logged it; null before v3.22 and in klog lines"),
     Column("file", "str", "Go source file"),
     Column("line_number", "int", "line in the source file"),
-    Column("message", "str", "text without the fields that follow it; further lines after newlines"),
+    Column("message", "str", "message without the trailing fields; further lines after newlines"),
     Column("fields", "str", "the trailing key=value fields, as printed"),
     Column("error", "str", "value of the field error"),
-    Column("line", "int", "number of the record's first line in the text, from 1"),
+    Column("line", "int", "1-based number of the record's first line in the text"),
 )
 CNI_COLUMNS = (
     *COLUMNS[:-1],
@@ -54,14 +54,12 @@ CNI_COLUMNS = (
 )
 _SOURCE = "recordings; lib/logrusr/formatter.go"
 
-CNI = Schema("cni_log", "what the CNI plugin and its IPAM logged", CNI_COLUMNS, ("line",), source=_SOURCE)
-FELIX = Schema("felix_log", "what Felix logged", COLUMNS, ("line",), source=_SOURCE)
-CONFD = Schema("confd_log", "what confd logged", COLUMNS, ("line",), source=_SOURCE)
-TYPHA = Schema("typha_log", "what Typha logged", COLUMNS, ("line",), source=_SOURCE)
-CONTROLLERS = Schema(
-    "kube_controllers_log", "what kube-controllers logged", COLUMNS, ("line",), source=_SOURCE + "; klog"
-)
-STARTUP = Schema("startup_log", "what calico-node's startup logged", COLUMNS, ("line",), source=_SOURCE)
+CNI = Schema("cni_log", "log of the CNI plugin and its IPAM", CNI_COLUMNS, ("line",), source=_SOURCE)
+FELIX = Schema("felix_log", "Felix's log", COLUMNS, ("line",), source=_SOURCE)
+CONFD = Schema("confd_log", "confd's log", COLUMNS, ("line",), source=_SOURCE)
+TYPHA = Schema("typha_log", "Typha's log", COLUMNS, ("line",), source=_SOURCE)
+CONTROLLERS = Schema("kube_controllers_log", "kube-controllers' log", COLUMNS, ("line",), source=_SOURCE + "; klog")
+STARTUP = Schema("startup_log", "calico-node's startup log", COLUMNS, ("line",), source=_SOURCE)
 
 _PIECE = 1 << 22  # characters; bounds the memory for what is known of each line
 # The time, and what tells level, process and source line, of which a log has few; \s is spelt out as RE2's has no \v.
@@ -92,7 +90,6 @@ _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL"}
 _LOGRUS = re.compile(r'time="(\d{4}-\d\d-\d\d[^"]*)" level=([a-z]+) msg=("(?:[^"\\]|\\.)*"|\S*)(.*)')
 _BIRD = re.compile(r"(bird6?): (.*)")
 _DROPPED = re.compile(r"\.\.\. dropped \d+ logs \.\.\.")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _GO_ESCAPE = re.compile(r'\\(["\\nt])')
 _ESCAPED = {"n": "\n", "t": "\t"}
 _CNI_FIELDS = {
@@ -107,7 +104,7 @@ _Origin = tuple[str | None, ...]
 _NOWHERE = (None, None, None, None, None)
 
 
-@parser("cni-log", CNI)
+@parser("cni-log", CNI, marks=r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )")
 def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     """The CNI plugin's log on a node (/var/log/calico/cni/cni.log): every pod's way to its addresses and interface.
 
@@ -122,7 +119,14 @@ def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CNI.name: _frame(text, CNI)}
 
 
-@parser("felix-log", FELIX)
+@parser(
+    "felix-log",
+    FELIX,
+    marks=(
+        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
+        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )"
+    ),
+)
 def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     """Felix's log (stdout of calico-node, or /var/log/calico/felix/current).
 
@@ -137,7 +141,7 @@ def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     return {FELIX.name: _frame(text, FELIX)}
 
 
-@parser("confd-log", CONFD)
+@parser("confd-log", CONFD, marks=r"\] confd/\w+")
 def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     """confd's log, which says what it wrote into BIRD's configuration and why (stdout of calico-node).
 
@@ -151,7 +155,7 @@ def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONFD.name: _frame(text, CONFD)}
 
 
-@parser("typha-log", TYPHA)
+@parser("typha-log", TYPHA, marks=r"\] typha/\w+")
 def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     """Typha's log: its configuration, its clients, and the connections it lost.
 
@@ -165,7 +169,9 @@ def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     return {TYPHA.name: _frame(text, TYPHA)}
 
 
-@parser("kube-controllers-log", CONTROLLERS)
+@parser(
+    "kube-controllers-log", CONTROLLERS, marks=r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"
+)
 def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-kube-controllers, with client-go's klog lines among its own.
 
@@ -180,7 +186,7 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONTROLLERS.name: _frame(text, CONTROLLERS)}
 
 
-@parser("startup-log", STARTUP)
+@parser("startup-log", STARTUP, marks=r"\] startup/\w+")
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
 
@@ -205,8 +211,7 @@ def _frame(text: Text, schema: Schema) -> pd.DataFrame:
     start = 0
     while start < len(text.text):
         end = text.text.find("\n", start + _PIECE) + 1 or len(text.text)
-        piece = text.text[start:end]
-        reader.read(_Piece(_ANSI.sub("", piece) if "\x1b" in piece else piece), last=end == len(text.text))
+        reader.read(_Piece(text.text[start:end]), last=end == len(text.text))
         start = end
     return reader.frame()
 

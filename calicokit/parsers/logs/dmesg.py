@@ -20,18 +20,18 @@ from calicokit.schema import Column, Schema
 
 DMESG = Schema(
     "dmesg",
-    "lines of the kernel's log",
+    "lines of the kernel log",
     (
-        Column("time", "time", "when; null where the line has none with a date; times without a zone count as UTC"),
-        Column("uptime", "float", "when, since the node was started", "s"),
+        Column("time", "time", "timestamp; null without a date; times without a zone are taken as UTC"),
+        Column("uptime", "float", "time since boot", "s"),
         Column("kind", "str", "log or trace: a packet; conntrack: a full table; other: anything else"),
-        Column("prefix", "str", "what the rule puts before a packet, such as calico-packet:"),
+        Column("prefix", "str", "log prefix of the rule, such as calico-packet:"),
         Column("table", "str", "table of a traced rule"),
         Column("chain", "str", "chain of a traced rule"),
-        Column("step", "str", "rule, return or policy: what was traced"),
-        Column("rule", "int", "number of the traced rule in its chain, from 1"),
-        Column("in_interface", "str", "interface it came in by; null for the node's own packets"),
-        Column("out_interface", "str", "interface it goes out by; null before routing"),
+        Column("step", "str", "traced step: rule, return or policy"),
+        Column("rule", "int", "1-based number of the traced rule in its chain"),
+        Column("in_interface", "str", "ingress interface; null for locally generated packets"),
+        Column("out_interface", "str", "egress interface; null before routing"),
         Column("mac", "str", "link-layer header: destination, source, type"),
         Column("source", "str", "source address"),
         Column("destination", "str", "destination address"),
@@ -43,8 +43,8 @@ DMESG = Schema(
         Column("icmp_type", "int", "type of an ICMP message"),
         Column("flags", "str", "TCP flags, in lower case, joined with commas"),
         Column("mark", "str", "firewall mark, in hexadecimal"),
-        Column("message", "str", "the line without its time"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("message", "str", "line without its timestamp"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source="recordings of LOG lines; TRACE and conntrack: the kernel's net/netfilter",
@@ -155,7 +155,7 @@ def _read(texts: _Array, head: dict[str, _Array]) -> dict[str, Any]:
     }
 
 
-@parser("dmesg", DMESG)
+@parser("dmesg", DMESG, marks=r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* )")
 def dmesg(text: Text) -> dict[str, pd.DataFrame]:
     """The kernel's log (``dmesg``, ``journalctl -k``): packets of LOG and TRACE rules, full conntrack tables, the rest.
 

@@ -44,7 +44,7 @@ def booleans(values: Flags) -> Any:
 
 
 def numbered(key: Ints) -> Ints:
-    """For each place, the how-manieth of its key it is, from 1."""
+    """The 1-based rank of each position within its key."""
     if not len(key):
         return key
     order = np.argsort(key, kind="stable")

@@ -19,41 +19,41 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.iproute.common import address, is_noise, number
+from calicokit.parsers.iproute.common import address, number
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings of conntrack-tools 1.4.7; libnetfilter_conntrack's src/conntrack/snprintf_default.c"
 ENTRIES = Schema(
     "conntrack",
-    "connections that the kernel tracks; the reply_ columns tell what answers look like, which NAT makes differ",
+    "conntrack entries; the reply_ columns are the reply direction, which differs under NAT",
     (
         Column("protocol", "str", "tcp, udp, icmp, icmpv6, sctp, gre, …"),
         Column("protocol_number", "int", "number of the protocol"),
-        Column("timeout", "int", "how long the entry stays without packets; null where offloaded", "s"),
+        Column("timeout", "int", "time to expiry without packets; null where offloaded", "s"),
         Column("state", "str", "state of TCP, SCTP or DCCP"),
-        Column("source", "str", "who began"),
-        Column("destination", "str", "whom it meant"),
+        Column("source", "str", "source address (initiator)"),
+        Column("destination", "str", "original destination address"),
         Column("sport", "int", "source port"),
         Column("dport", "int", "destination port"),
-        Column("packets", "int", "packets of who began; null without accounting", "packets"),
-        Column("bytes", "int", "bytes of who began; null without accounting", "bytes"),
-        Column("reply_source", "str", "who answers"),
-        Column("reply_destination", "str", "whom the answers go to"),
-        Column("reply_sport", "int", "source port of answers"),
-        Column("reply_dport", "int", "destination port of answers"),
-        Column("reply_packets", "int", "packets of answers; null without accounting", "packets"),
-        Column("reply_bytes", "int", "bytes of answers; null without accounting", "bytes"),
+        Column("packets", "int", "packets in the original direction; null without accounting", "packets"),
+        Column("bytes", "int", "bytes in the original direction; null without accounting", "bytes"),
+        Column("reply_source", "str", "source address of replies"),
+        Column("reply_destination", "str", "destination address of replies"),
+        Column("reply_sport", "int", "source port of replies"),
+        Column("reply_dport", "int", "destination port of replies"),
+        Column("reply_packets", "int", "packets in the reply direction; null without accounting", "packets"),
+        Column("reply_bytes", "int", "bytes in the reply direction; null without accounting", "bytes"),
         Column("icmp_type", "int", "type of ICMP"),
         Column("icmp_code", "int", "code of ICMP"),
         Column("icmp_id", "int", "identifier of ICMP"),
-        Column("unreplied", "bool", "whether no answer was seen"),
-        Column("assured", "bool", "whether the entry stays when the table is full"),
+        Column("unreplied", "bool", "unreplied: no reply was seen"),
+        Column("assured", "bool", "assured: not evicted when the table is full"),
         Column("flags", "list", "UNREPLIED, ASSURED, OFFLOAD, HW_OFFLOAD, …"),
         Column("mark", "int", "mark of the connection"),
         Column("zone", "int", "zone; null is 0"),
         Column("use", "int", "references to the entry"),
-        Column("attributes", "str", "everything else, as printed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("attributes", "str", "remaining text, as printed"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("protocol", "source", "destination", "sport", "dport", "icmp_id", "zone", "line"),
     source=_SOURCE,
@@ -63,10 +63,10 @@ _COUNTERS = {
     "invalid": "packets that could not be tracked",
     "insert": "entries inserted",
     "insert_failed": "entries that could not be inserted: a same one was there before",
-    "drop": "packets dropped as no entry could be made",
+    "drop": "packets dropped as no entry could be created",
     "early_drop": "entries dropped to make room, as the table was full",
     "error": "packets with errors",
-    "search_restart": "look-ups begun anew, as the table changed",
+    "search_restart": "lookups restarted, as the table changed",
     "clash_resolve": "clashes of entries that were resolved",
     "chaintoolong": "entries not inserted as the chain was too long",
     "entries": "entries",
@@ -79,12 +79,12 @@ _COUNTERS = {
 }
 STATS = Schema(
     "conntrack_stats",
-    "the kernel's counters of connection tracking, for each CPU",
+    "conntrack counters per CPU",
     (
-        Column("cpu", "int", "number of the CPU; null for the sum"),
+        Column("cpu", "int", "CPU number; null for the sum"),
         *(Column(name, "int", meaning) for name, meaning in _COUNTERS.items()),
         Column("attributes", "str", "other counters, as printed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("cpu", "line"),
     source=_SOURCE,
@@ -106,7 +106,6 @@ _GROUPS = (
     *("icmp_type", "icmp_code", "icmp_id", "packets", "bytes", "unreplied", "reply_source", "reply_destination"),
     *("reply_sport", "reply_dport", "reply_packets", "reply_bytes", "flag", "mark", "zone", "use", "other"),
 )
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SUMMARY = re.compile(r"conntrack v\S+ \(conntrack-tools\): .*")
 _STAT = re.compile(r"(?:cpu=(\d{1,6})\s+)?((?:\w{1,30}=\d{1,18}\s*)+)")
 _OLD_STAT = re.compile(r"(\w{1,30})\s+(\d{1,18})")
@@ -197,7 +196,7 @@ def _stat(text: str) -> dict[str, Any] | None:
 
 
 class _Rest:
-    """Lines that the one expression does not know: other entries, counters, noise."""
+    """Lines that the one expression does not know: other entries, counters."""
 
     def __init__(self, text: Text) -> None:
         self.text = text
@@ -206,7 +205,7 @@ class _Rest:
 
     def line(self, at: int, line: str) -> None:
         stripped = line.strip()
-        if not stripped or is_noise(stripped) or _SUMMARY.fullmatch(stripped):
+        if not stripped or _SUMMARY.fullmatch(stripped):
             return
         if row := _stat(stripped):
             self.stats.append(row | {"line": at + 1})
@@ -274,7 +273,7 @@ def _others(entries: list[tuple[int, dict[str, Any]]]) -> pd.DataFrame:
     return ENTRIES.frame({n: [row.get(n) for row in rows] for n in ENTRIES.names})
 
 
-@parser("conntrack", ENTRIES, STATS)
+@parser("conntrack", ENTRIES, STATS, marks=r"^((ipv[46] +\d+ +)?\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)")
 def conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``conntrack -L`` (also ``-o extended,id``), ``/proc/net/nf_conntrack`` and ``conntrack -S``.
 
@@ -286,9 +285,7 @@ def conntrack(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["destination"], row["reply_source"], row["flags"]
     ('10.96.0.10', '10.48.217.68', ['UNREPLIED'])
     """
-    whole = _ANSI.sub("", text.text) if "\x1b" in text.text else text.text
-    whole = whole.replace("\r", "") if "\r" in whole else whole
-    found = _ALL.findall(whole)
+    found = _ALL.findall(text.text)
     rest = _Rest(text)
     for at, row in enumerate(found):
         if row[-1]:

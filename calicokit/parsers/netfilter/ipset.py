@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.netfilter.iptables import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; ipset's lib/session.c, lib/print.c and manual"
@@ -26,31 +25,31 @@ _MEMBERS = (
     Column("protocol", "str", "protocol of the port"),
     Column("port", "str", "port, range of ports or ICMP type"),
     Column("interface", "str", "interface"),
-    Column("address_2", "str", "the second address or network, in types that have two"),
-    Column("nomatch", "bool", "whether what the member covers is taken out of the set"),
+    Column("address_2", "str", "second address or network, in types with two"),
+    Column("nomatch", "bool", "nomatch: the member is excluded from the set"),
     Column("comment", "str", "member's comment"),
-    Column("timeout", "int", "how long the member is to stay", "s"),
+    Column("timeout", "int", "timeout of the member", "s"),
     Column("packets", "int", "packets that matched, in sets with counters", "packets"),
     Column("bytes", "int", "bytes that matched, in sets with counters", "bytes"),
-    Column("line", "int", "line in the text, from 1"),
+    Column("line", "int", "1-based line number in the text"),
 )
 LIST = Schema("ipset_list", "members of IP sets", _MEMBERS, ("set", "member"), source=_SOURCE)
 SAVE = Schema("ipset_save", "members of IP sets", _MEMBERS, ("set", "member"), source=_SOURCE)
 SETS = Schema(
     "ipset_sets",
-    "IP sets; ipset save prints neither sizes, references nor how many members there are",
+    "IP sets; ipset save prints no sizes, references or member counts",
     (
         Column("set", "str", "set's name"),
         Column("type", "str", "set's type, such as hash:net"),
         Column("revision", "int", "revision of the type"),
         Column("family", "str", "inet or inet6; null for types without addresses"),
         Column("hashsize", "int", "buckets of the hash"),
-        Column("maxelem", "int", "how many members it can have"),
-        Column("size_in_memory", "int", "memory it takes", "bytes"),
+        Column("maxelem", "int", "maximum number of members"),
+        Column("size_in_memory", "int", "memory usage", "bytes"),
         Column("references", "int", "rules and sets that use it"),
-        Column("entries", "int", "how many members ipset counts"),
-        Column("options", "str", "everything that it was created with, as printed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("entries", "int", "number of members, as ipset counts"),
+        Column("options", "str", "creation options, as printed"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("set",),
     source=_SOURCE,
@@ -194,7 +193,7 @@ def _parts(row: dict[str, Any], names: tuple[str, ...], values: tuple[str, ...])
             row[name] = value
 
 
-@parser("ipset-list", LIST, SETS)
+@parser("ipset-list", LIST, SETS, marks=r"^Name: \S+\n(?s:.{0,80})^Type: (hash|bitmap|list):")
 def ipset_list(text: Text) -> dict[str, pd.DataFrame]:
     """``ipset list``: sets and their members; with ``-terse``, sets only.
 
@@ -212,12 +211,12 @@ def ipset_list(text: Text) -> dict[str, pd.DataFrame]:
     """
     sets = _Sets(text)
     for line in text.lines():
-        if not sets.listed(line) and not is_noise(line.text):
+        if not sets.listed(line):
             text.reject(line, "a line of ipset list, or a member of the set's type")
     return sets.frames(LIST)
 
 
-@parser("ipset-save", SAVE, SETS)
+@parser("ipset-save", SAVE, SETS, marks=r"^create \S+ (hash|bitmap|list):")
 def ipset_save(text: Text) -> dict[str, pd.DataFrame]:
     """``ipset save``: the commands that would make the same sets again.
 
@@ -230,6 +229,6 @@ def ipset_save(text: Text) -> dict[str, pd.DataFrame]:
     """
     sets = _Sets(text)
     for line in text.lines():
-        if not sets.saved(line) and not is_noise(line.text):
+        if not sets.saved(line):
             text.reject(line, "create SET TYPE … or add SET MEMBER …")
     return sets.frames(SAVE)

@@ -45,6 +45,7 @@ from calicokit.parsers.netfilter.columns import (
     spells,
     strings,
 )
+from calicokit.parsers.pasted import may_be_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; iptables/iptables.c, iptables/xshared.c"
@@ -55,16 +56,16 @@ SAVE = Schema(
     (
         Column("table", "str", "filter, nat, mangle, raw or security; null in the output of iptables -S"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number in its chain, from 1"),
+        Column("rule", "int", "1-based rank within its chain"),
         Column("packets", "int", "packets that matched; null without -c", "packets"),
         Column("bytes", "int", "bytes that matched; null without -c", "bytes"),
-        Column("target", "str", "chain or target of -j or -g; null for a rule that only counts"),
-        Column("goto", "bool", "whether the target is gone to (-g) instead of jumped to (-j)"),
+        Column("target", "str", "chain or target of -j or -g; null for a counter-only rule"),
+        Column("goto", "bool", "goto (-g) instead of jump (-j)"),
         Column("protocol", "str", "-p"),
         Column("source", "str", "-s, as printed"),
         Column("destination", "str", "-d, as printed"),
-        Column("in_interface", "str", "-i; a trailing + stands for any characters"),
-        Column("out_interface", "str", "-o; a trailing + stands for any characters"),
+        Column("in_interface", "str", "-i; a trailing + is a wildcard"),
+        Column("out_interface", "str", "-o; a trailing + is a wildcard"),
         Column("dports", "str", "destination ports: --dport or --dports"),
         Column("sports", "str", "source ports: --sport or --sports"),
         Column("match_sets", "str", "--match-set, as 'src NAME'"),
@@ -72,13 +73,13 @@ SAVE = Schema(
         Column("set_mark", "str", "value/mask that the MARK target sets"),
         Column("ctstate", "str", "connection states: --ctstate or --state"),
         Column("comment", "str", "comments without quotes and escapes"),
-        Column("log_prefix", "str", "prefix of what LOG or NFLOG logs"),
-        Column("reject_with", "str", "answer of REJECT"),
+        Column("log_prefix", "str", "log prefix of LOG or NFLOG"),
+        Column("reject_with", "str", "reject type of REJECT"),
         Column("to_destination", "str", "new destination of DNAT"),
         Column("to_source", "str", "new source of SNAT"),
         Column("to_ports", "str", "new ports of REDIRECT or MASQUERADE"),
         Column("spec", "str", "everything after -A CHAIN, as printed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
@@ -89,23 +90,23 @@ CHAINS = Schema(
     (
         Column("table", "str", "filter, nat, mangle, raw or security"),
         Column("chain", "str", "chain"),
-        Column("policy", "str", "what happens at the end of a built-in chain; null for others"),
-        Column("packets", "int", "packets that met the policy", "packets"),
-        Column("bytes", "int", "bytes that met the policy", "bytes"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("policy", "str", "default policy of a built-in chain; null for others"),
+        Column("packets", "int", "packets that hit the policy", "packets"),
+        Column("bytes", "int", "bytes that hit the policy", "bytes"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
 )
 GENERATED = Schema(
     "iptables_generated",
-    "which program printed the tables, and when",
+    "program that printed the tables, and time",
     (
         Column("program", "str", "iptables-save, ip6tables-save, iptables-nft-save, …"),
         Column("version", "str", "its version"),
         Column("backend", "str", "nf_tables or legacy"),
-        Column("when", "time", "when it printed; the text has no zone, UTC is assumed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("when", "time", "time of the output; the text has no zone, UTC is assumed"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
@@ -113,7 +114,7 @@ GENERATED = Schema(
 NOTES = Schema(
     "iptables_notes",
     "warnings and other comments, such as of tables of the other backend",
-    (Column("note", "str", "text without #"), Column("line", "int", "line in the text, from 1")),
+    (Column("note", "str", "text without #"), Column("line", "int", "1-based line number in the text")),
     ("line",),
     source=_SOURCE,
 )
@@ -121,14 +122,14 @@ LIST = Schema(
     "iptables_list",
     "rules; a leading '! ' negates",
     (
-        Column("table", "str", "table, where a command line or heading in the text says it; null otherwise"),
+        Column("table", "str", "table, where a command line or heading in the text names it; else null"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number in its chain, from 1"),
+        Column("rule", "int", "1-based rank within its chain"),
         Column("packets", "int", "packets that matched; null without -v", "packets"),
         Column("bytes", "int", "bytes that matched; null without -v", "bytes"),
-        Column("rounded", "bool", "whether one of the counters was printed in K, M or G and is not exact"),
-        Column("target", "str", "chain or target; null for a rule that only counts"),
-        Column("goto", "bool", "whether the target is gone to instead of jumped to"),
+        Column("rounded", "bool", "a counter was printed in K, M or G and is not exact"),
+        Column("target", "str", "chain or target; null for a counter-only rule"),
+        Column("goto", "bool", "goto instead of jump"),
         Column("protocol", "str", "protocol as printed; all or 0 is any"),
         Column("options", "str", "-f for fragments only, -- for any; null where the version leaves it blank"),
         Column("in_interface", "str", "interface; * or any is any; null without -v"),
@@ -137,7 +138,7 @@ LIST = Schema(
         Column("destination", "str", "address or prefix, as printed"),
         Column("comment", "str", "comments; several are joined by '; '"),
         Column("extra", "str", "other matches and the target's options, as printed"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
@@ -146,44 +147,24 @@ LIST_CHAINS = Schema(
     "iptables_list_chains",
     "chains that iptables -L prints",
     (
-        Column("table", "str", "table, where a command line or heading in the text says it; null otherwise"),
+        Column("table", "str", "table, where a command line or heading in the text names it; else null"),
         Column("chain", "str", "chain"),
-        Column("policy", "str", "what happens at the end of a built-in chain; null for others"),
-        Column("packets", "int", "packets that met the policy; null without -v", "packets"),
-        Column("bytes", "int", "bytes that met the policy; null without -v", "bytes"),
-        Column("rounded", "bool", "whether one of the counters was printed in K, M or G and is not exact"),
-        Column("references", "int", "rules that lead to the chain; null for a built-in one"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("policy", "str", "default policy of a built-in chain; null for others"),
+        Column("packets", "int", "packets that hit the policy; null without -v", "packets"),
+        Column("bytes", "int", "bytes that hit the policy; null without -v", "bytes"),
+        Column("rounded", "bool", "a counter was printed in K, M or G and is not exact"),
+        Column("references", "int", "rules that jump to the chain; null for a built-in one"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source=_SOURCE,
 )
-
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_PROMPT = re.compile(
-    r"(?:\S{0,200}[$#>%]|\[[^\]]{1,200}\] ?[$#>%]|PS [^>]{0,200}>) ?(?:sudo |.{0,200}&& )?(?:\S{1,200}/)?"
-    r"(?:kubectl|oc|docker|nerdctl|crictl|ssh|nsenter|ip6?tables\S*|xtables\S*|ipset|nft|exit|for|echo)(?: .*)?"
-)
-_CHATTER = re.compile(
-    r"Defaulted container .*|Defaulting container name .*|Use 'kubectl describe .*|command terminated with exit code .*"
-    r"|Unable to use a TTY .*|If you don't see a command prompt, try pressing enter\.?"
-    r"|(?:\S{0,200}|\[[^\]]{0,200}\] ?)[$#]"
-)
-
-
-def is_noise(line: str) -> bool:
-    """Whether a line comes from the shell or from ``kubectl exec`` around a tool's output."""
-    return bool(_CHATTER.fullmatch(line) or _PROMPT.fullmatch(line))
 
 
 class _Lines(Lines):
     """The distinct lines of a text, their kinds, and for each line which of them it is."""
 
     def __init__(self, text: str) -> None:
-        if "\x1b" in text:
-            text = _ANSI.sub("", text)
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
         data = (text if text.endswith("\n") else f"{text}\n").encode("utf-8", "replace")
         offsets = np.r_[0, np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1]
         lines = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -467,7 +448,6 @@ _SAVED_CHAIN = re.compile(
 )
 _SAVED_TABLE = re.compile(r"\*(\w+)|COMMIT")
 _SAVED_BY = re.compile(r"# Generated by (\S+) v(\S+)(?: \((\w+)\))? on (.*)")
-_COMMENT_LINE = re.compile(r"#\s*(.*)")
 
 
 class _Save:
@@ -599,7 +579,7 @@ def _frame(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
 
 def _remark(line: str) -> int:
     """The kind of a line that belongs to no table."""
-    if is_noise(line) and not line.startswith("# Warning:"):
+    if may_be_noise(line) and not line.startswith("# Warning:"):
         return _SILENT
     return _NOTE if line[0] == "#" else _BAD
 
@@ -620,7 +600,14 @@ def _note_frame(lines: _Lines) -> pd.DataFrame:
     return _frame(NOTES, {"note": strings(texts, np.arange(len(rows))), "line": _exact(rows + 1)})
 
 
-@parser("iptables-save", SAVE, CHAINS, GENERATED, NOTES)
+@parser(
+    "iptables-save",
+    SAVE,
+    CHAINS,
+    GENERATED,
+    NOTES,
+    marks=r"^(\*(filter|nat|mangle|raw|security)$|-[AN] \S+|# Generated by ip6?tables)",
+)
 def iptables_save(text: Text) -> dict[str, pd.DataFrame]:
     """``iptables-save`` and ``ip6tables-save``, with or without ``-c``, of either backend; also ``iptables -S``.
 
@@ -975,7 +962,7 @@ def _rest(text: str) -> tuple[str | None, str | None, bool]:
     return "; ".join(comments) if comments else None, extra.removeprefix("[goto]").lstrip() or None, goto
 
 
-@parser("iptables-list", LIST, LIST_CHAINS, NOTES)
+@parser("iptables-list", LIST, LIST_CHAINS, NOTES, marks=r"^Chain \S+ \((policy|\d+ references)", keeps="tables ")
 def iptables_list(text: Text) -> dict[str, pd.DataFrame]:
     """``iptables -L`` and ``ip6tables -L``, with any of ``-n``, ``-v``, ``-x`` and ``--line-numbers``.
 

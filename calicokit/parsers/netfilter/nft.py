@@ -17,12 +17,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.netfilter.iptables import is_noise
 from calicokit.schema import Column, Schema
 
 _SOURCE = "recordings; nftables' src/rule.c and src/json.c"
 _TABLE = (Column("family", "str", "ip, ip6, inet, arp, bridge or netdev"), Column("table", "str", "table"))
-_LINE = Column("line", "int", "line in the text, from 1; null in JSON")
+_LINE = Column("line", "int", "1-based line number in the text; null in JSON")
 
 RULES = Schema(
     "nft_ruleset",
@@ -30,15 +29,15 @@ RULES = Schema(
     (
         *_TABLE,
         Column("chain", "str", "chain"),
-        Column("rule", "int", "number in its chain, from 1"),
-        Column("handle", "int", "number that nft knows it by; null in text without -a"),
-        Column("packets", "int", "packets that its counter saw; null without one", "packets"),
-        Column("bytes", "int", "bytes that its counter saw; null without one", "bytes"),
+        Column("rule", "int", "1-based rank within its chain"),
+        Column("handle", "int", "nft handle; null in text without -a"),
+        Column("packets", "int", "packets counted; null without a counter", "packets"),
+        Column("bytes", "int", "bytes counted; null without a counter", "bytes"),
         Column("verdict", "str", "accept, drop, return, continue, jump, goto, vmap, reject, masquerade, dnat, …"),
-        Column("target_chain", "str", "chain of jump and goto"),
-        Column("verdict_map", "str", "named map of a vmap, which leads to the chains of its elements"),
+        Column("target_chain", "str", "target chain of jump and goto"),
+        Column("verdict_map", "str", "named map of a vmap, whose elements name the target chains"),
         Column("comment", "str", "comment"),
-        Column("expression", "str", "the rule in nft's words or, from JSON, as compact JSON"),
+        Column("expression", "str", "rule as printed by nft or, from JSON, as compact JSON"),
         _LINE,
     ),
     ("family", "table", "chain", "rule"),
@@ -50,11 +49,11 @@ CHAINS = Schema(
     (
         *_TABLE,
         Column("chain", "str", "chain"),
-        Column("type", "str", "filter, nat or route; null for a chain that no hook leads to"),
-        Column("hook", "str", "where packets enter it"),
+        Column("type", "str", "filter, nat or route; null for a chain without a hook"),
+        Column("hook", "str", "hook"),
         Column("priority", "int", "order among the chains of a hook, lowest first"),
-        Column("policy", "str", "what happens at its end"),
-        Column("handle", "int", "number that nft knows it by; null in text without -a"),
+        Column("policy", "str", "default policy of the chain"),
+        Column("handle", "int", "nft handle; null in text without -a"),
         _LINE,
     ),
     ("family", "table", "chain"),
@@ -69,8 +68,8 @@ SETS = Schema(
         Column("kind", "str", "set or map"),
         Column("type", "str", "type of its elements; of a map, KEY : VALUE"),
         Column("flags", "str", "flags, in alphabetical order"),
-        Column("elements", "int", "how many elements are printed"),
-        Column("handle", "int", "number that nft knows it by; null in text without -a"),
+        Column("elements", "int", "number of elements printed"),
+        Column("handle", "int", "nft handle; null in text without -a"),
         _LINE,
     ),
     ("family", "table", "set"),
@@ -83,7 +82,7 @@ ELEMENTS = Schema(
         *_TABLE,
         Column("set", "str", "set or map"),
         Column("element", "str", "address, prefix, range, name, or parts joined by ' . '"),
-        Column("value", "str", "what a map leads to, such as 'goto CHAIN'"),
+        Column("value", "str", "value of a map element, such as 'goto CHAIN'"),
         _LINE,
     ),
     ("family", "table", "set", "element"),
@@ -144,7 +143,6 @@ _ELEMENT = re.compile(r'(?:"[^"]*"|[^",{}])+')
 _TAIL = re.compile(r" (?:timeout|expires|counter|comment|limit|quota|last|ct count) ")
 _DEPTH = {"{": 1, "}": -1}
 _NOTE = re.compile(r' comment "[^"]*"')
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WARNING = re.compile(
     r"# Warning: table .* is managed by iptables-nft, do not touch!|XT (?:target|match) \S+ not found"
 )
@@ -480,13 +478,20 @@ def _from_json(text: Text, start: re.Match[str]) -> _Ruleset:
 
 
 def _around(text: Text, part: str, first: int) -> None:
-    """Refuse what stands before or after JSON and is no noise."""
+    """Refuse what stands before or after JSON."""
     for line in Text(text.kind, part).lines():
-        if not is_noise(line.text) and not _WARNING.fullmatch(line.text):
+        if not _WARNING.fullmatch(line.text):
             text.reject(Line(line.number + first - 1, line.text), "nft -j list ruleset")
 
 
-@parser("nft-ruleset", RULES, CHAINS, SETS, ELEMENTS)
+@parser(
+    "nft-ruleset",
+    RULES,
+    CHAINS,
+    SETS,
+    ELEMENTS,
+    marks=r'^table (ip|ip6|inet|arp|bridge|netdev) \S+ \{|^\s*\{"nftables":',
+)
 def nft_ruleset(text: Text) -> dict[str, pd.DataFrame]:
     """``nft list ruleset``, also with ``-a``, ``-j`` or ``-s``, and ``nft list table``.
 
@@ -504,11 +509,10 @@ def nft_ruleset(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["verdict"], row["target_chain"], int(row["packets"]), row["comment"]
     ('jump', 'filter-cali-pi-x', 3, 'cali:abc; text')
     """
-    if start := _START.search(_ANSI.sub("", text.text)):
+    if start := _START.search(text.text):
         return _from_json(text, start).frames()
     reader = _Reader(text)
-    for line in text.lines():
-        known = is_noise(line.text) or _WARNING.fullmatch(line.text)
-        if not known and not reader.line(line):
+    for line in text.answer():
+        if not _WARNING.fullmatch(line.text) and not reader.line(line):
             text.reject(line, "a line of nft list ruleset")
     return reader.made.frames()

@@ -16,23 +16,23 @@ from calicokit.schema import Column, Schema
 
 TRACE = Schema(
     "nft_trace",
-    "steps of traced packets through chains, in the order in which they were taken",
+    "steps of traced packets through chains, in order",
     (
-        Column("trace", "str", "id of the packet's way"),
+        Column("trace", "str", "trace id of the packet"),
         Column("event", "str", "packet (as it enters a chain), rule, verdict, policy or return"),
         Column("family", "str", "ip, ip6, inet, …"),
         Column("table", "str", "table; null for a packet that xtables-monitor prints"),
         Column("chain", "str", "chain; null as above"),
         Column("verdict", "str", "accept, drop, continue, jump CHAIN, …; null for a packet"),
-        Column("rule", "str", "the rule that matched; its handle, where it was added after the monitor began"),
-        Column("in_interface", "str", "interface it came in by"),
-        Column("out_interface", "str", "interface it goes out by"),
+        Column("rule", "str", "rule that matched; its handle, where it was added after the monitor started"),
+        Column("in_interface", "str", "ingress interface"),
+        Column("out_interface", "str", "egress interface"),
         Column("source", "str", "source address"),
         Column("destination", "str", "destination address"),
         Column("protocol", "str", "tcp, udp, icmp, …"),
         Column("source_port", "int", "source port"),
         Column("destination_port", "int", "destination port"),
-        Column("line", "int", "line in the text, from 1"),
+        Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
     source="nft 1.0.6 and xtables-monitor 1.8.9 on Linux 6.18",
@@ -62,7 +62,7 @@ _FIELDS = {
 }
 
 
-@parser("nft-trace", TRACE)
+@parser("nft-trace", TRACE, marks=r"^(trace id [0-9a-f]+ \w+ | ?(PACKET|TRACE): \d+ [0-9a-f]{8} )")
 def nft_trace(text: Text) -> dict[str, pd.DataFrame]:
     """``nft monitor trace`` and ``xtables-monitor --trace``: one row for each step of each traced packet.
 

@@ -1,0 +1,77 @@
+"""The answer of check on one screen: what is folded is counted, and --all folds nothing."""
+
+from __future__ import annotations
+
+import re
+
+from calicokit import registry
+from calicokit.diagnosis.answer import answer, missing_by_reason
+from calicokit.diagnosis.findings import Findings
+from calicokit.diagnosis.model import Finding, finding
+from calicokit.diagnosis.ranking import rank
+from calicokit.evidence.model import Coverage, Missing
+from tests import clusters
+
+SCREEN = 40
+
+
+def text(findings: Findings, **options: bool) -> list[str]:
+    return [f"{line.severity}{line.text}" for line in answer(findings, "a cluster", **options)]
+
+
+def made(*found: Finding, missing: tuple[Missing, ...] = ()) -> Findings:
+    registry.load()
+    return Findings(rank(found), Coverage(missing=list(missing)))
+
+
+def leak(number: int, severity: str = "") -> Finding:
+    return finding(
+        "ipam-leak",
+        subject={"pool": f"pool-{number}", "addresses": [f"10.0.0.{number}"]},
+        cause=f"Address 10.0.0.{number} is leaked. " + "It was given to a pod that does not exist any more. " * 9,
+        remedy="Release it. " * 40,
+        severity=severity,
+    )
+
+
+def test_a_long_answer_fits_on_a_screen_and_says_what_it_folds() -> None:
+    holes = tuple(Missing(f"id-{i}", f"reason {i}", f"n{n}") for i in range(20) for n in range(50))
+    lines = text(made(*(leak(i) for i in range(30)), *(leak(i, "info") for i in range(30, 60)), missing=holes))
+    assert len(lines) <= SCREEN
+    told = sum(line.startswith("warning") for line in lines)
+    assert f"{30 - told} more causes: {30 - told} × ipam-leak (--all shows them)" in lines
+    assert any("(and 29 more of this kind)" in line for line in lines)
+    holes_told = sum(line.startswith("Not seen: ") for line in lines)
+    assert f"Not seen, for {20 - holes_told} more reasons (--all shows them)" in lines
+    assert all(len(line) <= 120 for line in lines)
+
+
+def test_all_folds_nothing() -> None:
+    every = [*(leak(i) for i in range(30)), *(leak(i, "info") for i in range(30, 60))]
+    lines = " ".join(text(made(*every, missing=(Missing("a", "why"), Missing("b", "so"))), everything=True))
+    assert all(f"Address 10.0.0.{i} is leaked" in lines for i in range(60))
+    assert "Not seen: a: why" in lines
+    assert "Not seen: b: so" in lines
+
+
+def test_missing_evidence_is_grouped_by_reason_with_the_nodes_counted() -> None:
+    holes = [Missing(i, "not in this bundle", f"n{n}") for i in ("bird.cfg", "bird-log") for n in range(4)]
+    assert list(missing_by_reason([*holes, Missing("events", "refused")])) == [
+        "bird-log and bird.cfg on 4 nodes: not in this bundle",
+        "events: refused",
+    ]
+
+
+def test_effects_stand_under_their_cause_and_infos_in_a_line_a_kind() -> None:
+    lines = text(clusters.checked("bgp-tcp179-blocked"))
+    cause = next(i for i, line in enumerate(lines) if line.startswith("critical  foreign-drop-rule"))
+    effect = next(i for i, line in enumerate(lines) if "└ critical  bgp-session-down" in line)
+    assert cause < effect
+    assert sum(line.startswith("info  policy-drop") for line in lines) <= 1
+    assert len(lines) <= SCREEN
+
+
+def test_the_verdict_counts_causes_and_effects() -> None:
+    first = text(clusters.checked("bgp-tcp179-blocked"))[0]
+    assert re.search(r": \d+ causes? \(.*critical\), \d+ effects?\.$", first)
+    assert text(clusters.checked("healthy-bgp-mesh"))[0] == "a cluster: Nothing wrong was found."

@@ -278,7 +278,7 @@ class Dataplane:
     def timeline(self) -> Table:
         """Packets dropped or rejected per sample."""
     def firewall(self) -> Table:
-        """Rules of others (and policies of built-in chains) that stop packets which Calico or pods need, or
+        """Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or
         would if nothing accepted them before; once for each need. IPv4."""
     def kernel(self) -> Table:
         """Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack."""

@@ -57,11 +57,13 @@ def test_check_json_keeps_the_contract() -> None:
 def test_check_exits_3_when_a_critical_check_had_no_evidence(tmp_path: Path) -> None:
     recording = unpacked(tmp_path, "healthy-bgp-mesh")
     (recording / "api" / "v1_pods.json").unlink()
-    done = run("check", str(recording))
+    done = run("check", "--all", str(recording))
     assert done.returncode == 3
     said = " ".join(done.stdout.split())
-    assert "Could not be checked" in said
-    assert "Missing: pods: not listed in this recording; without it not checked: calico-pod" in said
+    assert "Not checked, as evidence is missing: " in said
+    assert (
+        "Not seen: pods: not listed in this recording; without it not checked: calico-node-absent, calico-pod" in said
+    )
 
 
 def test_table_as_table_csv_json_parquet(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_widget_reads_what_is_pasted_and_what_is_chosen() -> None:
 
 def test_what_fits_nothing_is_said() -> None:
     assert read("hello there\n") is None
-    assert "No kind" in html(None)
+    assert "matches no known kind" in html(None)
 
 
 def test_hostile_text_is_escaped() -> None:

@@ -24,7 +24,7 @@ def test_a_bad_source_is_one_sentence_and_loses_nothing() -> None:
     before = chooser.cluster
     chooser._path.value = "/nowhere/<b>x"
     assert chooser.cluster is before
-    assert "/nowhere/&lt;b&gt;x is no file" in chooser._said.value
+    assert "/nowhere/&lt;b&gt;x is neither a file or directory" in chooser._said.value
     assert "ipam-leaked is still shown" in chooser._said.value
     assert (chooser._incident.value, chooser._path.value) == ("ipam-leaked", "")
     assert Chooser("/nowhere")._incident.value == A_PATH

@@ -1,4 +1,4 @@
-"""Rules of others that keep BGP out: what ``dataplane.firewall`` says of it."""
+"""Non-Calico rules that keep BGP out: what ``dataplane.firewall`` says of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = Schema(
         Column("packets", "int", "packets it has matched; null without a counter", "packets"),
         Column("sure", "bool", "whether every match of it is understood and met; else it has dropped packets"),
         Column("behind", "bool", "another rule accepts the peers' packets before it; it dropped some while watched"),
-        Column("grown", "int", "packets that it dropped while it was watched; null where it was not", "packets"),
+        Column("grown", "int", "packets dropped during the series; null without one", "packets"),
         Column("line", "int", "line in the output"),
         Column("evidence", "str", "where this was read"),
     ),

@@ -1,7 +1,7 @@
 """BIRD's sessions and BIRD as a daemon, as birdcl prints them on each node.
 
 BIRD 1.6 (Calico's) keeps a session's last error until the session is established again; a session that nobody answers
-has none (source: BIRD's proto/bgp/bgp.c; reference/bgp.md, section 5).
+has none (source: BIRD's proto/bgp/bgp.c; docs/bgp.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each session went through, as BIRD's log tells.
 
 BIRD 1.6 (Calico's) logs every NOTIFICATION; a session that nobody answers leaves none (source: BIRD's
-proto/bgp/bgp.c; reference/bgp.md, section 5).
+proto/bgp/bgp.c; docs/bgp.md).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from calicokit.sentences import listed, plural
 MOST = 50
 """Maximum findings of one kind reported individually."""
 
-# ---- rules of others
+# ---- non-Calico rules
 
 
 @check("foreign-drop-rule", needs={"drops": "dataplane.foreign_drops"})
@@ -51,7 +51,7 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
 def _still_grew(rules: pd.DataFrame) -> str:
     return (
         "what is known of such packets another rule accepts before it, and yet it took "
-        f"{plural(int(rules['grown'].sum()), 'packet')} while it was watched: of ends that nobody knows, or before its "
+        f"{plural(int(rules['grown'].sum()), 'packet')} during sampling: of ends that nobody knows, or before its "
         "place in the chain changed."
     )
 

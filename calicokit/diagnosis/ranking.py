@@ -16,6 +16,8 @@ from calicokit.sentences import listed
 
 EVERYWHERE = "node"
 """The key of a subject that may differ between findings which are one: the same cause on many nodes."""
+_NUMBER = re.compile(r"(?<![\w.-])\d[\d.:,/]*(?![\w-])")
+"""A count, a time or an address: what differs where nodes have the same fault. Digits in a name are none."""
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
@@ -114,7 +116,7 @@ def _of_many_nodes(found: Finding) -> Any:
     if not isinstance(node, str):
         return id(found)
     name = rf"(?<![\w.-]){re.escape(node)}(?![\w-])"
-    said = re.sub(r"\d+", "#", re.sub(name, "NODE", found.cause))
+    said = _NUMBER.sub("#", re.sub(name, "NODE", found.cause))
     return found.id, found.severity, _others(found, EVERYWHERE), said
 
 
@@ -128,14 +130,19 @@ def _one(group: list[Finding]) -> Finding:
     several = {k: sorted({str(f.subject[k]) for f in group}) for k in first.subject if _differ(k, group)}
     if not several:
         return first
-    others = [f"{k} {listed(v for v in values if v != first.subject[k])}" for k, values in several.items()]
+    said = " ".join(_also(k, (v for v in values if v != first.subject[k])) for k, values in several.items())
     return replace(
         first,
         subject={**first.subject, **several},
-        cause=f"{first.cause} The same of {' and '.join(others)}.",
+        cause=f"{first.cause} {said}",
         evidence=tuple(r for f in group for r in f.evidence),
         about=frozenset().union(*(f.about for f in group)),
     )
+
+
+def _also(key: str, others: Iterable[str]) -> str:
+    """Of nodes the same is so; of what else is listed, the same is said, each for a reason of its own."""
+    return f"The same on {listed(others)}." if key == EVERYWHERE else f"Also {key} {listed(others)}."
 
 
 def _differ(key: str, group: list[Finding]) -> bool:

@@ -89,12 +89,10 @@ class _Known:
     def __post_init__(self) -> None:
         for row in records(self.calico[self.calico["node"].notna()]):
             self.own[row.node].append(row)
-        for item in self.pods.rows(dict):
-            self._sort(item)
-        for item in self.daemonsets.rows(dict) if self.daemonsets is not None else ():
-            for system, apps in APPS.items():
-                if _app(spec(item).get("template") or {}) in apps or item["metadata"]["name"] in apps:
-                    self.sets[system].append(item)
+        for _ in self.pods.rows(self._sort):  # there, so that a pod of an odd shape costs that pod only
+            pass
+        for _ in self.daemonsets.rows(self._sort_set) if self.daemonsets is not None else ():
+            pass
         self.several = Counter(system for system in APPS for _ in self._seen(system))
 
     def _sort(self, item: Object) -> None:
@@ -107,6 +105,12 @@ class _Known:
         stays = status.get("phase") not in ENDED and not item["metadata"].get("deletionTimestamp")
         if stays and body.get("nodeName") and not body.get("hostNetwork"):
             self.users[body["nodeName"]].append(item)
+
+    def _sort_set(self, item: Object) -> None:
+        """Take a DaemonSet that makes the pods of calico-node."""
+        for system, apps in APPS.items():
+            if _app(spec(item).get("template") or {}) in apps or item["metadata"]["name"] in apps:
+                self.sets[system].append(item)
 
     def _seen(self, system: str) -> list[Any]:
         return [r for rows in self.own.values() for r in rows if r.component == COMPONENT[system]]

@@ -1,8 +1,8 @@
-"""Whether a flow is let through, and by which rule: from two names and a port to the design's answer.
+"""Whether a flow is let through, and by which rule: from two names and a port to an answer.
 
 What policy sees of a flow (after DNAT, before or after masquerade) follows the order of the kernel's hooks: DNAT comes
 before the filter chains, masquerade after them, so that on the node where traffic is masqueraded policy still sees the
-true source, and on the next node it does not. Facts: reference/policy.md, section 7; felix/rules/static.go at HEAD.
+true source, and on the next node it does not. Facts: docs/policy.md; felix/rules/static.go at HEAD.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Explanation:
         return pd.DataFrame(rows, columns=pd.Index(STEP_COLUMNS), dtype="str")
 
     def as_dict(self) -> dict[str, Any]:
-        """The design's JSON contract, with the sentence."""
+        """As JSON (docs/contracts.md), with the sentence."""
         decided = self.decided_by
         return {
             "verdict": self.verdict,

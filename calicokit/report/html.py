@@ -76,7 +76,7 @@ def execute(notebook: Path, source: str) -> Any:
     try:
         node: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise NotebookFailedError(f"{notebook} is no notebook: {_last_line(str(error))}") from error
+        raise NotebookFailedError(f"{notebook} is not a notebook: {_last_line(str(error))}") from error
     resources = {"metadata": {"path": str(notebook.resolve().parent)}}
     client = NotebookClient(
         node, resources=resources, timeout=None, kernel_manager_class=_ThisInterpreter, record_timing=False

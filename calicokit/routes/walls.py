@@ -1,4 +1,4 @@
-"""Rules of others that keep encapsulated packets out: what ``dataplane.firewall`` says of tunnels."""
+"""Non-Calico rules that keep encapsulated packets out: what ``dataplane.firewall`` says of tunnels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WALLS = Schema(
         Column("packets", "int", "packets that it dropped; null: not counted"),
         Column("sure", "bool", "whether every match of it is understood and met; else it has dropped packets"),
         Column("behind", "bool", "another rule accepts the nodes' packets before it; it dropped some while watched"),
-        Column("grown", "int", "packets that it dropped while it was watched; null where it was not", "packets"),
+        Column("grown", "int", "packets dropped during the series; null without one", "packets"),
     ),
     key=("node", "mode", "rule"),
 )

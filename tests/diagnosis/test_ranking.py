@@ -53,7 +53,7 @@ def test_the_same_on_many_nodes_is_one_finding_with_the_nodes_listed() -> None:
     first, *others = rank([unreachable(f"n{i}", f"10:00:{i:02}") for i in range(1, 13)])
     assert others == []
     assert first.subject == {"node": sorted(f"n{i}" for i in range(1, 13))}
-    assert first.cause == "On n1 since 10:00:01. The same of node n2, n3, n4 and 8 more."
+    assert first.cause == "On n1 since 10:00:01. The same on n2, n3, n4 and 8 more."
 
 
 def test_what_differs_in_words_stays_apart() -> None:

@@ -79,7 +79,8 @@ def test_one_that_has_it_of_a_node_misses_it_of_the_others(row: None, tmp_path: 
     _, findings = opened(unpacked(tmp_path, HEALTHY), file="nodes/node-1/ethtool.txt")
     assert {m.id for m in findings.coverage.missing} == {NEW.id}
     assert "node-1" not in {m.node for m in findings.coverage.missing}
-    assert CRITICAL in findings.coverage.checked
+    assert set(findings.coverage.partly[CRITICAL]) == {m.node for m in findings.coverage.missing}
+    assert (findings.status, CRITICAL in findings.coverage.checked) == (3, False)
 
 
 def test_a_recording_of_a_recording_is_as_old_as_that(tmp_path: Path) -> None:

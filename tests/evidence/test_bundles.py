@@ -399,7 +399,7 @@ BAD = {
         b"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: [",
         "not YAML from some line on",
     ),
-    "half.json": (b'{"kind": "PodList", "apiVersion": "v1", "items": [{"metadata":', "no JSON"),
+    "half.json": (b'{"kind": "PodList", "apiVersion": "v1", "items": [{"metadata":', "is not JSON"),
     "notes.md": (b"# what I did\nI restarted everything twice.\n", "of no kind"),
     "gone.txt": (
         b'Error from server (NotFound): pods "calico-node-x" not found\n',

@@ -219,7 +219,7 @@ def test_a_long_time_is_read_in_steps(replayed: Any) -> None:
 
 def test_errors_are_one_clear_sentence(replayed: Any) -> None:
     server, _ = replayed
-    with pytest.raises(SourceError, match="refused query: invalid parameter"):
+    with pytest.raises(SourceError, match="rejected query: invalid parameter"):
         server.query("rate(")
     with pytest.raises(SourceError, match="answers with no series"):
         server.query("1")

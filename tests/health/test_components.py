@@ -453,5 +453,5 @@ def test_objects_of_odd_shapes_cost_only_themselves() -> None:
     ]
     cluster = Cluster(MemorySource({Want("apiservices"): api_list(odd), Want("pods"): api_list([{"metadata": {}}])}))
     assert len(only(cluster, "calico-apiserver-down")) == 1
-    assert any("unexpected shape" in m.why for m in cluster.coverage.missing)
+    assert any("unexpected structure" in m.why for m in cluster.coverage.missing)
     assert json.loads(api_list(odd))["items"]

@@ -116,8 +116,9 @@ def test_firewalld_in_nftables(incident: str, last: str, told: bool) -> None:
     found = managers(edited, "foreign-drop-rule")
     assert {f.id for f in found} == (set(IDS) if told else set())
     if told:
-        assert (found[-1].subject, found[-1].explained_by) == ({"node": "node-3"}, IDS[0])
-        assert "disable --now firewalld" in found[-1].remedy
+        (effect,) = (f for f in found if f.id == IDS[1])
+        assert (effect.subject, effect.explained_by) == ({"node": "node-3"}, IDS[0])
+        assert "disable --now firewalld" in effect.remedy
 
 
 # ---- NetworkManager and systemd-networkd

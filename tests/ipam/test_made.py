@@ -165,7 +165,7 @@ def test_windows_keeps_its_addresses_and_nobody_complains() -> None:
         ([pod("a/x", "n1")], "in-use", "not reported"),
         ([], "leaked", "does not exist"),
         ([pod("a/x", "n1", "10.0.0.9")], "leaked", "another address"),
-        ([pod("a/x", "n1", "10.0.0.0", phase="Succeeded")], "unknown", "ended"),
+        ([pod("a/x", "n1", "10.0.0.0", phase="Succeeded")], "unknown", "completed"),
         ([pod("a/x", "n1", "10.0.0.0", hostNetwork=True)], "leaked", "host-networked"),
         ([pod("a/other", "n2", "10.0.0.0")], "in-use", "used by another"),
         ([pod("a/x", "n1", "10.0.0.0", metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"})], "in-use", "uses it"),
@@ -501,7 +501,7 @@ def test_a_node_at_its_limit_of_blocks() -> None:
             others=others,
             ipamconfigs=[config(strictAffinity=True, maxBlocksPerHost=1)],
         )
-        assert "owns 1 blocks of 1" in the(cluster, "ipam-strict-affinity-full").cause
+        assert "owns 1 of at most 1 blocks" in the(cluster, "ipam-strict-affinity-full").cause
 
 
 def test_without_strict_affinity_a_node_borrows_and_nothing_is_said() -> None:

@@ -93,6 +93,8 @@ SAMPLES = {
     "inserts-out-of-sync": ("felix", "Detected out-of-sync inserts, marking for resync"),
     "chain-out-of-sync": ("felix", "Detected out-of-sync Calico chain, marking for resync"),
     "program-failed": ("felix", "Failed to execute ip(6)tables-restore command error=exit status 4"),
+    "bpf-program-failed": ("felix", "Failed to apply policy to endpoint, leaving it dirty error=x"),
+    "routes-failed": ("felix", "Second attempt at updating routing table failed. Will retry later. error=x"),
     "program-succeeded": ("felix", "Succeeded after retry."),
     "backend-mismatch": ("felix", "Iptables backend specified does not match the detected backend, using"),
     "bpf-off": (

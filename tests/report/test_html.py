@@ -161,7 +161,7 @@ def alive(process: int) -> bool:
 
 def test_find_and_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notebooks.find("01-ipam").name == notebooks.find("01-ipam.ipynb").name == "01-ipam.ipynb"
-    with pytest.raises(FileNotFoundError, match=r"nothing is no notebook here; .* 00-start-here, 01-ipam"):
+    with pytest.raises(FileNotFoundError, match=r"nothing is not a notebook; .* 00-start-here, 01-ipam"):
         notebooks.find("nothing")
     mine = tmp_path / "mine" / notebooks.START
     mine.parent.mkdir()

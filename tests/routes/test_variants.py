@@ -66,7 +66,7 @@ def test_a_block_that_its_owner_does_not_announce() -> None:
     for node in ("node-2", "node-3", "node-4"):
         lost(lab, node)
     assert [f for f in heads(lab) if f[0] == "bgp-route-missing"] == [
-        ("bgp-route-missing", {"node": n, "cidr": BLOCK}) for n in ("node-2", "node-3", "node-4")
+        ("bgp-route-missing", {"node": ["node-2", "node-3", "node-4"], "cidr": BLOCK})
     ]
     assert "own BIRD does not have it" in next(f for f in lab.heads() if f.id == "bgp-route-missing").cause
 
@@ -256,7 +256,7 @@ def test_all_nodes_are_cut_off_from_each_other() -> None:
     lab = Edited(VXLAN)
     for node in lab.nodes():
         quiet(lab.edit("ip-link-stats", node, counters("vxlan.calico", 0, 400)), node)
-    assert heads(lab) == [("vxlan-blocked", {"node": n}) for n in lab.nodes()]
+    assert heads(lab) == [("vxlan-blocked", {"node": list(lab.nodes())})]
 
 
 def test_a_device_that_hardly_sent_tells_nothing() -> None:

@@ -1,8 +1,8 @@
 """The one table of what other firewalls do to packets that are needed: BGP, tunnels and pods ask it.
 
-Rules of others are walked by :mod:`calicokit.dataplane.packets.stops`; which packets are needed is told by
+Non-Calico rules are walked by :mod:`calicokit.dataplane.packets.stops`; which packets are needed is told by
 :mod:`calicokit.dataplane.drops.needed`. A rule behind one that surely accepts such packets drops none of them, unless
-its counter grew while it was watched: then there are packets that the accept does not know.
+its counter grew during sampling: then there are packets that the accept does not know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from calicokit.schema import Column, Schema, records
 
 FIREWALL = Schema(
     "dataplane.firewall",
-    "Rules of others (and policies of built-in chains) that stop packets which Calico or pods need, or would if "
+    "Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or would if "
     "nothing accepted them before; once for each need. IPv4.",
     (
         Column("node", "str", "node"),
@@ -43,7 +43,7 @@ FIREWALL = Schema(
         Column("behind", "bool", "whether such packets surely do not come to it: another rule accepts them before"),
         Column("meant", "bool", "whether it is for just this traffic, not for every packet"),
         Column("packets", "int", "packets that it dropped; null without a counter", "packets"),
-        Column("grown", "int", "packets that it dropped while it was watched; null where it was not", "packets"),
+        Column("grown", "int", "packets dropped during the series; null without one", "packets"),
         Column("spec", "str", "the rule, as printed"),
         Column("line", "int", "line in the output"),
         Column("evidence", "str", "where this was read"),
@@ -113,7 +113,7 @@ def firewall(
 
 
 def _closing(rules: pd.DataFrame) -> pd.DataFrame:
-    """The rules of others, and the chains' policies, that drop: a node without any needs no look."""
+    """The non-Calico rules, and the chains' policies, that drop: a node without any needs no look."""
     closes = rules["verdict"].isin(["drop", "reject"]) & (rules["family"] != "arp")
     return rules[closes & rules["owner"].isin(["foreign", "kernel-policy"])]
 

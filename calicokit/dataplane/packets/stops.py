@@ -1,6 +1,6 @@
-"""The rules of others at which a packet ends: those that neither Calico nor kube-proxy wrote, and chains' policies.
+"""The non-Calico rules at which a packet ends: those that neither Calico nor kube-proxy wrote, and chains' policies.
 
-Every question about rules of others is asked here. A packet that Calico itself needs is walked through all rules of
+Every question about non-Calico rules is asked here. A packet that Calico itself needs is walked through all rules of
 the node. A packet of a pod, whose ports are not known, is walked through what others wrote: Calico's own chains are
 taken to accept it. A rule that the walk does not come to stands behind an accept, if it is meant for just this traffic.
 """
@@ -85,7 +85,7 @@ def _told_by_its_counter(end: Way, meant: dict[Rule, bool]) -> bool:
 
 
 def _meant(ruleset: Ruleset, hooks: Iterable[str], packet: Packet, other: Packet) -> Iterator[tuple[Rule, bool]]:
-    """Rules of others that drop this packet and not the other one, whatever Calico accepts before them."""
+    """Non-Calico rules that drop this packet and not the other one, whatever Calico accepts before them."""
     for hook in hooks:
         for base in ruleset.at(hook, packet.version):
             if base.type != "nat":

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from calicokit.connectivity.cause import Cause
     from calicokit.dataplane.packets.trace_flow import Asked
     from calicokit.diagnosis.findings import Findings
+    from calicokit.diagnosis.model import Check, Finding
     from calicokit.policy.explain import Explainer
     from calicokit.policy.explanation import Explanation
     from calicokit.topics import Topics
@@ -223,6 +224,10 @@ class Cluster(Topics):
         from calicokit.diagnosis.findings import run_checks
 
         return run_checks(self, progress)
+
+    def run(self, check: Check) -> list[Finding]:
+        """What one check finds, not yet ranked; its needs must be known."""
+        return list(check.make(self.given))
 
     def given(self, name: str) -> Any:
         """An input of a builder or check: a table, ``@now``, or raw evidence; None where it is unknown."""

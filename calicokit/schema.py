@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ DTYPES = {
     "list": "object",
     "map": "object",
 }
+_DTYPES = {kind: pd.api.types.pandas_dtype(dtype) for kind, dtype in DTYPES.items()}
+"""The same, read once."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,17 @@ class Schema:
         stray = set(columns) - set(self.names)
         if stray:
             raise SchemaError(f"{self.name}: columns {sorted(stray)} are not declared")
-        made = {c.name: _series(self.name, c, columns.get(c.name), length) for c in self.columns}
-        return pd.DataFrame(made, columns=pd.Index(self.names))
+        if not length:
+            return self._empty.copy()
+        return self._framed({c.name: _array(self.name, c, columns.get(c.name), length) for c in self.columns})
+
+    @cached_property
+    def _empty(self) -> pd.DataFrame:
+        return self._framed({c.name: _array(self.name, c, (), 0) for c in self.columns})
+
+    def _framed(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
+        """A frame of arrays that nobody else holds."""
+        return pd.DataFrame(arrays, columns=pd.Index(self.names), copy=False)
 
     def take(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The declared columns of a frame that has them, in their order and dtypes, with rows numbered from 0.
@@ -170,7 +182,7 @@ class Schema:
         made = {
             c.name: frame[c.name].reset_index(drop=True)
             if str(frame[c.name].dtype) == DTYPES[c.kind]
-            else _series(self.name, c, frame[c.name].tolist(), len(frame))
+            else _array(self.name, c, frame[c.name].tolist(), len(frame))
             for c in self.columns
         }
         return pd.DataFrame(made, columns=pd.Index(self.names))
@@ -209,14 +221,16 @@ def _columns(rows: list[Mapping[str, Any]], names: list[str]) -> dict[str, list[
     return {n: [r.get(n) for r in rows] for n in names if n in given} | {n: [] for n in given - set(names)}
 
 
-def _series(table: str, column: Column, values: Sequence[Any] | None, length: int) -> pd.Series[Any]:
+def _array(table: str, column: Column, values: Sequence[Any] | None, length: int) -> Any:
+    """A column's values with its dtype; arrays make frames several times as fast as Series do."""
     if values is None:
         values = [None] * length
     try:
         if column.kind == "time":
-            return pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).astype(
-                "datetime64[ns, UTC]"
-            )
-        return pd.Series(values, dtype=DTYPES[column.kind])
+            times = pd.to_datetime(np.fromiter(values, dtype=object, count=length), utc=True, format="ISO8601")
+            return times.as_unit("ns").array
+        if DTYPES[column.kind] == "object":
+            return np.fromiter(values, dtype=object, count=length)
+        return pd.array(values, dtype=_DTYPES[column.kind])
     except (TypeError, ValueError) as error:
         raise SchemaError(f"{table}.{column.name}: not a column of kind {column.kind}: {error}") from error

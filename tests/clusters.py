@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import Any
 
 from calicokit import registry
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.findings import Findings
+from calicokit.diagnosis.model import Check, Finding
 from calicokit.evidence.model import Evidence, Missing
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
@@ -32,19 +33,26 @@ _BUILT: OrderedDict[bytes, tuple[Any, dict[str, list[Missing]]]] = OrderedDict()
 class Sharing(Cluster):
     """A cluster that takes from others what they built from the same evidence."""
 
-    def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
-        found: Table = self._shared(name, options, lambda: super(Sharing, self)._build(name, options))
+    def table(self, name: str, **options: str) -> Table:
+        found = super().table(name, **options)
         return Table(found, unknown=found.unknown)  # one of its own: what a test writes to it, no other sees
 
-    def _model(self, name: str) -> Any:
-        return self._shared(name, None, lambda: super(Sharing, self)._model(name))
+    def run(self, check: Check) -> list[Finding]:
+        said: list[Finding] = self._shared(check, partial(super().run, check))
+        return said
 
-    def _shared(self, name: str, options: dict[str, str] | None, build: Callable[[], Any]) -> Any:
-        spec = registry.spec_of(name)
-        assert spec is not None
+    def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
+        build = partial(super()._build, name, options)
+        found: Table = self._shared(registry.TABLES[name], build, **(options or {}))
+        return found
+
+    def _model(self, name: str) -> Any:
+        return self._shared(registry.MODELS[name], partial(super()._model, name))
+
+    def _shared(self, spec: registry.Spec, build: Callable[[], Any], **options: str) -> Any:
         inputs = {i: self._input(i) for i in spec.inputs}
         texts = {i: v.problems for i, v in inputs.items() if hasattr(v, "problems")}
-        key = _digest(self._key(name), sorted((options or {}).items()))
+        key = _digest(self._key_of(spec), sorted(options.items()))
         if key in _BUILT:
             _BUILT.move_to_end(key)
             found, problems = _BUILT[key]
@@ -71,12 +79,15 @@ class Sharing(Cluster):
             keys[name] = self._new_key(name)
         return keys[name]
 
+    def _key_of(self, spec: registry.Spec) -> bytes:
+        return _digest(id(spec), *(self._key(i) for i in spec.inputs))
+
     def _new_key(self, name: str) -> bytes:
         if name == "@now":
             return _digest(self.time)
         spec = registry.spec_of(name)
         if spec is not None:
-            return _digest(name, id(spec.build), *(self._key(i) for i in spec.inputs))
+            return _digest(name, self._key_of(spec))
         plain = name.removesuffix("+series")
         answers = [*self._evidence.items(), *self._missing.items()]
         found = [a for want, given in answers if want.id == plain and want.series == (plain != name) for a in given]

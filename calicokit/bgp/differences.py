@@ -111,9 +111,11 @@ class _Both:
         yield from self.rows(other)
 
     def rows(self, places: Codes) -> Iterator[tuple[Any, Any]]:
+        if not len(places):  # as nearly always
+            return
         mine = records(_text_of(self.expected.iloc[places]))
         theirs = records(_text_of(self.found.iloc[self.at[places]]))
-        return zip(mine, theirs, strict=True)
+        yield from zip(mine, theirs, strict=True)
 
     def where(self, mask: Mask) -> Iterator[tuple[Any, Any]]:
         """Sessions in both at which this holds (an array beside the expected ones)."""

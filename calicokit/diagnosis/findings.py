@@ -141,6 +141,10 @@ class Checkable(Placed, Protocol):
         """Add holes to the coverage."""
         ...
 
+    def run(self, check: Check) -> list[Finding]:
+        """What one check finds."""
+        ...
+
 
 def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings:
     """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
@@ -181,7 +185,7 @@ class _Run:
         elif holes:
             self.blocked.update(check.ids)
         else:
-            said = attempt(", ".join(check.ids), partial(_run, self.cluster, check))
+            said = attempt(", ".join(check.ids), partial(self.cluster.run, check))
             if isinstance(said, Failed):
                 self.cluster.note(said)
                 self.failed.update(check.ids)
@@ -202,10 +206,6 @@ class _Run:
         coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed - self.younger)
         blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
         return Findings(rank(self.found), coverage, blocked, self.failed, self.younger)
-
-
-def _run(cluster: Checkable, check: Check) -> list[Finding]:
-    return list(check.make(cluster.given))
 
 
 def _nothing(cluster: Checkable) -> str:

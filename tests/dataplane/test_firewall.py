@@ -92,7 +92,7 @@ def test_what_grew_while_watched_is_told_although_it_stands_behind(
     assert list(walls["behind"]) == [True] * len(severities)
     if severities:
         (found,) = only(lab.cluster(), "foreign-drop-rule")
-        assert "7 packets while it was watched" in found.cause
+        assert "7 packets during sampling" in found.cause
 
 
 def test_where_the_accept_cannot_be_told_the_rules_counter_tells() -> None:

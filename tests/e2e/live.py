@@ -15,6 +15,7 @@ from calicokit.evidence.catalog import CATALOG, Admin
 from calicokit.evidence.live.cluster import LiveCluster
 from calicokit.evidence.model import Answer, Missing, Source, Want
 from calicokit.evidence.recordings.recording import Recording
+from tests.clusters import Sharing
 from tests.e2e.lab import TestCluster
 
 
@@ -41,7 +42,7 @@ def connected(e2e: TestCluster, context: str = "e2e-reader", at: datetime | None
     """The kit on the test cluster, at the time of a recording where the age of things counts."""
     source = LiveCluster(context, str(e2e.kubeconfig))
     source.server.time = at
-    return Cluster(source)
+    return Sharing(source)
 
 
 def run(

@@ -14,6 +14,7 @@ from calicokit.evidence.catalog import CATALOG, Admin, Api
 from calicokit.evidence.model import Want
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
+from tests.clusters import Sharing
 from tests.e2e.lab import TestCluster
 from tests.e2e.live import AsLive, connected, run
 
@@ -56,7 +57,7 @@ def comparable(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_findings_coverage_and_all_tables_are_those_of_the_recording(e2e: TestCluster, recording: Recording) -> None:
-    live, recorded = connected(e2e, at=recording.now()), Cluster(AsLive(recording))
+    live, recorded = connected(e2e, at=recording.now()), Sharing(AsLive(recording))
     assert [f.as_dict() for f in live.check()] == [f.as_dict() for f in recorded.check()]
     assert seen(live) == seen(recorded)
     for name, spec in registry.load().items():
@@ -69,7 +70,7 @@ def test_findings_coverage_and_all_tables_are_those_of_the_recording(e2e: TestCl
 
 
 def test_verdicts_paths_and_walks_are_those_of_the_recording(e2e: TestCluster, recording: Recording) -> None:
-    live, recorded = connected(e2e, at=recording.now()), Cluster(AsLive(recording))
+    live, recorded = connected(e2e, at=recording.now()), Sharing(AsLive(recording))
     pods = recorded.table("routes.pods").head(6)
     names = [f"{n}/{p}" for n, p in zip(pods["namespace"], pods["pod"], strict=True)]
     mine, theirs = live.explainer(), recorded.explainer()
@@ -95,7 +96,7 @@ def test_a_capture_says_the_same_and_has_no_secrets(e2e: TestCluster, recording:
     assert done.returncode == 0, done.stderr
     captured, recorded = Recording(out), AsLive(recording)
     captured.now = recording.now  # type: ignore[method-assign]
-    assert [f.as_dict() for f in Cluster(captured).check()] == [f.as_dict() for f in Cluster(recorded).check()]
+    assert [f.as_dict() for f in Sharing(captured).check()] == [f.as_dict() for f in Sharing(recorded).check()]
     text = out.read_bytes()
     assert b"last-applied-configuration" not in text
     said = json.loads(done.stdout)

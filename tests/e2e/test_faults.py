@@ -74,7 +74,7 @@ def test_a_node_that_hangs_is_left_after_two_commands_and_holds_up_no_other(
     whys = [str(a) for w, a in answers.items() if w.node == first and isinstance(a, Missing)]
     assert len(whys) == len(IDS)
     assert sum("no end within 1 s" in w for w in whys) == live.GIVE_UP
-    assert sum("not asked" in w for w in whys) == len(IDS) - live.GIVE_UP
+    assert sum("not queried" in w for w in whys) == len(IDS) - live.GIVE_UP
     assert all(isinstance(a, Evidence) for w, a in answers.items() if w.node != first)
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 SOURCE = "ipam-exhausted"
 PICTURE = Path(__file__).parent / "images" / "verdict.png"
-COLUMNS, LINES = 121, 20
+COLUMNS, LINES = 121, 15
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #0c0c0c; }}
 pre {{ margin: 0; padding: 18px 22px; color: #d9d9d9; font: 14px/20px "DejaVu Sans Mono", monospace; }}

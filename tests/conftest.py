@@ -11,14 +11,28 @@ from hypothesis import settings
 from calicokit.evidence import texts
 from calicokit.evidence.recordings.incidents import index
 from calicokit.faults import RAISES
+from calicokit.parsers import guess
+from calicokit.quick_import import without_iris
 
 os.environ[RAISES] = "1"
+without_iris()
 
 settings.register_profile("all", max_examples=1000, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 
-texts.parse = lru_cache(maxsize=2000)(texts.parse)
+FEW = (
+    "healthy-nftables",
+    "healthy-route-reflectors",
+    "healthy-v3.28",
+    "healthy-vxlan-typha",
+    "ipam-leaked",
+    "policy-drop",
+)
+"""Incidents that differ most: dataplanes, encapsulations, versions, samples over time, a fault of many objects."""
+MANY = 8
+
+texts.parse = guess.parse = lru_cache(maxsize=4000)(texts.parse)
 """Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""
 
 
@@ -28,8 +42,20 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RAISES)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is marked slow
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of one incident follow each other where processes share them: so only one process builds its tables."""
+    """Of a test that is run for most incidents, the quick run takes a few.
+
+    Tests of one incident follow each other where processes share them: so only one process builds its tables.
+    """
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for same in tests.values():
+        if len({*map(_incident, same)}) > MANY:
+            for item in same:
+                if _incident(item) not in FEW:
+                    item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=_incident)
 

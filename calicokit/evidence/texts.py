@@ -39,7 +39,8 @@ class Texts:
         """Each text with all the tables that its parser reads from it; failed commands are left out."""
         for evidence in self.items:
             if evidence.exit and not evidence.text.strip():  # nothing was printed because the command failed
-                why = f"`{evidence.command}` ended with status {evidence.exit}: {evidence.stderr.strip()[:200]}"
+                ended = f"`{evidence.command}` ended with status {evidence.exit}"
+                why = ": ".join(filter(None, (ended, evidence.stderr.strip()[:200])))
                 self.problems.append(Missing(self.id, why, evidence.node))
                 continue
             parsed = parse(kind, evidence.decode())

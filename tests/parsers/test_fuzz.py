@@ -67,6 +67,7 @@ def test_spoilt_output_is_read_or_refused_and_never_an_error(kind: str) -> None:
             parse(kind, text, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_hard_text_is_read(kind: str) -> None:
     """A megabyte each; a parser that backtracks does not come to an end."""

@@ -121,7 +121,7 @@ def generated(seed: int) -> Explainer:
     )
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 25))])
 def test_on_generated_clusters(seed: int) -> None:
     assert assert_agrees(generated(seed), 14) > 500
 

@@ -19,7 +19,7 @@ from tests import clusters
 from tests.recordings import names
 
 HEALTHY = [n for n in names() if n.startswith("healthy-")]
-SAMPLED, MORE = 5, 10
+SAMPLED, MORE = 5, 6
 """So many pieces of evidence are tried in the quick run, and of each recording in the slow one.
 
 Others every time the list changes; all of them where the environment has ``CALICOKIT_DAMAGE``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from calicokit.evidence.recordings.incidents import index
 from calicokit.report import notebooks
 from calicokit.report.html import write_html
+from tests import kernel as kernels
 
 SHIPPED = notebooks.shipped()
 SOURCES = ["ipam-exhausted", "ipam-leaked", "healthy-vxlan-typha"]
@@ -49,12 +51,17 @@ def test_cells_only_call_and_show(path: Path) -> None:
         assert not re.search(r"\b(pd|for|lambda|query|groupby|merge)\b", source), source
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    with kernels.started() as kernel:
+        yield kernel
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
-def test_runs_on_incidents(path: Path, source: str, tmp_path: Path) -> None:
-    write_html(path, source, tmp_path / "o.html")
-    page = (tmp_path / "o.html").read_text(encoding="utf-8")
+def test_runs_on_incidents(kernel: Any, path: Path, source: str) -> None:
+    page = kernels.page(kernel, path, source)
     if any("check()" in "".join(c["source"]) for c in cells(path)):
         assert FOUND.get(source, "Nothing wrong was found") in page
     assert "Traceback" not in page

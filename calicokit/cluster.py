@@ -275,10 +275,14 @@ class Cluster(Topics):
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
-        for want in new:
-            for answer in list(self._evidence.get(want, ())):
-                if why := self._no_answer(answer):
-                    self._lose(answer, Missing(want.id, why, want.node))
+        self._judge([e for want in new for e in self._evidence.get(want, ())])
+
+    def _judge(self, answers: list[Evidence]) -> None:
+        """Lose what is no answer; what may excuse the silent ones of all nodes is asked for at once."""
+        self._ask([Want(i, e.node) for e in answers if _is_silent(e) for i in OTHER_BACKENDS.get(e.id, ())])
+        for answer in answers:
+            if why := self._no_answer(answer):
+                self._lose(answer, Missing(answer.id, why, answer.node))
 
     def _no_answer(self, evidence: Evidence) -> str:
         """Why a text tells nothing, or less than it should: it is empty where none can be, or cut."""
@@ -286,10 +290,9 @@ class Cluster(Topics):
         if evidence.text.strip():
             whole = evidence.text.endswith(b"\n") or evidence.exit is None or not item.ends_lines
             return "" if whole else f"{evidence.ref} is cut: its last line has no end"
-        if evidence.exit or not item.always_prints:
+        if not _is_silent(evidence):
             return ""
-        others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
-        self._ask(others)
+        others = (Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ()))
         texts = [e.text for other in others for e in self._evidence.get(other, ())]
         if any(all(any(m in text for m in marks) for marks in (OF_CALICO, OF_SERVICES)) for text in texts):
             return ""
@@ -474,6 +477,11 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _is_silent(evidence: Evidence) -> bool:
+    """Whether it printed nothing, and no error, where it always prints something."""
+    return not evidence.text.strip() and not evidence.exit and CATALOG[evidence.id].always_prints
 
 
 def _of_cluster(id: str) -> bool:  # noqa: A002

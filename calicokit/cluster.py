@@ -342,10 +342,9 @@ class Cluster(Topics):
             with _collector_paused():
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
+        said = registry.UnseenError, ValueError if options else registry.UnreadableError
         try:
-            frame: pd.DataFrame | Missing = attempt(
-                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
-            )
+            frame: pd.DataFrame | Missing = attempt(name, build, passing=said)
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))

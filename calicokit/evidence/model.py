@@ -94,8 +94,8 @@ class Failed(Missing):
     """What could not be told through a fault of the kit, although its evidence is there."""
 
 
-ODD_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What reading a thing of a shape nobody foresaw raises: an object of theirs, or a table of ours."""
+ODD_SHAPE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading an object of a shape nobody foresaw raises."""
 
 Answer = Evidence | Missing
 

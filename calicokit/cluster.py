@@ -171,13 +171,14 @@ class Cluster(Topics):
         """A table by its name (``calicokit table --list`` names them, with their columns).
 
         It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
-        name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
+        name that no table has, and ``OptionError``, a ``ValueError``, for options (``routes.path`` has some) that it
+        has not, or not so.
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` lists them")
         known = registry.TABLES[name].options
         if set(options) - set(known) or any(d is None and o not in options for o, d in known.items()):
-            raise ValueError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
+            raise registry.OptionError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
         self.fetch([name])
         given = {o: d for o, d in known.items() if d is not None} | options
         return self._build(name, given) if known else self._resolve(name)
@@ -342,15 +343,13 @@ class Cluster(Topics):
             with _collector_paused():
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
-        said = registry.UnseenError, ValueError if options else registry.UnreadableError
+        said = registry.UnseenError, registry.UnreadableError, registry.OptionError
         try:
             frame: pd.DataFrame | Missing = attempt(name, build, passing=said)
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except registry.UnreadableError as error:
-            if options:
-                raise
             frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())

@@ -96,7 +96,7 @@ class Spec:
 @dataclass(frozen=True, eq=False)
 class TableSpec(Spec):
     """How a table is made. ``options`` are what whoever asks for it says, as keywords of the builder, which raises
-    ``ValueError`` for one that makes no sense; each has its default, None where it must be said.
+    ``OptionError`` for one that makes no sense; each has its default, None where it must be said.
     """
 
     schema: Schema = field(kw_only=True)
@@ -162,6 +162,10 @@ class UnseenError(Exception):
 
 class UnreadableError(ValueError):
     """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
+
+
+class OptionError(ValueError):
+    """A builder's word that an option makes no sense for this cluster; one sentence to whoever asked."""
 
 
 Spared = Iterable[tuple[str, str | None]]

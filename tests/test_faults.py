@@ -16,6 +16,7 @@ from calicokit.cli import app
 from calicokit.diagnosis import model
 from calicokit.evidence.model import Failed, SourceError
 from calicokit.faults import attempt
+from calicokit.schema import SchemaError
 from tests.edited import Edited
 
 SOURCE = "ipam-exhausted"
@@ -138,6 +139,16 @@ def test_a_number_beyond_all_sense_costs_one_object() -> None:
     cluster = Edited(SOURCE).objects("pods", change).cluster()
     assert len(cluster.health.pods()) == len(calicokit.open(SOURCE).health.pods()) - 1
     assert [m.id for m in cluster.coverage.missing if spoilt in m.why] == ["pods"]
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("error", [SchemaError("no such column"), ValueError("of pandas")])
+def test_a_fault_of_a_table_with_options_is_not_the_askers(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(registry.load()["routes.path"])
+    object.__setattr__(broken, "build", failing(error))
+    monkeypatch.setitem(registry.TABLES, "routes.path", broken)
+    (why,) = calicokit.open(SOURCE).routes.path("node-1", "10.48.0.1").unknown
+    assert isinstance(why, Failed)
 
 
 def test_what_is_asked_wrongly_is_no_fault() -> None:

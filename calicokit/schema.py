@@ -27,7 +27,7 @@ DTYPES = {
     "list": "object",
     "map": "object",
 }
-_DTYPES = {kind: pd.api.types.pandas_dtype(dtype) for kind, dtype in DTYPES.items()}
+_DTYPES: dict[str, Any] = {kind: pd.api.types.pandas_dtype(dtype) for kind, dtype in DTYPES.items()}
 """The same, read once."""
 
 

@@ -137,6 +137,40 @@ class Source(Protocol):
         ...
 
 
+@dataclass
+class Wrapping(Source):
+    """Another source, and what is given in place of some of its answers."""
+
+    source: Source
+
+    @property
+    def live(self) -> bool:
+        return self.source.live
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        return self.source.unused
+
+    def nodes(self) -> Sequence[str]:
+        return self.source.nodes()
+
+    def now(self) -> datetime | None:
+        return self.source.now()
+
+    def gives(self, want: Want) -> bool:
+        """Whether this is not asked of the other source."""
+        raise NotImplementedError
+
+    def given(self, want: Want) -> Iterator[Answer]:
+        """The answers to one of these wants."""
+        raise NotImplementedError
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """The other source's answers, then those that are given in place of them."""
+        yield from self.source.fetch([w for w in wants if not self.gives(w)])
+        yield from ((w, answer) for w in wants if self.gives(w) for answer in self.given(w))
+
+
 @contextmanager
 def asking(source: Source, wants: Sequence[Want]) -> Iterator[Iterator[tuple[Want, Answer]]]:
     """A source's answers; where the context is left early (Ctrl-C), what still runs ends at once."""

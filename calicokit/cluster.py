@@ -203,10 +203,16 @@ class Cluster(Topics):
         if found is None:
             raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
-            return found.with_programmed(self.given("dataplane.chains")) if found.optional_unseen else found
-        from calicokit.policy.what_if import objects_in
+            return self._with_programmed(found)
+        from calicokit.policy.what_if import objects_in, selects_anew
 
-        return found.changed(objects_in(what_if))
+        new = objects_in(what_if)
+        asked = found.changed(new)
+        return asked if selects_anew(new) else self._with_programmed(asked)
+
+    def _with_programmed(self, asked: Explainer) -> Explainer:
+        """The same, surer where lists are missing and the nodes' rules tell what would be in them."""
+        return asked.with_programmed(self.given("dataplane.chains")) if asked.optional_unseen else asked
 
     def walk(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
         """Where the first packet of a connection ends, and by which rule, as the rules of the nodes on its way are.

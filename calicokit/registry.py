@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
@@ -237,7 +238,17 @@ def load() -> dict[str, TableSpec]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".figures"):  # they compute nothing, and plotly is slow to import
                 importlib.import_module(module.name)
+    refuse_circles()
     return TABLES
+
+
+def refuse_circles() -> None:
+    """Raise ``TypeError`` with one sentence where a table or model rests on itself."""
+    specs = {**TABLES, **MODELS}
+    try:
+        TopologicalSorter({name: spec.inputs for name, spec in specs.items()}).prepare()
+    except CycleError as error:
+        raise TypeError(f"a table rests on itself: {' → '.join(error.args[1])}") from None
 
 
 def evidence_of(names: tuple[str, ...]) -> Iterator[str]:

@@ -140,7 +140,7 @@ def table(
         try:
             said = {"from": start, "to": target, "port": port, "proto": proto}
             frame = cluster.table(name, **{k: v for k, v in said.items() if v})
-        except ValueError as error:
+        except registry.OptionError as error:
             _fail(f"{error}.")
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")

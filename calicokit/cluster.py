@@ -171,13 +171,14 @@ class Cluster(Topics):
         """A table by its name (``calicokit table --list`` names them, with their columns).
 
         It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
-        name that no table has, and ``ValueError`` for options (``routes.path`` has some) that it has not, or not so.
+        name that no table has, and ``OptionError``, a ``ValueError``, for options (``routes.path`` has some) that it
+        has not, or not so.
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` lists them")
         known = registry.TABLES[name].options
         if set(options) - set(known) or any(d is None and o not in options for o, d in known.items()):
-            raise ValueError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
+            raise registry.OptionError(f"{name} takes {', '.join(f'--{o}' for o in known) or 'no options'}")
         self.fetch([name])
         given = {o: d for o, d in known.items() if d is not None} | options
         return self._build(name, given) if known else self._resolve(name)
@@ -202,10 +203,16 @@ class Cluster(Topics):
         if found is None:
             raise SourceError(f"{self.name} has no policy objects.")
         if what_if is None:
-            return found.with_programmed(self.given("dataplane.chains")) if found.optional_unseen else found
-        from calicokit.policy.what_if import objects_in
+            return self._with_programmed(found)
+        from calicokit.policy.what_if import objects_in, selects_anew
 
-        return found.changed(objects_in(what_if))
+        new = objects_in(what_if)
+        asked = found.changed(new)
+        return asked if selects_anew(new) else self._with_programmed(asked)
+
+    def _with_programmed(self, asked: Explainer) -> Explainer:
+        """The same, surer where lists are missing and the nodes' rules tell what would be in them."""
+        return asked.with_programmed(self.given("dataplane.chains")) if asked.optional_unseen else asked
 
     def walk(self, src: str, dst: str, port: int | None = None, proto: str = "tcp") -> Asked:
         """Where the first packet of a connection ends, and by which rule, as the rules of the nodes on its way are.
@@ -275,10 +282,14 @@ class Cluster(Topics):
         for want in new:
             if want not in self._evidence and want not in self._missing:
                 self._missing[want] = [Missing(want.id, "the source gave no answer", want.node)]
-        for want in new:
-            for answer in list(self._evidence.get(want, ())):
-                if why := self._no_answer(answer):
-                    self._lose(answer, Missing(want.id, why, want.node))
+        self._judge([e for want in new for e in self._evidence.get(want, ())])
+
+    def _judge(self, answers: list[Evidence]) -> None:
+        """Lose what is no answer; what may excuse the silent ones of all nodes is asked for at once."""
+        self._ask([Want(i, e.node) for e in answers if _is_silent(e) for i in OTHER_BACKENDS.get(e.id, ())])
+        for answer in answers:
+            if why := self._no_answer(answer):
+                self._lose(answer, Missing(answer.id, why, answer.node))
 
     def _no_answer(self, evidence: Evidence) -> str:
         """Why a text tells nothing, or less than it should: it is empty where none can be, or cut."""
@@ -286,10 +297,9 @@ class Cluster(Topics):
         if evidence.text.strip():
             whole = evidence.text.endswith(b"\n") or evidence.exit is None or not item.ends_lines
             return "" if whole else f"{evidence.ref} is cut: its last line has no end"
-        if evidence.exit or not item.always_prints:
+        if not _is_silent(evidence):
             return ""
-        others = [Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ())]
-        self._ask(others)
+        others = (Want(i, evidence.node) for i in OTHER_BACKENDS.get(evidence.id, ()))
         texts = [e.text for other in others for e in self._evidence.get(other, ())]
         if any(all(any(m in text for m in marks) for marks in (OF_CALICO, OF_SERVICES)) for text in texts):
             return ""
@@ -339,16 +349,13 @@ class Cluster(Topics):
             with _collector_paused():
                 return spec.schema.check(spec.make(self._given, **(options or {})))
 
+        said = registry.UnseenError, registry.UnreadableError, registry.OptionError
         try:
-            frame: pd.DataFrame | Missing = attempt(
-                name, build, passing=(ValueError,) if options else (registry.UnreadableError,)
-            )
+            frame: pd.DataFrame | Missing = attempt(name, build, passing=said)
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
             return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except registry.UnreadableError as error:
-            if options:
-                raise
             frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
@@ -474,6 +481,11 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _is_silent(evidence: Evidence) -> bool:
+    """Whether it printed nothing, and no error, where it always prints something."""
+    return not evidence.text.strip() and not evidence.exit and CATALOG[evidence.id].always_prints
 
 
 def _of_cluster(id: str) -> bool:  # noqa: A002

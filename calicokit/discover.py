@@ -57,7 +57,7 @@ def _column(column: Column) -> str:
 def method_of(name: str, ask: Callable[..., Table]) -> Callable[..., Table]:
     """The method of a table; ``ask`` takes its options by their own names.
 
-    It raises ``ValueError`` where it is given what the table does not take, or lacks what must be said.
+    It raises ``OptionError`` where it is given what the table does not take, or lacks what must be said.
     """
     spec = registry.load()[name]
     signature = signature_of(spec)
@@ -67,7 +67,7 @@ def method_of(name: str, ask: Callable[..., Table]) -> Callable[..., Table]:
         try:
             bound = signature.bind(*given, **{parameter_of(o): v for o, v in options.items()})
         except TypeError:
-            raise ValueError(f"{name} takes {', '.join(option_of) or 'no options'}") from None
+            raise registry.OptionError(f"{name} takes {', '.join(option_of) or 'no options'}") from None
         return ask(name, **{option_of[p]: v for p, v in bound.arguments.items()})
 
     method.__name__, method.__qualname__ = name.partition(".")[2], name

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from calicokit import __version__
-from calicokit.evidence.model import ODD_SHAPE, Failed
+from calicokit.evidence.model import Failed, SourceError
 
 RAISES = "CALICOKIT_RAISES"
 """Where this variable of the environment is set, a fault raises instead of being told."""
@@ -26,12 +26,12 @@ T = TypeVar("T")
 def attempt(id: str, call: Callable[[], T], passing: tuple[type[Exception], ...] = ()) -> T | Failed:  # noqa: A002
     """What ``call`` gives, or that the kit failed at ``id``: a table, a model or the ids of a check.
 
-    Exceptions in ``passing`` are the answer to whoever asked, not a fault.
+    Exceptions in ``passing`` are the answer to whoever asked, not a fault; nor is a source that can answer nothing.
     """
     try:
         return call()
-    except ODD_SHAPE as error:
-        if isinstance(error, passing) or os.environ.get(RAISES):
+    except Exception as error:  # whatever it is: one table fails, not the answer
+        if isinstance(error, (SourceError, *passing)) or os.environ.get(RAISES):
             raise
         log.exception("%s failed", id)
         return Failed(id, words(error))

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
@@ -96,7 +97,7 @@ class Spec:
 @dataclass(frozen=True, eq=False)
 class TableSpec(Spec):
     """How a table is made. ``options`` are what whoever asks for it says, as keywords of the builder, which raises
-    ``ValueError`` for one that makes no sense; each has its default, None where it must be said.
+    ``OptionError`` for one that makes no sense; each has its default, None where it must be said.
     """
 
     schema: Schema = field(kw_only=True)
@@ -162,6 +163,10 @@ class UnseenError(Exception):
 
 class UnreadableError(ValueError):
     """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
+
+
+class OptionError(ValueError):
+    """A builder's word that an option makes no sense for this cluster; one sentence to whoever asked."""
 
 
 Spared = Iterable[tuple[str, str | None]]
@@ -233,7 +238,17 @@ def load() -> dict[str, TableSpec]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".figures"):  # they compute nothing, and plotly is slow to import
                 importlib.import_module(module.name)
+    refuse_circles()
     return TABLES
+
+
+def refuse_circles() -> None:
+    """Raise ``TypeError`` with one sentence where a table or model rests on itself."""
+    specs = {**TABLES, **MODELS}
+    try:
+        TopologicalSorter({name: spec.inputs for name, spec in specs.items()}).prepare()
+    except CycleError as error:
+        raise TypeError(f"a table rests on itself: {' → '.join(error.args[1])}") from None
 
 
 def evidence_of(names: tuple[str, ...]) -> Iterator[str]:

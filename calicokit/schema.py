@@ -232,5 +232,5 @@ def _array(table: str, column: Column, values: Sequence[Any] | None, length: int
         if DTYPES[column.kind] == "object":
             return np.fromiter(values, dtype=object, count=length)
         return pd.array(values, dtype=_DTYPES[column.kind])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SchemaError(f"{table}.{column.name}: not a column of kind {column.kind}: {error}") from error

@@ -14,8 +14,10 @@ import calicokit
 from calicokit import registry
 from calicokit.cli import app
 from calicokit.diagnosis import model
-from calicokit.evidence.model import Failed
+from calicokit.evidence.model import Failed, SourceError
 from calicokit.faults import attempt
+from calicokit.schema import SchemaError
+from tests.edited import Edited
 
 SOURCE = "ipam-exhausted"
 
@@ -106,6 +108,47 @@ def test_verbose_shows_the_traceback() -> None:
     assert "a fault of calicokit" in quiet.output
     assert "Traceback" in loud.output
     assert "KeyError: 'spoilt'" in loud.output
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("error", [OverflowError("too big"), ZeroDivisionError(), RecursionError(), AssertionError()])
+def test_whatever_raises_is_told(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    assert isinstance(attempt("x", fail), Failed)
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SourceError("gone")])
+def test_what_is_no_fault_of_a_table_passes(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        attempt("x", fail)
+
+
+def test_a_number_beyond_all_sense_costs_one_object() -> None:
+    spoilt = calicokit.open(SOURCE).health.pods()["pod"][0]
+
+    def change(pod: dict[str, Any]) -> None:
+        if pod["metadata"]["name"] == spoilt:
+            pod["status"]["containerStatuses"][0]["restartCount"] = 10**30
+
+    cluster = Edited(SOURCE).objects("pods", change).cluster()
+    assert len(cluster.health.pods()) == len(calicokit.open(SOURCE).health.pods()) - 1
+    assert [m.id for m in cluster.coverage.missing if spoilt in m.why] == ["pods"]
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("error", [SchemaError("no such column"), ValueError("of pandas")])
+def test_a_fault_of_a_table_with_options_is_not_the_askers(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(registry.load()["routes.path"])
+    object.__setattr__(broken, "build", failing(error))
+    monkeypatch.setitem(registry.TABLES, "routes.path", broken)
+    (why,) = calicokit.open(SOURCE).routes.path("node-1", "10.48.0.1").unknown
+    assert isinstance(why, Failed)
 
 
 def test_what_is_asked_wrongly_is_no_fault() -> None:

@@ -65,6 +65,15 @@ def test_one_of_several_may_be_unknown() -> None:
         Spec(either, any_of=NEEDS)
 
 
+def test_a_table_that_rests_on_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = registry.load()["routes.path"]
+    for name, needs in (("test.a", {"pools": "test.b"}), ("test.b", {"pools": "test.a"})):
+        spec = registry.TableSpec(lambda pools: pools, needs, schema=known.schema)
+        monkeypatch.setitem(registry.TABLES, name, spec)
+    with pytest.raises(TypeError, match=r"rests on itself: .*test\.a → "):
+        registry.refuse_circles()
+
+
 def test_nothing_is_bound_by_position() -> None:
     def positional(*tables: str) -> str:
         return tables[0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from calicokit.dataplane.drops.firewall import as_printed, that_drop
+from calicokit.dataplane.drops.firewall import printed, that_drop
 from calicokit.dataplane.drops.needed import BGP
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, cells
+from calicokit.schema import Column, Schema
 
 RULES = Schema(
     "bgp.firewall",
@@ -34,5 +34,4 @@ RULES = Schema(
 def bgp_firewall(firewall: pd.DataFrame) -> pd.DataFrame:
     """One row for each rule that keeps BGP out, also one that nothing has met yet; see :data:`RULES`."""
     found = that_drop(firewall, BGP)
-    rules = [as_printed(*row) for row in cells(found, "table", "backend", "chain", "rule", "spec")]
-    return RULES.take(found.assign(rule=pd.Series(rules, index=found.index, dtype="str")))
+    return RULES.take(found.assign(rule=printed(found)))

@@ -13,6 +13,7 @@ from calicokit.connectivity.steps import FINE, UNKNOWN, WRONG
 from calicokit.diagnosis.model import Finding
 from calicokit.net import prefix
 from calicokit.policy.explain import Explainer
+from calicokit.registry import OptionError
 from calicokit.routes.path import PATH
 from calicokit.schema import cells, records
 from calicokit.sentences import listed
@@ -115,7 +116,7 @@ def _path(cluster: Tables, node: object, address: str) -> pd.DataFrame:
         return PATH.frame()
     try:
         return cluster.table("routes.path", **{"from": node, "to": address})
-    except ValueError:  # the node's routes were not seen, or it is no IPv4 address
+    except OptionError:  # the node's routes were not seen, or it is no IPv4 address
         return PATH.frame()
 
 

@@ -13,7 +13,7 @@ from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, 
 from calicokit.net import prefix
 from calicokit.policy.explain import Explainer
 from calicokit.policy.explanation import Explanation
-from calicokit.registry import Given, table
+from calicokit.registry import Given, OptionError, table
 from calicokit.routes.path import path
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed, plural
@@ -73,7 +73,7 @@ def steps(
     flows: pd.DataFrame | None = None,
     **options: str,
 ) -> pd.DataFrame:
-    """Six rows; see :data:`STEPS`. Raises ``ValueError`` with one sentence for ends that are none."""
+    """Six rows; see :data:`STEPS`. Raises ``OptionError`` with one sentence for ends that are none."""
     port, proto = port_number(options["port"]), options["proto"]
     question = _Question(options["from"], options["to"], port, proto, pods, model)
     seen = _Seen(
@@ -134,17 +134,17 @@ class _Question:
         self.targets = self.backends() if dst.startswith(SERVICE) else [self.end(dst)]
 
     def end(self, name: str) -> End:
-        """Raises ``ValueError`` for what is neither a pod nor an address."""
+        """Raises ``OptionError`` for what is neither a pod nor an address."""
         if "/" in name:
             if name not in self.pods:
                 near = sorted(p for p in self.pods if p.startswith(name))
                 more = f"; its pods are {listed(near)}" if near else ""
-                raise ValueError(f"no pod is named {name}{more}")
+                raise OptionError(f"no pod is named {name}{more}")
             return self.pods[name]
         try:
             prefix(name)
         except ValueError:
-            raise ValueError(f"{name!r} is neither NS/POD nor an address") from None
+            raise OptionError(f"{name!r} is neither NS/POD nor an address") from None
         return next(iter(self.holders.get(name, ())), End(name, address=name))
 
     def backends(self) -> list[End]:

@@ -146,11 +146,6 @@ class Check(Spec):
     ids: tuple[str, ...] = field(kw_only=True)
     told_by: tuple[str, ...] = field(default=(), kw_only=True)
 
-    @property
-    def critical(self) -> bool:
-        """Whether silence without this check's evidence would be a lie."""
-        return any(vocabulary()[i].severity == "critical" for i in self.ids)
-
 
 CHECKS: list[Check] = []
 Explains = Callable[[Finding, Finding], bool]

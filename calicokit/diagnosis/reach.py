@@ -51,7 +51,6 @@ class Reach:
     def _of(self, name: str) -> Holes | None:
         """The same of an input; None where it rests on nothing of nodes."""
         if name not in self._known:
-            self._known[name] = None  # of an input that rests on itself, while it is worked out
             self._known[name] = self._look(name)
         return self._known[name]
 

@@ -214,11 +214,10 @@ class Item:
         else:
             yield f"nodes/{node}/{self.file}" if node else f"cluster/{self.file}"
 
-    def matches(self, file: str) -> bool:
-        """Whether a file of this name in a series folder is a sample of this."""
-        if isinstance(self.how, Api):
-            return f"api/{file}" in set(self.how.files())
-        return file == self.file
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What its file is called in a node's, the cluster's or a series' folder."""
+        return tuple(path.rpartition("/")[2] for path in self.files())
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -94,8 +94,8 @@ class Failed(Missing):
     """What could not be told through a fault of the kit, although its evidence is there."""
 
 
-ODD_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What reading a thing of a shape nobody foresaw raises: an object of theirs, or a table of ours."""
+ODD_SHAPE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading an object of a shape nobody foresaw raises."""
 
 Answer = Evidence | Missing
 
@@ -135,6 +135,40 @@ class Source(Protocol):
     def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
         """Answer every want, in any order, each as soon as it is known."""
         ...
+
+
+@dataclass
+class Wrapping(Source):
+    """Another source, and what is given in place of some of its answers."""
+
+    source: Source
+
+    @property
+    def live(self) -> bool:
+        return self.source.live
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        return self.source.unused
+
+    def nodes(self) -> Sequence[str]:
+        return self.source.nodes()
+
+    def now(self) -> datetime | None:
+        return self.source.now()
+
+    def gives(self, want: Want) -> bool:
+        """Whether this is not asked of the other source."""
+        raise NotImplementedError
+
+    def given(self, want: Want) -> Iterator[Answer]:
+        """The answers to one of these wants."""
+        raise NotImplementedError
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """The other source's answers, then those that are given in place of them."""
+        yield from self.source.fetch([w for w in wants if not self.gives(w)])
+        yield from ((w, answer) for w in wants if self.gives(w) for answer in self.given(w))
 
 
 @contextmanager

@@ -236,6 +236,20 @@ def pod_addresses(item: Object) -> list[str]:
     return [canonical_address(a) for a in found if a]
 
 
+def workload_of(meta: Object) -> str:
+    """The name of what made a pod: its Deployment, StatefulSet, DaemonSet, Job, …; else its own.
+
+    >>> owner = {"kind": "ReplicaSet", "name": "web-6d4b75cb6d", "controller": True}
+    >>> workload_of({"name": "web-6d4b75cb6d-x2x9p", "ownerReferences": [owner]})
+    'web'
+    """
+    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
+    if owner is None:
+        return str(meta["name"])
+    name = str(owner["name"])
+    return name.rpartition("-")[0] or name if owner.get("kind") == "ReplicaSet" else name
+
+
 @table(ENDPOINTS, needs={"pods": "kube.pods"})
 def workload_endpoints(pods: pd.DataFrame) -> pd.DataFrame:
     """One row for each pod that has a network of its own and a node; see :data:`ENDPOINTS`."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from calicokit.net import Prefix, prefix
 from calicokit.policy.decide import World
-from calicokit.policy.model import DIRECTIONS, Endpoint, Policy, Ports, Side
+from calicokit.policy.model import DIRECTIONS, Endpoint, Policy, Ports
 from calicokit.selectors import Selector, parse
 
 Flags = npt.NDArray[np.bool_]
@@ -79,20 +79,13 @@ def selectors_of(policies: Iterable[Policy]) -> set[str]:
         found.add(policy.selector)
         for rule in (*policy.ingress, *policy.egress):
             for side in (rule.source, rule.destination):
-                found.update(s for s in (positive(side), side.not_selector) if s)
+                found.update(s for s in (side.positive, side.not_selector) if s)
     return found
 
 
 def keys_of(selectors: Iterable[str]) -> set[str]:
     """The labels that these selectors mention."""
     return set().union(*(parse(s).keys() for s in selectors))
-
-
-def positive(side: Side) -> str:
-    """The side's selector with its negative one inside, as Felix joins them."""
-    if side.selector and side.not_selector:
-        return f"({side.selector}) && (!({side.not_selector}))"
-    return side.selector
 
 
 def readable(policies: Iterable[Policy]) -> list[Policy]:

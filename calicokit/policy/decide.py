@@ -355,7 +355,7 @@ class Matcher:
             yield any(n.covers(net) for n in side.nets)
         if side.not_nets:
             yield not any(n.covers(net) for n in side.not_nets)
-        selector = self._selector(side)
+        selector = side.positive
         if side.ports:
             yield self._ports(rule, side.ports, selector, address, port, at_source)
         if side.not_ports:
@@ -366,13 +366,6 @@ class Matcher:
             yield _not(self._known(self.world.selected(side.not_selector, address), f"who {address} is"))
         if side.service:
             yield self._service(side.service, address, port, at_source)
-
-    @staticmethod
-    def _selector(side: Side) -> str:
-        """The positive selector, with the negative one inside it (``combineMatchesIfPossible``)."""
-        if side.selector and side.not_selector:
-            return f"({side.selector}) && (!({side.not_selector}))"
-        return side.selector
 
     def _ports(
         self, rule: Rule, ports: Iterable[Ports | str], selector: str, address: str, port: int | None, source: bool

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calicokit.policy.classes import Flags, Groups, keys_of, positive, readable, selectors_of
+from calicokit.policy.classes import Flags, Groups, keys_of, readable, selectors_of
 from calicokit.policy.decide import place_of
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import (
@@ -142,7 +142,7 @@ def _selectors(policy: Policy) -> Iterator[tuple[str, str]]:
     for direction in DIRECTIONS:
         for rule in policy.rules(direction):
             for side, end in ((rule.source, "source"), (rule.destination, "destination")):
-                selector = positive(side)
+                selector = side.positive
                 if selector and selector not in seen:
                     seen.add(selector)
                     yield f"{direction} rule {rule.index}, {end}", selector

@@ -54,6 +54,13 @@ class Side:
     service: str = ""
 
     @property
+    def positive(self) -> str:
+        """The selector with the negative one inside it, as Felix joins them (``combineMatchesIfPossible``)."""
+        if self.selector and self.not_selector:
+            return f"({self.selector}) && (!({self.not_selector}))"
+        return self.selector
+
+    @property
     def anything(self) -> bool:
         return self == _ANYTHING
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from calicokit.policy.classes import Classes, Flags, PortRange, positive, readable
+from calicokit.policy.classes import Classes, Flags, PortRange, readable
 from calicokit.policy.decide import ECHO_REQUEST, World, place_of
 from calicokit.policy.model import EGRESS, INGRESS, Backend, Direction, Endpoint, Policy, Ports, Rule, Side, Tier
 from calicokit.registry import UnreadableError
@@ -144,7 +144,7 @@ class Reach:
             found &= classes.within(side.nets)
         if side.not_nets:
             found &= ~classes.within(side.not_nets)
-        selector = positive(side)
+        selector = side.positive
         numbered = not side.ports or any(isinstance(p, Ports) for p in side.ports)
         if selector and numbered:
             found &= classes.meant(selector)
@@ -183,7 +183,7 @@ class Reach:
         return self.world.parts.backends.get(service, ())
 
     def _listed(self, rule: Rule, side: Side, ports: Iterable[Ports | str], place: int, pod: Endpoint) -> Flags:
-        selector = positive(side)
+        selector = side.positive
         named = not selector or bool(self.classes.groups.selected(selector)[self.classes.group[place]])
         spans: list[tuple[str, int, int]] = []
         for each in ports:

@@ -11,7 +11,15 @@ import msgspec
 
 from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
-from calicokit.kube.tables import CALICO, FINISHED, TUNNELS, interface_name, pod_addresses, pod_has_ended
+from calicokit.kube.tables import (
+    CALICO,
+    FINISHED,
+    TUNNELS,
+    interface_name,
+    pod_addresses,
+    pod_has_ended,
+    workload_of,
+)
 from calicokit.net import VXLAN_PORT, Prefix, canonical_address, prefix
 from calicokit.policy.convert import POLICY_KINDS, names_of, policy_of, protocol
 from calicokit.policy.model import (
@@ -298,20 +306,6 @@ def _pod_endpoint(item: Object, inherited: Inherited) -> Endpoint:
         workload=f"{namespace}/{workload_of(meta)}",
         cluster_dns=(body.get("dnsPolicy") or "ClusterFirst").startswith("ClusterFirst"),
     )
-
-
-def workload_of(meta: Object) -> str:
-    """The name of what made a pod: its Deployment, StatefulSet, DaemonSet, Job, …; else its own.
-
-    >>> owner = {"kind": "ReplicaSet", "name": "web-6d4b75cb6d", "controller": True}
-    >>> workload_of({"name": "web-6d4b75cb6d-x2x9p", "labels": {}, "ownerReferences": [owner]})
-    'web'
-    """
-    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
-    if owner is None:
-        return str(meta["name"])
-    name = str(owner["name"])
-    return name.rpartition("-")[0] or name if owner.get("kind") == "ReplicaSet" else name
 
 
 def _named_ports(body: Object) -> Iterator[NamedPort]:

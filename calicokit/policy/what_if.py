@@ -34,6 +34,18 @@ OF_NAMESPACES = {
     *("networksets", "pods", "serviceaccounts", "services", "endpointslices", "daemonsets"),
 }
 
+ENDPOINTS = frozenset(("pods", "namespaces", "serviceaccounts", "hostendpoints", "nodes"))
+"""Lists of endpoints, and of what they inherit labels from."""
+
+
+def selects_anew(new: New) -> bool:
+    """Whether a policy that acts on nothing now could act: the programmed rules do not tell of such a cluster.
+
+    >>> selects_anew({"pods": [{}]}), selects_anew({"globalnetworkpolicies": [{}]})
+    (True, False)
+    """
+    return not ENDPOINTS.isdisjoint(new)
+
 
 def objects_in(file: str | Path) -> New:
     """The objects of a YAML or JSON file, by the id of their list.

@@ -16,7 +16,7 @@ import pandas as pd
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import canonical_cidr, prefix
-from calicokit.registry import table
+from calicokit.registry import OptionError, table
 from calicokit.routes.bird_filters import ACCEPT, REJECT, UNDEFINED, UNKNOWN, Decision, Functions
 from calicokit.schema import Column, Schema, records
 from calicokit.tables import Tables
@@ -60,16 +60,16 @@ def filter_effect(
     **options: str,
 ) -> pd.DataFrame:
     """One row for each session of the node, and one more where the other end is a node that was seen; see
-    :data:`EFFECT`. Raises ``ValueError`` with one sentence for a node or prefix that is none.
+    :data:`EFFECT`. Raises ``OptionError`` with one sentence for a node or prefix that is none.
     """
     node = options["from"]
     try:
         cidr = canonical_cidr(options["to"])
     except ValueError:
-        raise ValueError(f"{options['to']!r} is neither a prefix nor an address") from None
+        raise OptionError(f"{options['to']!r} is neither a prefix nor an address") from None
     birds = details if details is not None and (details["node"] == node).any() else routes
     if birds is None or not (birds["node"] == node).any():
-        raise ValueError(f"BIRD's routes of a node {node!r} were not seen")
+        raise OptionError(f"BIRD's routes of a node {node!r} were not seen")
     cluster = _Cluster((main, ipam, aggregation), nodes)
     mine = birds[(birds["node"] == node) & (birds["prefix"] == cidr)]
     best = next(records(mine[mine["primary"].fillna(False).astype(bool)]), None)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.net import prefix
-from calicokit.registry import table
+from calicokit.registry import OptionError, table
 from calicokit.routes.kernel import TUNNELS, is_workload
 from calicokit.schema import Column, Schema, cells, records
 from calicokit.tables import Tables
@@ -50,17 +50,17 @@ def path(
     pods: pd.DataFrame | None = None,
     **options: str,
 ) -> pd.DataFrame:
-    """One row for each node on the way. Raises ``ValueError`` with one sentence for a node or address that is none.
+    """One row for each node on the way. Raises ``OptionError`` with one sentence for a node or address that is none.
 
     Rules on the destination are asked; those with other conditions (marks, interfaces, sources) are passed over, as no
     packet is at hand to ask them.
     """
     start, to = options["from"], options["to"]
-    target = prefix(to)
-    if target.size != 1 or target.version != 4:
-        raise ValueError(f"{to!r} is not an IPv4 address")
+    if not _is_ipv4(to):
+        raise OptionError(f"{to!r} is not an IPv4 address")
     if start not in set(kernel["node"]):
-        raise ValueError(f"routes of a node {start!r} were not seen; seen are {', '.join(sorted(set(kernel['node'])))}")
+        seen = ", ".join(sorted(set(kernel["node"])))
+        raise OptionError(f"routes of a node {start!r} were not seen; seen are {seen}")
     known = _owners(nodes, tunnels)
     own = (
         {}
@@ -68,6 +68,14 @@ def path(
         else {a: (n, f"{s}/{p}") for a, n, s, p in cells(pods, "address", "node", "namespace", "pod")}
     )
     return PATH.frame(list(_hops(kernel, rules, known, own, start, to)))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        net = prefix(text)
+    except ValueError:
+        return False
+    return (net.version, net.size) == (4, 1)
 
 
 def _owners(nodes: pd.DataFrame, tunnels: pd.DataFrame) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from calicokit.dataplane.drops.firewall import as_printed, that_drop
+from calicokit.dataplane.drops.firewall import printed, that_drop
 from calicokit.dataplane.drops.needed import TUNNELS
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, cells
+from calicokit.schema import Column, Schema
 
 WALLS = Schema(
     "routes.walls",
@@ -35,6 +35,5 @@ def walls(firewall: pd.DataFrame) -> pd.DataFrame:
     """
     found = that_drop(firewall, *TUNNELS)
     found = found[found["meant"] & found["packets"].ne(0).fillna(True)]
-    rules = [as_printed(*row) for row in cells(found, "table", "backend", "chain", "rule", "spec")]
-    made = found.assign(mode=found["need"].map(TUNNELS), rule=pd.Series(rules, index=found.index, dtype="str"))
+    made = found.assign(mode=found["need"].map(TUNNELS), rule=printed(found))
     return WALLS.take(made.drop_duplicates(["node", "mode", "rule"]))

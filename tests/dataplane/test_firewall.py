@@ -192,6 +192,16 @@ def test_a_chain_behind_the_accept_is_no_finding_until_it_grows() -> None:
     assert answers(lab)[0] == {"VXLAN"}
 
 
+def test_a_jump_that_may_match_does_not_hide_the_wall_behind_it() -> None:
+    """Some packets are dropped in the chain that the first rule may lead to; all others come to the wall."""
+    lab = chained(VXLAN, "-A FORWARD -j DROP", "-A BLOCK -j DROP")
+    for id_ in ("iptables-save", "iptables-nft-save"):
+        lab.edit(id_, "node-2", ruled("filter", "-A FORWARD -m geoip --source-country XX -j BLOCK"))
+    found = lab.cluster().dataplane.firewall()
+    pods = found[found["need"] == "pods' packets"]
+    assert dict(zip(pods["chain"], pods["sure"], strict=True)) == {"BLOCK": False, "FORWARD": True}
+
+
 # ---- other systems, protocols, ports
 
 

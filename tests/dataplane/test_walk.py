@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from calicokit.cluster import Cluster
-from calicokit.dataplane.packets.flow import TABLES, Dataplane
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, parsed_address
+from calicokit.dataplane.packets.match import Node
+from calicokit.dataplane.packets.packet import Packet
+from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset
+from calicokit.dataplane.packets.walk import Way, walk_hook
 from tests import clusters, recordings
 
 AGREE = {"allow": "accept", "refused": "accept", "mixed": "accept", "drop": "drop"}
@@ -74,3 +78,36 @@ def test_no_walk_is_against_what_was_seen_where_routes_are_wrong(name: str) -> N
             source, target = (addresses(cluster, name).get(probe[e], probe[e]) for e in ("src", "dst"))
             walk = dataplane.walk(source, target, probe["port"], probe["proto"])
             assert any("which is not node-" in e.why for e in walk.ends), probe
+
+
+# ---- rulesets that no recording shows
+
+
+SPACE = ("ip", "nft", "nat")
+
+
+def ruleset(*chains: tuple[str, str, tuple[str, ...]]) -> Ruleset:
+    """Base chains of prerouting in this order: name, type and rules."""
+    made = Ruleset(Node("n1"))
+    for number, (name, type_, specs) in enumerate(chains):
+        made.bases.setdefault("prerouting", []).append(Base(SPACE, name, "prerouting", number, type_, "accept"))
+        made.chains[SPACE, name] = [
+            Rule(SPACE, name, i, "", "", "", "foreign", spec, None) for i, spec in enumerate(specs, 1)
+        ]
+    return made
+
+
+def test_a_hook_translates_a_connection_once_whatever_stands_between_its_chains() -> None:
+    first, second = (f"-p tcp -j DNAT --to-destination 10.0.0.{n}:80" for n in (8, 9))
+    found = ruleset(("a", "nat", (first,)), ("b", "filter", ()), ("c", "nat", (second,)))
+    ways = walk_hook(found, "prerouting", Way(Packet(4, 1, 2, 6, None, 80)))
+    assert [w.packet.destination for w in ways] == [parsed_address("10.0.0.8")[1]]
+
+
+def test_each_way_is_translated_by_itself() -> None:
+    """Half of the packets are translated by the first chain; the others come to the second."""
+    first, second = (f"-p tcp -j DNAT --to-destination 10.0.0.{n}:80" for n in (8, 9))
+    chance = f"-m statistic --mode random --probability 0.50000000000 {first}"
+    found = ruleset(("a", "nat", (chance,)), ("c", "nat", (second,)))
+    ways = walk_hook(found, "prerouting", Way(Packet(4, 1, 2, 6, None, 80)))
+    assert {w.packet.destination for w in ways} == {parsed_address(a)[1] for a in ("10.0.0.8", "10.0.0.9")}

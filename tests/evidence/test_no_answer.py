@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from calicokit.cluster import Cluster
+from calicokit.evidence.model import Want
 from tests.edited import Edited
+from tests.fakes import MemorySource
 
 NAME, NODE = "healthy-vxlan-typha", "node-2"
 Edit = Callable[[str], str]
@@ -33,6 +36,14 @@ def test_what_may_print_nothing(id_: str) -> None:
 
 def test_one_rule_system_may_be_empty_where_the_other_has_all() -> None:
     assert hole("iptables-legacy-save", lambda _: "") == ""
+
+
+def test_the_other_rule_systems_of_all_nodes_are_asked_at_once() -> None:
+    nodes = ["node-1", "node-2", "node-3"]
+    source = MemorySource({Want("iptables-legacy-save", n): b"" for n in nodes}, known_nodes=nodes)
+    Cluster(source).given("iptables-legacy-save")
+    others = [fetch for fetch in source.asked if any(w.id == "nft-ruleset" for w in fetch)]
+    assert [{w.node for w in fetch} for fetch in others] == [set(nodes)]
 
 
 @pytest.mark.parametrize("id_", ["ip-route-all", "iptables-nft-save", "bridge-fdb"])

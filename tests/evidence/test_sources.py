@@ -16,6 +16,7 @@ from calicokit.evidence.model import Evidence, Missing, Source, SourceError, Wan
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
+from calicokit.felix.metrics.watch import Watch
 from tests.evidence import bundles
 from tests.fakes import MemorySource, api_list, node, pod, pool
 
@@ -115,6 +116,19 @@ def test_series_are_samples_with_their_time(tmp_path: Path) -> None:
     assert [a.time.minute for a in answers if isinstance(a, Evidence) and a.time] == [10, 20]
     ((_, none),) = Recording(directory).fetch([Want("ippools", series=True)])
     assert isinstance(none, Missing)
+
+
+def test_a_source_around_another_is_that_source_but_for_what_it_gives() -> None:
+    class Leftovers(MemorySource):
+        live = True
+        unused = (Missing("", "x.txt is no evidence"),)
+
+    inner = Leftovers({Want("nodes"): api_list([node("n1")])}, known_nodes=["n1"])
+    outer = Watch(inner)
+    assert (outer.live, outer.unused, outer.nodes(), outer.now()) == (True, inner.unused, ["n1"], inner.now())
+    wants = [Want("nodes"), Want("felix-metrics", "n1", series=True)]
+    assert {type(a) for w, a in outer.fetch(wants) if w == wants[0]} == {Evidence}
+    assert inner.asked == [(wants[0],)]
 
 
 # ---- what the cluster makes of a source that is slow, partial or refuses

@@ -113,11 +113,19 @@ def test_kinds_that_few_clusters_have_are_a_condition() -> None:
     assert "unless" not in explainer().explain("a/web-1", "a/db-1", 80).as_dict()
 
 
-def test_no_condition_where_the_nodes_show_that_no_such_policy_acts() -> None:
+POLICY = """{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: x, namespace: x},
+  spec: {podSelector: {}}}"""
+POD = "{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: x}, spec: {nodeName: node-1}}"
+
+
+def test_no_condition_where_the_nodes_show_that_no_such_policy_acts(tmp_path: Path) -> None:
     lab = Edited("healthy-vxlan-typha", gone={("clusternetworkpolicies", None), ("adminnetworkpolicies", None)})
     probe = next(p for p in recordings.probes("healthy-vxlan-typha") if p["observed"] == "drop" and "/" in p["dst"])
     ends = probe["src"], probe["dst"], probe["port"], probe["proto"]
     assert (lab.cluster().explain(*ends).verdict, lab.cluster().explain(*ends).unless) == ("deny", ())
+    for text, sure in ((POLICY, True), (POD, False)):  # a pod may be one that an unlisted policy waits for
+        (tmp_path / "new.yaml").write_text(text)
+        assert (lab.cluster().explain(*ends, what_if=tmp_path / "new.yaml").unless == ()) is sure
     lab.gone |= {(i, "node-1") for i in ("iptables-save", "iptables-nft-save", "iptables-legacy-save", "nft-ruleset")}
     assert lab.cluster().explain(*ends).unless
 

@@ -6,7 +6,7 @@ Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 â€
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -330,27 +330,24 @@ def meanings(chains: pd.DataFrame) -> dict[Place, dict[str, Any]]:
 def _with_endpoints(
     drops: pd.DataFrame, attributed: Mapping[Place, list[tuple[str, int]]], meaning: Mapping[Place, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """A policy's rule once for each endpoint that lost packets to it; the rest of its growth stays without one."""
+    """A policy's rule once for each endpoint that lost packets to it; the rest of its growth stays without one.
+
+    Only where no other rule of the chain dropped packets during sampling is it told which one lost them.
+    """
     rows = []
-    columns = list(drops.columns)
+    growing = Counter(cells(drops[drops["grown"].fillna(0) > 0], *PLACE))
     for row in drops.to_dict("records"):
         place = tuple(row[c] for c in PLACE)
-        found = attributed.get(place, []) if row["reason"] == "policy" and (row["grown"] or 0) else []
+        told = row["reason"] == "policy" and (row["grown"] or 0) and growing[place] <= 1
+        found = attributed.get(place, []) if told else []
         left = row["grown"]
-        for chain, packets in found if _alone(drops, row) else ():
+        for chain, packets in found:
             own = _endpoint(place[0], meaning.get((*place[:4], chain), {}))
             rows.append(row | own | {"grown": packets})
             left -= packets
-        if not (len(found) and left <= 0 and _alone(drops, row)):
+        if not found or left > 0:
             rows.append(row | {"grown": left})
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _alone(drops: pd.DataFrame, row: Mapping[Any, Any]) -> bool:
-    """Whether no other rule of the chain dropped packets during sampling."""
-    same = drops[(drops["node"] == row["node"]) & (drops["chain"] == row["chain"]) & (drops["table"] == row["table"])]
-    same = same[(same["backend"] == row["backend"]) & (same["family"] == row["family"])]
-    return int((same["grown"].fillna(0) > 0).sum()) <= 1
+    return pd.DataFrame(rows, columns=list(drops.columns))
 
 
 def _endpoint(node: str, meaning: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from calicokit.dataplane.drops.growth import keyed
 from calicokit.dataplane.drops.needed import Calico, Needed, packets_of_pods
 from calicokit.dataplane.packets.flow import Dataplane, shown
 from calicokit.dataplane.packets.packet import NAMES, Packet
-from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset
+from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.packets.stops import Stop, stops, stops_of_pods
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.evidence.objects import Objects
 from calicokit.net import address_text
 from calicokit.registry import table
-from calicokit.schema import Column, Schema, records
+from calicokit.schema import Column, Schema, cells, records
 
 FIREWALL = Schema(
     "dataplane.firewall",
@@ -122,16 +122,9 @@ def _on_node(dataplane: Dataplane, calico: Calico, node: str) -> Iterator[tuple[
     ruleset = dataplane.nodes[node]
     for needed in calico.packets(dataplane, node):
         yield from ((needed, s) for s in stops(ruleset, needed.hooks, needed.packet, needed.other))
-    if _others_close(ruleset):
-        for needed in packets_of_pods(dataplane, node):
-            (hook,) = needed.hooks
-            yield from ((needed, s) for s in stops_of_pods(ruleset, hook, needed.packet, needed.other))
-
-
-def _others_close(ruleset: Ruleset) -> bool:
-    rules = (r for rules in ruleset.chains.values() for r in rules)
-    closing = any(r.owner == "foreign" and r.verdict in ("drop", "reject") for r in rules)
-    return closing or any(b.policy == "drop" for bases in ruleset.bases.values() for b in bases)
+    for needed in packets_of_pods(dataplane, node):
+        (hook,) = needed.hooks
+        yield from ((needed, s) for s in stops_of_pods(ruleset, hook, needed.packet, needed.other))
 
 
 @dataclass
@@ -207,8 +200,13 @@ def source_of(backend: str) -> str:
     return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
 
 
-def as_printed(table_: str, backend: str, chain: str, number: Any, spec: str) -> str:
-    """A rule with its chain, in the words of the tool that prints it."""
+def printed(found: pd.DataFrame) -> pd.Series[str]:
+    """The rules of these rows, with their chains, in the words of the tool that prints them."""
+    rules = [_as_printed(*row) for row in cells(found, "table", "backend", "chain", "rule", "spec")]
+    return pd.Series(rules, index=found.index, dtype="str")
+
+
+def _as_printed(table_: str, backend: str, chain: str, number: Any, spec: str) -> str:
     if pd.isna(number):
         return f"-P {chain} DROP" if backend != "nftables" else f"nft {table_} {chain}: policy drop"
     return f"-A {chain} {spec}" if backend != "nftables" else f"nft {table_} {chain}: {spec}"

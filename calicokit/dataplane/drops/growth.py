@@ -6,10 +6,10 @@ shows then was counted since. A rule that a later sample shows first was made du
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -140,12 +140,9 @@ def samples(texts: Given) -> pd.DataFrame:
             continue
         for where, part in rules.groupby(["family", "backend", "table"], sort=False):
             taken[(node, *map(str, where))][time] = part
-    frames = [_grown(at[earlier], at[later], later) for at in taken.values() for earlier, later in _pairs(sorted(at))]
+    steps = [(at, *pair) for at in taken.values() for pair in pairwise(sorted(at))]
+    frames = [_grown(at[earlier], at[later], later) for at, earlier, later in steps]
     return SAMPLES.take(pd.concat(frames)) if frames else SAMPLES.frame()
-
-
-def _pairs(times: list[Any]) -> Iterator[tuple[Any, Any]]:
-    yield from itertools.pairwise(times)
 
 
 def _grown(earlier: pd.DataFrame, later: pd.DataFrame, time: Any) -> pd.DataFrame:

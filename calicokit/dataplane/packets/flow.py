@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 import pandas as pd
 
-from calicokit.dataplane.packets.packet import PROTOCOLS, AddressSet, Packet, Route
+from calicokit.dataplane.packets.packet import AddressSet, Packet, Route, protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
 from calicokit.net import VXLAN_PORT, address_text
@@ -159,11 +159,13 @@ class Dataplane:
     def walk(self, source: str, to: str, port: int | None = None, proto: str = "tcp", state: str = "NEW") -> Walk:
         """From an address (a pod's or a node's) to an address; see :class:`Walk`.
 
-        Raises ``ValueError`` for text that is no address, and ``KeyError`` for a protocol without a number.
+        Raises ``ValueError`` for text that is no address, and for a protocol without a number.
         """
         version, first = parsed_address(source)
         _, last = parsed_address(to)
-        number = int(proto) if proto.isdigit() else PROTOCOLS[proto.lower()]
+        number = protocol_number(proto)
+        if number is None:
+            raise ValueError(f"no protocol is named {proto!r}")
         packet = Packet(version, first, last, number, None, port, state=state)
         place = self.pods.get((version, first))
         if place is not None and first == last:

@@ -149,7 +149,7 @@ class _Others:
         """What a rule that matches, or may, does: true and false end the chain, None goes on."""
         if rule.verdict in _CLOSES:
             self.found.append((rule, told and sure))
-            return True if told and not self.alone else None
+            return sure if told and not self.alone else None  # of what may come here, the rest goes on in the caller
         if rule.verdict in _LEADS and depth < DEEPEST:
             over = self.through(rule.target, depth + 1, sure and told)
             return over or (False if told and rule.verdict == "goto" else None)

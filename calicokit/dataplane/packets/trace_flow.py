@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown, who
+from calicokit.dataplane.packets.packet import protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
 from calicokit.dataplane.rules.tables import PLACE
-from calicokit.registry import table
+from calicokit.registry import OptionError, table
 from calicokit.schema import Column, Schema, cells
 from calicokit.sentences import listed
 from calicokit.tables import Tables
@@ -158,14 +159,13 @@ def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: 
     try:
         known = _addresses(tables["pods"], tables["services"])
         source, target = (_address(e, known) for e in (src, dst))
-        version = parsed_address(source)[0]
-        if parsed_address(target)[0] != version:
-            raise ValueError(f"{src} and {dst} have different IP versions")
-        way = dataplane.walk(source, target, port, proto)
-    except ValueError as error:
+        if _version(source) != _version(target):
+            raise OptionError(f"{src} and {dst} have different IP versions")
+        if protocol_number(proto) is None:
+            raise OptionError(f"no protocol is named {proto!r}")
+    except OptionError as error:
         return Asked(Walk(()), question, dataplane, problem=f"{error}")
-    except KeyError as error:
-        return Asked(Walk(()), question, dataplane, problem=f"no protocol is named {error}")
+    way = dataplane.walk(source, target, port, proto)
     return Asked(way, question, dataplane, _deciders(tables["drops"]))
 
 
@@ -189,7 +189,7 @@ def walk_table(
     drops: pd.DataFrame | None = None,
     **options: str,
 ) -> pd.DataFrame:
-    """One row for each rule met, and for each end; see :data:`WALK`. Raises ``ValueError`` for ends that are none."""
+    """One row for each rule met, and for each end; see :data:`WALK`. Raises ``OptionError`` for ends that are none."""
     tables = {
         "rules": rules,
         "chains": chains,
@@ -202,14 +202,14 @@ def walk_table(
     }
     asked = walked(tables, options["from"], options["to"], port_number(options["port"]), options["proto"])
     if asked.problem:
-        raise ValueError(asked.problem)
+        raise OptionError(asked.problem)
     return asked.frame
 
 
 def port_number(text: str) -> int | None:
-    """A port as an option says it; None for none. Raises ``ValueError`` for what is none."""
+    """A port as an option says it; None for none. Raises ``OptionError`` for what is none."""
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise ValueError(f"{text!r} is not a port")
+        raise OptionError(f"{text!r} is not a port")
     return int(text) if text else None
 
 
@@ -238,11 +238,19 @@ def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
 
 
 def _address(end: str, known: Mapping[str, str]) -> str:
-    """The address of an end; raises ``ValueError`` for a name that was not seen."""
+    """The address of an end; raises ``OptionError`` for a name that was not seen."""
     if "/" in end and not known.get(end):
         what = "service" if end.startswith(SERVICE) else "pod"
-        raise ValueError(f"no {what} with an address is named {end.removeprefix(SERVICE)}")
+        raise OptionError(f"no {what} with an address is named {end.removeprefix(SERVICE)}")
     return known.get(end, end)
+
+
+def _version(address: str) -> int:
+    """The IP version of an address; raises ``OptionError`` for what is none."""
+    try:
+        return parsed_address(address)[0]
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, str]:

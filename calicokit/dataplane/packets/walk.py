@@ -53,28 +53,27 @@ class _Place:
     """Where a way stands inside a hook: the stack of chains, each with the next rule."""
 
     way: Way
-    stack: list[tuple[str, int, bool]]  # chain, next rule, whether RETURN leaves the caller too (goto)
+    stack: list[tuple[str, int]]  # chain, next rule
 
 
 def walk_hook(ruleset: Ruleset, hook: str, way: Way) -> list[Way]:
     """A packet through all base chains of a hook; ways that end here have an ``end``."""
     ways = [way]
-    changed = False
     for base in ruleset.at(hook, way.packet.version):
-        if base.type == "nat" and (way.packet.state not in ("NEW", None) or changed):
-            continue
         done: list[Way] = []
         for each in ways:
-            done += [each] if each.end else _Chain(ruleset, base, hook).walk(each)
+            over = each.end or (base.type == "nat" and not _asks_nat(each.packet, way.packet))
+            done += [each] if over else _Chain(ruleset, base, hook).walk(each)
         if len(done) > MOST_WAYS:
             return [replace(way, end="unknown", why=f"more than {MOST_WAYS} ways through {base.chain}")]
         ways = done
-        changed = base.type == "nat" and any(_translated(w.packet, way.packet) for w in ways)
     return ways
 
 
-def _translated(now: Packet, before: Packet) -> bool:
-    return (now.source, now.destination, now.dport) != (before.source, before.destination, before.dport)
+def _asks_nat(now: Packet, before: Packet) -> bool:
+    """Whether chains of NAT are asked: for a connection's first packet, until one of the hook has translated it."""
+    same = (now.source, now.destination, now.dport) == (before.source, before.destination, before.dport)
+    return same and now.state in ("NEW", None)
 
 
 @dataclass
@@ -88,7 +87,7 @@ class _Chain:
     done: list[Way] = field(default_factory=list)
 
     def walk(self, way: Way) -> list[Way]:
-        self.open = [_Place(way, [(self.base.chain, 0, False)])]
+        self.open = [_Place(way, [(self.base.chain, 0)])]
         while self.open:
             if len(self.open) + len(self.done) > MOST_WAYS:
                 return [replace(way, end="unknown", why=f"more than {MOST_WAYS} ways through {self.base.chain}")]
@@ -120,10 +119,10 @@ class _Chain:
     def next_rule(self, place: _Place) -> Rule | None:
         """The next rule, back in the calling chain where one ends; None at the end of the base chain."""
         while place.stack:
-            chain, number, goto = place.stack[-1]
+            chain, number = place.stack[-1]
             rules = self.ruleset.chains.get((self.base.space, chain), [])
             if number < len(rules):
-                place.stack[-1] = (chain, number + 1, goto)
+                place.stack[-1] = (chain, number + 1)
                 return rules[number]
             self.leave(place)
         return None
@@ -191,7 +190,7 @@ class _Chain:
         if len(place.stack) > DEEPEST:
             self.done.append(replace(place.way, end="unknown", why="chains jump to each other in a loop"))
             return False
-        place.stack.append((action.argument, 0, action.kind == "goto"))
+        place.stack.append((action.argument, 0))
         return True
 
     def finish(self, way: Way) -> None:

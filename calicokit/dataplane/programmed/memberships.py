@@ -16,7 +16,7 @@ import pandas as pd
 
 from calicokit.dataplane.programmed.drift import NODE, SETTLED
 from calicokit.net import Prefix, address_text, prefix
-from calicokit.policy.classes import Groups, keys_of, positive, readable
+from calicokit.policy.classes import Groups, keys_of, readable
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Parts
 from calicokit.registry import Given, table
@@ -117,7 +117,7 @@ def _uses(parts: Parts) -> dict[str, set[str]]:
     for policy in readable(parts.enforced()):
         for rule in (*policy.ingress, *policy.egress):
             for side in (rule.source, rule.destination):
-                for selector in (positive(side), side.selector, side.not_selector):
+                for selector in (side.positive, side.selector, side.not_selector):
                     if selector:
                         found[selector].add(policy.ref)
     return found

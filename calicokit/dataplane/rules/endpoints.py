@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
-from calicokit.kube.tables import EVIDENCE, interface_name
+from calicokit.kube.tables import EVIDENCE, interface_name, workload_of
 from calicokit.registry import NOTHING, Given, table
 from calicokit.schema import Column, Schema, cells
 
@@ -28,20 +28,6 @@ ENDPOINTS = Schema(
     ),
     key=("node", "interface"),
 )
-
-
-def workload_of(meta: Object) -> str:
-    """The name of what made a pod: its Deployment, StatefulSet, DaemonSet, Job, …; else its own.
-
-    >>> owner = {"kind": "ReplicaSet", "name": "web-6d4b75cb6d", "controller": True}
-    >>> workload_of({"name": "web-6d4b75cb6d-x2x9p", "ownerReferences": [owner]})
-    'web'
-    """
-    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
-    if owner is None:
-        return str(meta["name"])
-    name = str(owner["name"])
-    return name.rpartition("-")[0] or name if owner.get("kind") == "ReplicaSet" else name
 
 
 def interface_prefixes(felix: Objects | None) -> list[str]:

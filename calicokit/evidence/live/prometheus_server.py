@@ -12,7 +12,7 @@ import io
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calicokit.evidence.catalog import CATALOG, Metrics
-from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want, Wrapping
 from calicokit.evidence.recordings.recording import PODS
 
 TIMEOUT = 30.0
@@ -226,14 +226,13 @@ class Targets:
 
 
 @dataclass
-class Watched(Source):
+class Watched(Wrapping):
     """A source whose series of scrapes come from a Prometheus server, and all else from another source.
 
     ``since`` to ``until`` (now if none is given) is what is read of it. Pods of Typha and kube-controllers are told by
     the target's label pod, as Kubernetes' discovery gives it.
     """
 
-    source: Source
     server: PrometheusServer
     since: datetime
     until: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -243,28 +242,18 @@ class Watched(Source):
         self.name = f"{self.source.name}, watched by {self.server.url}"
         self._targets = Targets(self.server, self.since, self.until)
 
-    @property
-    def live(self) -> bool:
-        return bool(getattr(self.source, "live", False))
+    def gives(self, want: Want) -> bool:
+        """Whether it is a series of a scrape."""
+        return want.series and want.id in NAMES
 
-    def nodes(self) -> Sequence[str]:
-        return self.source.nodes()
-
-    def now(self) -> datetime | None:
-        return self.source.now()
-
-    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
-        """Series of scrapes from the server, one text with times for each target; all else from the source."""
-        asked = [w for w in wants if w.series and w.id in NAMES]
-        yield from self.source.fetch([w for w in wants if w not in asked])
-        for want in asked:
-            try:
-                answers: list[Answer] = [self._evidence(want, t) for t in self._wanted(want)]
-            except SourceError as error:
-                answers = [Missing(want.id, str(error), want.node)]
-            why = f"the Prometheus server {self.server.url} scrapes none of it"
-            for answer in answers or [Missing(want.id, why, want.node)]:
-                yield want, answer
+    def given(self, want: Want) -> Iterator[Answer]:
+        """One text with times for each target."""
+        try:
+            answers: list[Answer] = [self._evidence(want, t) for t in self._wanted(want)]
+        except SourceError as error:
+            answers = [Missing(want.id, str(error), want.node)]
+        why = f"the Prometheus server {self.server.url} scrapes none of it"
+        yield from answers or [Missing(want.id, why, want.node)]
 
     def _wanted(self, want: Want) -> list[Target]:
         return [t for t in self._targets.of(want.id) if want.node is None or want.node == self._targets.node(t)]

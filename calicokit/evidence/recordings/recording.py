@@ -71,8 +71,35 @@ class Recording(Source):
 
     def nodes(self) -> Sequence[str]:
         """Nodes with a folder of their own."""
+        return sorted(self._nodes)
+
+    @cached_property
+    def _nodes(self) -> frozenset[str]:
         parts = (name.split("/", 2) for name in [*self._files.names, *self._files.refused])
-        return sorted({p[1] for p in parts if len(p) == 3 and p[0] == "nodes"})
+        return frozenset(p[1] for p in parts if len(p) == 3 and p[0] == "nodes")
+
+    @cached_property
+    def _file_names(self) -> frozenset[str]:
+        """The names of all files, without their folders."""
+        return frozenset(name.rpartition("/")[2] for name in self._files.names)
+
+    @cached_property
+    def _of_pods(self) -> dict[str, list[str]]:
+        """Name of a file → where components' other pods have it."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(n for n in self._files.names if n.startswith(PODS)):
+            found.setdefault(path.rpartition("/")[2], []).append(path)
+        return found
+
+    @cached_property
+    def _samples(self) -> dict[tuple[str | None, str], list[tuple[str, str]]]:
+        """Node and name of a file → time and path of each sample."""
+        found: dict[tuple[str | None, str], list[tuple[str, str]]] = {}
+        for path in sorted(self._files.names):
+            if (sample := _sample_of(path)) is not None:
+                node, time, name = sample
+                found.setdefault((node, name), []).append((time, path))
+        return found
 
     def now(self) -> datetime | None:
         """The manifest's ``recorded``."""
@@ -92,8 +119,8 @@ class Recording(Source):
                 yield want, answer
 
     def _one(self, want: Want, item: Item) -> Answer:
-        known = {**self._files.names, **self._files.refused}
-        path = next((p for p in item.files(want.node) if p in known), None)
+        files = self._files
+        path = next((p for p in item.files(want.node) if p in files.names or p in files.refused), None)
         if path is not None:
             return self._read(want, path)
         if isinstance(item.how, Api) and self._known_empty(item.how):
@@ -103,27 +130,22 @@ class Recording(Source):
         if self._younger(item):
             why = f"not asked for when this was recorded; calicokit does so since {item.since}"
             return Missing(want.id, why, want.node, younger=True)
-        return Missing(want.id, _why_absent(want, item, self.nodes()), want.node)
+        return Missing(want.id, _why_absent(want, item, self._nodes), want.node)
 
     def _younger(self, item: Item) -> bool:
         """Whether nobody can have asked for this, and indeed no node and no group has it."""
-        return item.younger_than(self.asked_by) and not any(
-            item.matches(n.rsplit("/", 1)[-1]) for n in self._files.names
-        )
+        return item.younger_than(self.asked_by) and self._file_names.isdisjoint(item.file_names)
 
     def _others(self, want: Want, item: Item) -> Iterator[Answer]:
         """What the component's other pods have, where a component has several."""
         if want.node is None and isinstance(item.how, Log | Metrics):
-            for path in sorted(self._files.names):
-                if path.startswith(PODS) and path.endswith(f"/{item.file}"):
-                    yield self._read(want, path)
+            for path in self._of_pods.get(item.file, ()):
+                yield self._read(want, path)
 
     def _series(self, want: Want, item: Item) -> Iterator[Answer]:
-        top = f"nodes/{want.node}/series/" if want.node else "cluster/series/"
-        for path in sorted(self._files.names):
-            parts = path.removeprefix(top).split("/", 1)
-            if path.startswith(top) and len(parts) == 2 and item.matches(parts[1]):
-                yield self._read(want, path, _series_time(parts[0]))
+        samples = (s for name in item.file_names for s in self._samples.get((want.node, name), ()))
+        for time, path in sorted(samples):
+            yield self._read(want, path, _series_time(time))
 
     def _read(self, want: Want, path: str, time: datetime | None = None) -> Answer:
         try:
@@ -192,7 +214,17 @@ def _root(name: str) -> str | None:
     return None
 
 
-def _why_absent(want: Want, item: Item, nodes: Sequence[str]) -> str:
+def _sample_of(path: str) -> tuple[str | None, str, str] | None:
+    """Node (None for the cluster), time and name of a file in a series' folder; None for any other file."""
+    match path.split("/"):
+        case ["cluster", "series", time, name]:
+            return None, time, name
+        case ["nodes", node, "series", time, name]:
+            return node, time, name
+    return None
+
+
+def _why_absent(want: Want, item: Item, nodes: frozenset[str]) -> str:
     if isinstance(item.how, Api):
         return "not listed in this recording"
     if want.node and want.node not in nodes:

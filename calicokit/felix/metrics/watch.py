@@ -6,11 +6,11 @@ A live cluster is seen once for every table; to watch it, :class:`Watch` asks fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Want, Wrapping
 from calicokit.felix.metrics.tables import SCRAPES
 
 KEPT = 240
@@ -18,30 +18,19 @@ KEPT = 240
 
 
 @dataclass
-class Watch(Source):
+class Watch(Wrapping):
     """A source whose series of scrapes are those that :meth:`scrape` has taken; all else is the source's.
 
     ``failed`` says why a node's Felix, or what had answered before, did not answer the last time; its series goes on
     with the next scrape.
     """
 
-    source: Source
     failed: list[Missing] = field(default_factory=list)
     name: str = field(init=False)
     _kept: dict[Want, deque[Evidence]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name = self.source.name
-
-    @property
-    def live(self) -> bool:
-        return bool(getattr(self.source, "live", False))
-
-    def nodes(self) -> Sequence[str]:
-        return self.source.nodes()
-
-    def now(self) -> datetime | None:
-        return self.source.now()
 
     def scrape(self) -> int:
         """Scrape every target now; how many answered. Raises ``SourceError`` if the source gives no answer at all."""
@@ -59,13 +48,11 @@ class Watch(Source):
             answered += 1
         return answered
 
-    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
-        """The scrapes that were taken, for their series; the source's answers for all else."""
-        asked = [w for w in wants if w.series and w.id in SCRAPES]
-        for want in asked:
-            kept = self._kept.get(want)
-            if not kept:
-                yield want, Missing(want.id, "not scraped yet", want.node)
-            for answer in list(kept or ()):
-                yield want, answer
-        yield from self.source.fetch([w for w in wants if w not in asked])
+    def gives(self, want: Want) -> bool:
+        """Whether it is a series of a scrape."""
+        return want.series and want.id in SCRAPES
+
+    def given(self, want: Want) -> Iterator[Answer]:
+        """The scrapes that were taken."""
+        taken: list[Answer] = list(self._kept.get(want, ()))
+        yield from taken or [Missing(want.id, "not scraped yet", want.node)]

@@ -11,6 +11,7 @@ from textwrap import wrap
 
 from calicokit.diagnosis.findings import Findings
 from calicokit.diagnosis.model import Finding
+from calicokit.diagnosis.ranking import Tree
 from calicokit.evidence.model import Missing
 from calicokit.sentences import listed, plural
 
@@ -67,13 +68,12 @@ class _Answer:
 
     def lines(self, findings: Findings, source: str) -> Iterator[Line]:
         yield from self.block(f"{source}: {findings.verdict()}", look="head")
-        yield from self.causes([f for f in findings if f.severity != "info" or f.depth])
-        yield from self.infos([f for f in findings if f.severity == "info" and not f.depth])
+        yield from self.causes(findings.causes)
+        yield from self.infos(findings.infos)
         yield Line("")
         yield from self.seen(findings)
 
-    def causes(self, found: Sequence[Finding]) -> Iterator[Line]:
-        trees = list(_trees(found))
+    def causes(self, trees: Sequence[Tree]) -> Iterator[Line]:
         cards = len(trees) if self.everything else self.room.cards
         for root, effects in trees[:cards]:
             yield Line("")
@@ -153,21 +153,6 @@ class _Answer:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)].rstrip(" …") + "…"
-
-
-def _trees(found: Iterable[Finding]) -> Iterator[tuple[Finding, list[Finding]]]:
-    """Each root with all that hangs under it."""
-    root: Finding | None = None
-    effects: list[Finding] = []
-    for f in found:
-        if f.depth and root is not None:
-            effects.append(f)
-            continue
-        if root is not None:
-            yield root, effects
-        root, effects = f, []
-    if root is not None:
-        yield root, effects
 
 
 def _counted(ids: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
-from calicokit.diagnosis.ranking import rank
+from calicokit.diagnosis.ranking import Tree, rank, trees
 from calicokit.diagnosis.reach import Placed, Reach
 from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
 from calicokit.faults import attempt
@@ -54,6 +54,16 @@ class Findings(list[Finding]):
         return pd.DataFrame([[getattr(f, c) for c in COLUMNS] for f in self], columns=pd.Index(COLUMNS), dtype="str")
 
     @property
+    def causes(self) -> list[Tree]:
+        """Roots with their effects, where the root or any effect is more than information."""
+        return [t for t in trees(self) if _is_loud(t)]
+
+    @property
+    def infos(self) -> list[Finding]:
+        """Information, which explains nothing louder."""
+        return [f for root, effects in trees(self) if not _is_loud((root, effects)) for f in (root, *effects)]
+
+    @property
     def status(self) -> int:
         """The exit status of ``calicokit check``: 0 nothing wrong, 1 something is, 3 nothing seen but not all seen."""
         if any(SEVERITIES.index(f.severity) >= SEVERITIES.index("warning") for f in self):
@@ -84,16 +94,15 @@ class Findings(list[Finding]):
         return " ".join(text)
 
     def _found(self) -> str:
-        loud = [f for f in self if f.severity != "info"]
-        if not loud:
+        causes = self.causes
+        if not causes:
             whole = self.status == 0
             return (
                 "Nothing wrong was found." if whole else "Nothing wrong was found in what was seen; not all was seen."
             )
-        causes = [f for f in loud if not f.depth]
-        counts = [(s, sum(f.severity == s for f in causes)) for s in reversed(SEVERITIES)]
+        counts = [(s, sum(root.severity == s for root, _ in causes)) for s in reversed(SEVERITIES)]
         by_severity = ", ".join(f"{count} {severity}" for severity, count in counts if count)
-        effects = len(loud) - len(causes)
+        effects = sum(f.severity != "info" for _, under in causes for f in under)
         also = f", {plural(effects, 'effect')}" if effects else ""
         return f"{plural(len(causes), 'cause')} ({by_severity}){also}."
 
@@ -117,6 +126,11 @@ class Findings(list[Finding]):
 
         table = show(self.frame.drop(columns="guide_step"), rows=MOST_SHOWN)
         return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
+
+
+def _is_loud(tree: Tree) -> bool:
+    root, effects = tree
+    return any(f.severity != "info" for f in (root, *effects))
 
 
 class Checkable(Placed, Protocol):

@@ -14,6 +14,9 @@ from typing import Any
 from calicokit.diagnosis.model import EXPLANATIONS, SEVERITIES, Finding, vocabulary
 from calicokit.sentences import listed
 
+Tree = tuple[Finding, list[Finding]]
+"""A root, and all that hangs under it, each effect after its cause."""
+
 EVERYWHERE = "node"
 """The key of a subject that may differ between findings which are one: the same cause on many nodes."""
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d.:,/]*(?![\w-])")
@@ -21,7 +24,7 @@ _NUMBER = re.compile(r"(?<![\w.-])\d[\d.:,/]*(?![\w-])")
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Root causes first, the most severe before the others; under each its effects, and theirs, with their ``depth``.
+    """Root causes first, those of the most severe before the others; under each its effects, and theirs, by ``depth``.
 
     Within a severity the order is that in which the checks are registered, which goes from cause to effect. Findings
     that say the same of several nodes, under the same cause, are one whose subject lists them.
@@ -31,7 +34,29 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     children: dict[int | None, list[int]] = {}
     for number, parent in enumerate(parents):
         children.setdefault(parent, []).append(number)
-    return list(_tree(every, children, (None,), "", 0))
+    return list(_tree(every, children, _loudest(every, parents), (None,), "", 0))
+
+
+def trees(ranked: Iterable[Finding]) -> list[Tree]:
+    """Each root of ranked findings, with all that hangs under it."""
+    found: list[Tree] = []
+    for f in ranked:
+        if f.depth:
+            found[-1][1].append(f)
+        else:
+            found.append((f, []))
+    return found
+
+
+def _loudest(every: list[Finding], parents: list[int | None]) -> list[tuple[int, int]]:
+    """How severe the worst of each finding and all that hangs under it is, and how severe it is itself."""
+    own = [SEVERITIES.index(f.severity) for f in every]
+    worst = list(own)
+    for number, severity in enumerate(own):
+        above = parents[number]
+        while above is not None and worst[above] < severity:
+            worst[above], above = severity, parents[above]
+    return list(zip(worst, own, strict=True))
 
 
 def _parents(every: list[Finding]) -> list[int | None]:
@@ -80,15 +105,16 @@ def _causes(number: int, every: list[Finding], by_id: Mapping[str, list[int]]) -
 def _tree(
     every: list[Finding],
     children: Mapping[int | None, list[int]],
+    loudest: list[tuple[int, int]],
     under: tuple[int | None, ...],
     cause: str,
     depth: int,
 ) -> Iterator[Finding]:
     here = [n for parent in under for n in children.get(parent, ())]
     together = _grouped(here, lambda n: _of_one_node(every[n]), lambda n: _of_many_nodes(every[n]))
-    for group in sorted(together, key=lambda g: -SEVERITIES.index(every[g[0]].severity)):
+    for group in sorted(together, key=lambda g: max(loudest[n] for n in g), reverse=True):
         yield replace(_one([every[n] for n in group]), explained_by=cause, depth=depth)
-        yield from _tree(every, children, tuple(group), every[group[0]].id, depth + 1)
+        yield from _tree(every, children, loudest, tuple(group), every[group[0]].id, depth + 1)
 
 
 def _grouped(numbers: list[int], *keys: Callable[[int], Any]) -> list[list[int]]:

@@ -7,12 +7,13 @@ import re
 from calicokit import registry
 from calicokit.diagnosis.answer import answer, missing_by_reason
 from calicokit.diagnosis.findings import Findings
-from calicokit.diagnosis.model import Finding, finding
+from calicokit.diagnosis.model import Finding, Rows, finding
 from calicokit.diagnosis.ranking import rank
 from calicokit.evidence.model import Coverage, Missing
 from tests import clusters
 
 SCREEN = 40
+ROW = Rows.of("pods", "health.pods", [{"pod": "p"}], "n1")
 
 
 def text(findings: Findings, **options: bool) -> list[str]:
@@ -69,6 +70,22 @@ def test_effects_stand_under_their_cause_and_infos_in_a_line_a_kind() -> None:
     assert cause < effect
     assert sum(line.startswith("info  policy-drop") for line in lines) <= 1
     assert len(lines) <= SCREEN
+
+
+def test_a_loud_effect_stays_under_its_root_of_information() -> None:
+    """Neither is shown under the root before it, nor folded away."""
+    quiet = finding("bgp-config-stale", subject={"node": "n1"}, cause="Old.", remedy="", severity="info")
+    waits = finding("calico-pod-not-ready", subject={"pod": "p"}, cause="Waits.", remedy="", evidence=[ROW])
+    found = made(leak(1), quiet, waits, leak(2, "info"))
+    assert [(root.id, [f.id for f in effects]) for root, effects in found.causes] == [
+        ("bgp-config-stale", ["calico-pod-not-ready"]),
+        ("ipam-leak", []),
+    ]
+    assert [f.subject["pool"] for f in found.infos] == ["pool-2"]
+    lines = text(found)
+    assert lines[0] == "a cluster: 2 causes (1 warning, 1 info), 1 effect."
+    root = next(i for i, line in enumerate(lines) if line.startswith("info  bgp-config-stale"))
+    assert "calico-pod-not-ready" in next(line for line in lines[root:] if "└" in line)
 
 
 def test_the_verdict_counts_causes_and_effects() -> None:

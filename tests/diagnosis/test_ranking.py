@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,13 @@ def test_many_stale_policies_of_a_node_are_one() -> None:
 def test_the_more_severe_of_two_roots_comes_first() -> None:
     mild = finding("policy-tier-order", subject={"policy": "p"}, cause="", remedy="")
     assert [f.id for f in rank([mild, unreachable("n1")])] == ["datastore-unreachable", "policy-tier-order"]
+
+
+def test_a_root_stands_where_the_worst_of_its_effects_does() -> None:
+    mild = finding("policy-tier-order", subject={"policy": "p"}, cause="", remedy="")
+    every = [mild, replace(rule("n1"), severity="info"), unreachable("n1")]
+    ids = ["foreign-drop-rule", "datastore-unreachable", "policy-tier-order"]
+    assert [f.id for f in rank(every)] == ids
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))

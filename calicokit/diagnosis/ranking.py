@@ -19,8 +19,17 @@ Tree = tuple[Finding, list[Finding]]
 
 EVERYWHERE = "node"
 """The key of a subject that may differ between findings which are one: the same cause on many nodes."""
-_NUMBER = re.compile(r"(?<![\w.-])\d[\d.:,/]*(?![\w-])")
-"""A count, a time or an address: what differs where nodes have the same fault. Digits in a name are none."""
+_NUMBER = re.compile(
+    r"""(?<![\w.-])(?:
+      \d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?:Z|[+-]\d\d:?\d\d)?          # 2026-01-02 03:04:05
+    | (?<!:)(?:[\da-f]{0,4}:){2,7}[\da-f]{1,4}(?:(?:\.\d+){3})?(?:/\d+)?(?![.:]\w)               # fe80::1, a MAC
+    | (?<!:)(?:(?:[\da-f]{1,4}:){1,7}|:):/\d+                                                     # fd00::/8
+    | (?:\d+(?:\.\d+)?(?:[nuµm]?s|[mhd]))+ | \d+(?:\.\d+)?(?:[kmgtp]i?b?|b)                  # 1m30s, 512Mi
+    | \d[\d.:,/]*                                                                          # a count, 10.0.0.1/24
+    )(?!\w|-(?!>))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A count, time, duration, size or address: what differs where nodes have the same fault. Digits in a name are none."""
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:

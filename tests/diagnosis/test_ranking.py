@@ -64,6 +64,36 @@ def test_what_differs_in_words_stays_apart() -> None:
     assert len(rank([unreachable("n1"), other])) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("since 2026-01-02 03:04:05 UTC", "since 2026-02-11 13:04:05 UTC"),
+        ("at 2026-01-02T03:04:05.123456Z.", "at 2026-01-03T03:04:05.5Z."),
+        ("at 10:00:00.123, last", "at 10:00:01.5, last"),
+        ("via fe80::1: no route", "via fe80::2: no route"),
+        ("to 2001:db8::a:1 or fd00::/8", "to 2001:db8:1:2:3:4:5:6 or fc00::/7"),
+        ("from ::ffff:10.0.0.1 of ee:ee:ee:ee:ee:01", "from ::ffff:10.0.0.2 of ee:ee:ee:ee:ee:02"),
+        ("for 3s, 1m30.5s and 20ms", "for 10s, 2m1s and 9.5µs"),
+        ("uses 512Mi of 1GiB (5%)", "uses 80Mi of 2GiB (6%)"),
+        ("read tcp 10.0.0.1:40123->10.96.0.1:443", "read tcp 10.0.0.2:50321->10.96.0.1:443"),
+        ("read tcp [fd00::1]:40123->[fd00::a]:443", "read tcp [fd00::2]:50321->[fd00::a]:443"),
+        ("10.0.0.1/24 has 1,024 of 4", "10.0.0.2/24 has 9 of 5"),
+    ],
+)
+def test_numbers_times_and_addresses_may_differ_in_what_is_the_same(one: str, other: str) -> None:
+    found = [replace(unreachable(n), cause=f"{n} {said}") for n, said in (("n1", one), ("n2", other))]
+    assert len(rank(found)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("pool-1", "pool-2"), ("eth0.5", "eth0.6"), ("v1s", "v2s"), ("cali1a::x", "cali2a::x"), ("2026-01-02-x", "x")],
+)
+def test_digits_of_names_may_not(one: str, other: str) -> None:
+    found = [replace(unreachable(n), cause=f"{n} {said}") for n, said in (("n1", one), ("n2", other))]
+    assert len(rank(found)) == 2
+
+
 def test_a_node_in_another_ones_name_is_no_part_of_it() -> None:
     one, two = unreachable("n"), finding("datastore-unreachable", subject={"node": "m"}, cause="On n.", remedy="")
     assert len(rank([one, two])) == 2

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from calicokit.diagnosis.findings import Findings
+from calicokit.diagnosis.findings import MOST_NAMED, Findings
 from calicokit.diagnosis.model import Finding
 from calicokit.diagnosis.ranking import Tree
 from calicokit.evidence.model import Missing
@@ -128,6 +128,7 @@ class _Answer:
         yield Line(
             f"Checked {len(coverage.checked)} kinds of findings on {len(coverage.seen)} pieces of evidence.", "dim"
         )
+        yield from self.unchecked(findings)
         holes = list(missing_by_reason(coverage.missing))
         shown = holes if self.everything else holes[: self.room.holes]
         for hole in shown:
@@ -137,6 +138,17 @@ class _Answer:
                 yield self.one(f"Not seen: {hole}", look="dim")
         if len(shown) < len(holes):
             yield Line(f"Not seen, for {plural(len(holes) - len(shown), 'more reason')} (--all shows them)", "dim")
+
+    def unchecked(self, findings: Findings) -> Iterator[Line]:
+        """What was not looked for, beside what the verdict names."""
+        unchecked = findings.coverage.unchecked
+        others = sorted(set(unchecked) - {*findings.blocked, *findings.failed, *findings.younger})
+        if self.everything:
+            for id_ in others:
+                yield from self.block(f"Not checked: {id_}: {'; '.join(missing_by_reason(unchecked[id_]))}", look="dim")
+        elif others:
+            text = f"Not checked, for want of evidence: {listed(others, MOST_NAMED)} (--all says why)."
+            yield from self.block(text, hang=2, look="dim")
 
     def block(self, text: str, indent: str = "", most: int = 0, hang: int = 0, look: str = "text") -> Iterator[Line]:
         """A text in lines; where ``most`` is given and nothing is to be shown whole, in so many at most."""

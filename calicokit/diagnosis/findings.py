@@ -183,43 +183,47 @@ class _Run:
     found: list[Finding] = field(default_factory=list)
     made: list[Check] = field(default_factory=list)
     held_up: dict[Missing, set[str]] = field(default_factory=dict)
-    blocked: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
-    younger: set[str] = field(default_factory=set)
+    unchecked: dict[str, list[Missing]] = field(default_factory=dict)
 
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
         holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
         for hole in holes:
             self.held_up.setdefault(hole, set()).update(check.ids)
-        if holes and all(hole.younger for hole in holes):
-            self.younger.update(check.ids)
-        elif any(isinstance(hole, Failed) for hole in holes):
-            self.failed.update(check.ids)
-        elif holes:
-            self.blocked.update(check.ids)
-        else:
+        if not holes:
             said = attempt(", ".join(check.ids), partial(self.cluster.run, check))
             if isinstance(said, Failed):
                 self.cluster.note(said)
-                self.failed.update(check.ids)
+                holes = [said]
             else:
                 self.found += said
                 self.made.append(check)
+        for id_ in check.ids if holes else ():
+            self.unchecked.setdefault(id_, []).extend(holes)
 
     def findings(self) -> Findings:
         """All that was found, ranked, with the coverage by finding and node."""
         coverage = self.cluster.coverage
         coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
+        coverage.unchecked = self.unchecked
         reach = Reach(self.cluster)
         for check in self.made:
             if left_out := reach.left_out(check, check.told_by):
-                for id_ in check.ids:
+                for id_ in set(check.ids) - set(self.unchecked):
                     coverage.partly.setdefault(id_, {}).update(left_out)
         told = {i for check in self.made for i in check.ids}
-        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed - self.younger)
-        blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
-        return Findings(rank(self.found), coverage, blocked, self.failed, self.younger)
+        coverage.checked = sorted(told - set(coverage.partly) - set(self.unchecked))
+        why: dict[str, set[str]] = {"blocked": set(), "failed": set(), "younger": set()}
+        for id_, holes in self.unchecked.items():
+            why[_why_unchecked(holes)].add(id_)
+        blocked = {i for i in why["blocked"] if vocabulary()[i].severity == "critical"}
+        return Findings(rank(self.found), coverage, blocked, why["failed"], why["younger"])
+
+
+def _why_unchecked(holes: Iterable[Missing]) -> str:
+    if any(isinstance(hole, Failed) for hole in holes):
+        return "failed"
+    return "younger" if all(hole.younger for hole in holes) else "blocked"
 
 
 def _nothing(cluster: Checkable) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from html import escape
 from typing import Any, Protocol
 
 import pandas as pd
 
 from calicokit import registry
+from calicokit.diagnosis.answer_html import answer_html
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
 from calicokit.diagnosis.ranking import Tree, rank, trees
 from calicokit.diagnosis.reach import Placed, Reach
@@ -19,7 +19,6 @@ from calicokit.faults import attempt
 from calicokit.progress import Progress
 from calicokit.sentences import listed, plural
 
-MOST_SHOWN = 200
 MOST_NAMED = 6
 """So many kinds of findings are named in the verdict; the coverage names all."""
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
@@ -28,7 +27,7 @@ COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_
 class Findings(list[Finding]):
     """Findings, most likely root cause first, with the coverage of the checks that made them.
 
-    ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
+    ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as the terminal's answer.
     """
 
     def __init__(
@@ -120,12 +119,7 @@ class Findings(list[Finding]):
             yield f"Not checked, as it is younger than this recording: {listed(self.younger, MOST_NAMED)}."
 
     def _repr_html_(self) -> str:
-        if not self:
-            return f"<p><b>{escape(self.verdict())}</b></p>"
-        from calicokit.show import show
-
-        table = show(self.frame.drop(columns="guide_step"), rows=MOST_SHOWN)
-        return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
+        return answer_html(self)
 
 
 def _is_loud(tree: Tree) -> bool:

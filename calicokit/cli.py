@@ -79,12 +79,21 @@ def check(
     everything: Annotated[
         bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
     ] = False,
-    verbose: Verbose = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            callback=_verbose,
+            help="Show the rows that each cause rests on, and the traceback of a fault of calicokit.",
+        ),
+    ] = False,
 ) -> None:
     """Run all checks and print the findings, most likely root cause first.
 
-    Exit status: 0 no findings; 1 findings of severity warning or above; 3 no findings, but evidence for a critical
-    check is missing; 2 no answer.
+    Exit status: 0 nothing wrong was found; 1 findings of severity warning or above; 3 nothing wrong, but not all was
+    seen: evidence for a critical check is missing, for some nodes or all, or a check failed through a fault of
+    calicokit; 2 no answer.
     """
     from calicokit.cluster import open as open_source
 

@@ -50,6 +50,9 @@ else:
     Topics = object
 
 
+NO_NODE = "no node is known of which it could be asked"
+
+
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
     """The cluster of a source: a recording's or bundle's path, a bundled incident's name, or ``context:NAME``.
 
@@ -259,6 +262,9 @@ class Cluster(Topics):
         if of_nodes:
             nodes = self.nodes()
             self._ask([Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes])
+            for i in of_nodes if not nodes else ():
+                want = Want(i.removesuffix("+series"), series=i.endswith("+series"))
+                self._missing[want] = [Missing(want.id, NO_NODE)]
         self._fetched.update(new)
 
     def nodes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What tables mean, in sentences: the shared bits of the topics' ``words.py``.
+"""What tables mean, in sentences: the shared bits of the topics' ``sentences.py``.
 
 A sentence is computed from tables, so that it is true of every source. Of an unknown table it says why it is unknown.
 """

@@ -148,6 +148,12 @@ def test_what_is_wrong_is_one_sentence_and_2(words: tuple[str, ...], said: str) 
     assert "Traceback" not in done.stderr
 
 
+def test_help_of_check_says_what_v_shows_and_what_3_means() -> None:
+    said = " ".join(run("check", "--help").stdout.split())
+    assert "Show the rows that each cause rests on, and the traceback of a fault of calicokit." in said
+    assert "for some nodes or all, or a check failed through a fault of calicokit" in said
+
+
 def test_help_of_every_command() -> None:
     done = run("--help")
     for command in ("check", "table", "parse", "incidents", "report", "lab"):

@@ -8,6 +8,7 @@ import pytest
 
 import calicokit
 from calicokit import registry
+from tests.diagnosis.test_reach import each_once
 
 POOL = """\
 apiVersion: v1
@@ -66,6 +67,17 @@ def test_what_a_folder_does_not_tell_is_not_counted_as_looked_for(folder: Path) 
     assert not found.failed
     assert [f.id for f in found if f.severity != "info"] == []
     assert not set(OF_NODES) & set(found.coverage.checked)
+
+
+def test_every_finding_is_looked_for_or_said_not_to_be(folder: Path) -> None:
+    each_once(calicokit.open(folder).check())
+
+
+def test_output_of_nodes_is_unknown_where_no_node_is_known(tmp_path: Path) -> None:
+    (tmp_path / "ippool.yaml").write_text(POOL)
+    cluster = calicokit.open(tmp_path)
+    assert [m.why for m in cluster.output.felix_log().unknown] == ["no node is known of which it could be asked"]
+    assert cluster.felix.runs().unknown
 
 
 def test_every_table_of_a_folder_is_built(folder: Path) -> None:

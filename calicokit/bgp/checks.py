@@ -15,6 +15,7 @@ from calicokit.bgp.common_node import stars
 from calicokit.bgp.sentences import meaning
 from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import about, always, seen_on
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
@@ -538,9 +539,9 @@ def _next(rows: pd.DataFrame) -> str:
 # ---- what explains what
 
 
-@explains("bird-dead", "bgp-session-down")
+@explains("bird-dead", "bgp-session-down", on="node", of=about)
 def _no_bird(cause: Finding, effect: Finding) -> bool:
-    return cause.subject["node"] in effect.about and effect.subject["why"] == "peer-dead"
+    return bool(effect.subject["why"] == "peer-dead")
 
 
 @explains("bgp-config-stale", "bgp-as-mismatch")
@@ -549,9 +550,9 @@ def _edited_as(cause: Finding, effect: Finding) -> bool:
     return cause.severity == "critical" and _concerns(cause, effect.subject["peer"], effect.subject["nodes"])
 
 
-@explains("bgp-config-stale", "bgp-password-mismatch")
+@explains("bgp-config-stale", "bgp-password-mismatch", on="node", of=about)
 def _edited_password(cause: Finding, effect: Finding) -> bool:
-    return cause.severity == "critical" and cause.subject["node"] in effect.about
+    return cause.severity == "critical"
 
 
 @explains("bgp-config-stale", "bgp-session-down")
@@ -576,30 +577,26 @@ def _wrong_password(cause: Finding, effect: Finding) -> bool:
     return effect.subject["why"] == "md5" and {cause.subject["node"], cause.subject["peer"]} <= effect.about
 
 
-@explains("foreign-drop-rule", "bgp-session-down")
+@explains("foreign-drop-rule", "bgp-session-down", on="node", of=about)
 def _walled(cause: Finding, effect: Finding) -> bool:
     blocked = effect.subject["why"] in ("tcp-179-blocked", "connection-refused", "no-route", "hold-timer-expired")
-    return blocked and "BGP" in cause.about and cause.subject["node"] in effect.about
+    return blocked and "BGP" in cause.about
 
 
-@explains("hostendpoint-lockout", "bgp-session-down")
+@explains("hostendpoint-lockout", "bgp-session-down", on="node", of=about)
 def _locked_out(cause: Finding, effect: Finding) -> bool:
-    return effect.subject["why"] in ("tcp-179-blocked", UNKNOWN) and cause.subject["node"] in effect.about
+    return effect.subject["why"] in ("tcp-179-blocked", UNKNOWN)
 
 
-@explains("node-address-wrong", "bgp-session-down")
-def _wrong_address(cause: Finding, effect: Finding) -> bool:
-    return cause.subject["node"] in effect.about
+explains("node-address-wrong", "bgp-session-down", on="node", of=about)(always)
 
 
-@explains("datastore-unreachable", "bgp-config-stale")
-def _old_news(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject["node"])
+explains("datastore-unreachable", "bgp-config-stale", on="node")(always)
 
 
-@explains("interface-loss", "bgp-session-down")
+@explains("interface-loss", "bgp-session-down", on="node", of=about)
 def _lossy(cause: Finding, effect: Finding) -> bool:
-    return effect.subject["why"] in ("hold-timer-expired", UNKNOWN) and cause.subject["node"] in effect.about
+    return effect.subject["why"] in ("hold-timer-expired", UNKNOWN)
 
 
 @explains("interface-loss", "bgp-session-flapping")
@@ -607,10 +604,5 @@ def _lossy_flapping(cause: Finding, effect: Finding) -> bool:
     return cause.subject["node"] in (effect.subject["node"], *effect.subject["peers"])
 
 
-def _same_node(cause: Finding, effect: Finding) -> bool:
-    """The pod of calico-node is not ready for what BIRD on its node says."""
-    return any(rows.node == cause.subject["node"] for rows in effect.evidence)
-
-
 for _cause_id in ("bird-dead", "bgp-config-stale", "bgp-session-down"):
-    explains(_cause_id, "calico-pod-not-ready")(_same_node)
+    explains(_cause_id, "calico-pod-not-ready", on="node", of=seen_on)(always)

@@ -10,6 +10,7 @@ import pandas as pd
 from calicokit.cni.causes import BY_WORD
 from calicokit.cni.config import installs_calico
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always, named_or_about
 from calicokit.evidence.objects import Objects
 from calicokit.kube.tables import pod_ref
 from calicokit.schema import records
@@ -109,24 +110,18 @@ def _taken_before(configs: pd.DataFrame) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-@explains("cni-conflict", "route-conflict")
+@explains("cni-conflict", "route-conflict", on="node")
 def _its_route(cause: Finding, effect: Finding) -> bool:
-    return cause.subject["node"] == effect.subject["node"] and effect.subject["cidr"] in cause.about
+    return effect.subject["cidr"] in cause.about
 
 
-@explains("cni-conflict", "foreign-drop-rule")
+@explains("cni-conflict", "foreign-drop-rule", on="node")
 def _its_rule(cause: Finding, effect: Finding) -> bool:
-    place = f"{effect.subject['table']} {effect.subject['chain']}"
-    return cause.subject["node"] == effect.subject["node"] and place in cause.about
-
-
-def _on_node(cause: Finding, effect: Finding) -> bool:
-    node = cause.subject["node"]
-    return bool(effect.subject.get("node") == node or node in effect.about)
+    return f"{effect.subject['table']} {effect.subject['chain']}" in cause.about
 
 
 for _effect in ("pod-route-missing", "cni-error", "ipam-unallocated-in-use"):
-    explains("cni-conflict", _effect)(_on_node)
+    explains("cni-conflict", _effect, on="node", of=named_or_about)(always)
 
 
 def error_rows(errors: pd.DataFrame) -> list[Rows]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import named_or_about
 from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
@@ -230,9 +231,9 @@ def _wrong_selector(cause: Finding, effect: Finding) -> bool:
     return bool(cause.about & {flow(src, dst), flow(src, ANY), flow(ANY, dst)})
 
 
-@explains("foreign-drop-rule", "datastore-unreachable")
+@explains("foreign-drop-rule", "datastore-unreachable", on="node")
 def _walled(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject["node"] and "the API server" in cause.about)
+    return "the API server" in cause.about
 
 
 for _effect in ("vxlan-blocked", "ipip-blocked", "wireguard-down", "typha-down"):
@@ -247,6 +248,5 @@ WALLS = {
 
 
 def _kept_from(cause: Finding, effect: Finding) -> bool:
-    named = {str(v) for value in effect.subject.values() for v in (value if isinstance(value, list) else [value])}
-    near = cause.subject["node"] in named | effect.about or effect.id == "typha-down"
+    near = effect.id == "typha-down" or cause.subject["node"] in named_or_about(effect)
     return near and WALLS[effect.id] in cause.about

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.dataplane.kernel.settings import STRICT, carrying
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always
 from calicokit.felix.state.configuration import in_force
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
@@ -370,16 +371,12 @@ def _restored(resynced: pd.DataFrame) -> Iterator[Finding]:
 # ---- what explains what
 
 
-@explains("dataplane-stale", "policy-drop")
+@explains("dataplane-stale", "policy-drop", on="policy")
 def _old_rules(cause: Finding, effect: Finding) -> bool:
-    return cause.severity == "critical" and bool(effect.subject["policy"] == cause.subject["policy"])
-
-
-def _same_node(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject.get("node"))
+    return cause.severity == "critical"
 
 
 for _cause in ("dataplane-program-failing", "felix-dead", "felix-not-ready", "datastore-unreachable"):
-    explains(_cause, "dataplane-stale")(_same_node)
+    explains(_cause, "dataplane-stale", on="node")(always)
 for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "log-error-burst", "wireguard-down"):
-    explains("dataplane-program-failing", _effect)(_same_node)
+    explains("dataplane-program-failing", _effect, on="node")(always)

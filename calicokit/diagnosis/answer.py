@@ -8,14 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import Protocol
 
-from calicokit.diagnosis.findings import Findings
 from calicokit.diagnosis.model import Finding
-from calicokit.evidence.model import Missing
+from calicokit.diagnosis.ranking import Tree
+from calicokit.evidence.model import Coverage, Missing
 from calicokit.sentences import listed, plural
 
 SCREEN = 40
 """Lines of an answer at most, where not everything is asked for."""
+
+
+class Found(Protocol):
+    """What an answer is made of: :class:`~calicokit.diagnosis.findings.Findings`, which shows itself as one."""
+
+    coverage: Coverage
+
+    @property
+    def causes(self) -> list[Tree]:
+        """Roots with their effects, where the root or any effect is more than information."""
+        ...
+
+    @property
+    def infos(self) -> list[Finding]:
+        """Information, which explains nothing louder."""
+        ...
+
+    def verdict(self) -> str:
+        """The whole in a few sentences."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,9 +68,7 @@ class Line:
     """The word that begins the line in its own colour; empty for none."""
 
 
-def answer(
-    findings: Findings, source: str, width: int = 120, everything: bool = False, rows: bool = False
-) -> list[Line]:
+def answer(findings: Found, source: str, width: int = 120, everything: bool = False, rows: bool = False) -> list[Line]:
     """The lines of the answer, at most ``width`` wide. ``everything`` folds nothing; ``rows`` adds the evidence."""
     for room in ROOMS:
         lines = list(_Answer(width, everything, rows, room).lines(findings, source))
@@ -65,15 +84,14 @@ class _Answer:
     rows: bool
     room: _Room
 
-    def lines(self, findings: Findings, source: str) -> Iterator[Line]:
+    def lines(self, findings: Found, source: str) -> Iterator[Line]:
         yield from self.block(f"{source}: {findings.verdict()}", look="head")
-        yield from self.causes([f for f in findings if f.severity != "info" or f.depth])
-        yield from self.infos([f for f in findings if f.severity == "info" and not f.depth])
+        yield from self.causes(findings.causes)
+        yield from self.infos(findings.infos)
         yield Line("")
         yield from self.seen(findings)
 
-    def causes(self, found: Sequence[Finding]) -> Iterator[Line]:
-        trees = list(_trees(found))
+    def causes(self, trees: Sequence[Tree]) -> Iterator[Line]:
         cards = len(trees) if self.everything else self.room.cards
         for root, effects in trees[:cards]:
             yield Line("")
@@ -87,7 +105,7 @@ class _Answer:
             yield self.one(f"  {root.id}  {root.where}: {root.cause}", root.severity, also)
         if len(others) > self.room.causes:
             left = plural(len(others) - self.room.causes, "more cause")
-            yield Line(f"{left}: {_counted(r.id for r, _ in others[self.room.causes :])} (--all shows them)", "dim")
+            yield Line(f"{left}: {counted(r.id for r, _ in others[self.room.causes :])} (--all shows them)", "dim")
 
     def card(self, found: Finding) -> Iterator[Line]:
         yield Line(f"  {found.id}  {found.title}", "head", found.severity)
@@ -105,36 +123,34 @@ class _Answer:
             yield from self.block(text, indent, most=self.room.effect_lines, hang=2)
         if len(shown) < len(effects):
             left = plural(len(effects) - len(shown), "more effect")
-            yield Line(f"  └ {left}: {_counted(f.id for f in effects[len(shown) :])} (--all shows them)", "dim")
+            yield Line(f"  └ {left}: {counted(f.id for f in effects[len(shown) :])} (--all shows them)", "dim")
 
     def infos(self, found: Sequence[Finding]) -> Iterator[Line]:
         if found:
             yield Line("")
-        by_id: dict[str, list[Finding]] = {}
-        for f in found:
-            by_id.setdefault(f.id, []).append(f)
+        together = by_id(found)
         if self.everything:
             for f in found:
                 yield from self.block(f"info  {f.id}: {f.cause}", hang=2, look="dim")
             return
-        for id_, same in list(by_id.items())[: self.room.infos]:
+        for id_, same in list(together.items())[: self.room.infos]:
             more = f" (and {len(same) - 1} more of this kind)" if len(same) > 1 else ""
             yield self.one(f"  {id_}: {same[0].cause}", "info", more, "dim")
-        if len(by_id) > self.room.infos:
-            yield Line(f"info  also {listed(list(by_id)[self.room.infos :], 10)} (--all shows them)", "dim")
+        if len(together) > self.room.infos:
+            yield Line(f"info  also {listed(list(together)[self.room.infos :], 10)} (--all shows them)", "dim")
 
-    def seen(self, findings: Findings) -> Iterator[Line]:
+    def seen(self, findings: Found) -> Iterator[Line]:
         coverage = findings.coverage
         yield Line(
             f"Checked {len(coverage.checked)} kinds of findings on {len(coverage.seen)} pieces of evidence.", "dim"
         )
-        holes = list(missing_by_reason(coverage.missing))
+        holes = not_seen(findings)
         shown = holes if self.everything else holes[: self.room.holes]
         for hole in shown:
             if self.everything:
-                yield from self.block(f"Not seen: {hole}", hang=2, look="dim")
+                yield from self.block(hole, hang=2, look="dim")
             else:
-                yield self.one(f"Not seen: {hole}", look="dim")
+                yield self.one(hole, look="dim")
         if len(shown) < len(holes):
             yield Line(f"Not seen, for {plural(len(holes) - len(shown), 'more reason')} (--all shows them)", "dim")
 
@@ -155,22 +171,16 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)].rstrip(" …") + "…"
 
 
-def _trees(found: Iterable[Finding]) -> Iterator[tuple[Finding, list[Finding]]]:
-    """Each root with all that hangs under it."""
-    root: Finding | None = None
-    effects: list[Finding] = []
+def by_id(found: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """The findings of each id."""
+    together: dict[str, list[Finding]] = {}
     for f in found:
-        if f.depth and root is not None:
-            effects.append(f)
-            continue
-        if root is not None:
-            yield root, effects
-        root, effects = f, []
-    if root is not None:
-        yield root, effects
+        together.setdefault(f.id, []).append(f)
+    return together
 
 
-def _counted(ids: Iterable[str]) -> str:
+def counted(ids: Iterable[str]) -> str:
+    """Ids in words, each once, with how often it comes."""
     counts: dict[str, int] = {}
     for id_ in ids:
         counts[id_] = counts.get(id_, 0) + 1
@@ -180,6 +190,18 @@ def _counted(ids: Iterable[str]) -> str:
 def listed_rows(found: Finding) -> str:
     """The rows that a finding rests on, in words."""
     return ", ".join(f"{r.count} of {r.table} ({r.id}{f' on {r.node}' if r.node else ''})" for r in found.evidence)
+
+
+def not_seen(findings: Found) -> list[str]:
+    """What was not looked for and not seen, a line a reason.
+
+    The holes in the coverage say what was not checked without them; what needs samples over time lacks no such hole.
+    """
+    coverage = findings.coverage
+    holes = {(m.id, m.node) for m in coverage.missing}
+    silent = {i: why for i, why in sorted(coverage.unchecked.items()) if holes.isdisjoint((m.id, m.node) for m in why)}
+    unchecked = [f"Not checked: {id_} ({'; '.join(missing_by_reason(why))})" for id_, why in silent.items()]
+    return unchecked + [f"Not seen: {hole}" for hole in missing_by_reason(coverage.missing)]
 
 
 def missing_by_reason(missing: Iterable[Missing]) -> Iterator[str]:

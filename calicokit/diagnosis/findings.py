@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from html import escape
 from typing import Any, Protocol
 
 import pandas as pd
 
 from calicokit import registry
+from calicokit.diagnosis.answer_html import answer_html
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
-from calicokit.diagnosis.ranking import rank
+from calicokit.diagnosis.ranking import Tree, rank, trees
 from calicokit.diagnosis.reach import Placed, Reach
 from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
 from calicokit.faults import attempt
 from calicokit.progress import Progress
 from calicokit.sentences import listed, plural
 
-MOST_SHOWN = 200
 MOST_NAMED = 6
 """So many kinds of findings are named in the verdict; the coverage names all."""
 COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_step"]
@@ -28,7 +27,7 @@ COLUMNS = ["severity", "id", "where", "cause", "remedy", "explained_by", "guide_
 class Findings(list[Finding]):
     """Findings, most likely root cause first, with the coverage of the checks that made them.
 
-    ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as a table.
+    ``.frame`` is the same as a DataFrame; in a notebook the list shows itself as the terminal's answer.
     """
 
     def __init__(
@@ -52,6 +51,16 @@ class Findings(list[Finding]):
     def frame(self) -> pd.DataFrame:
         """One row a finding: severity, id, where, cause, remedy, explained_by, guide_step (all str)."""
         return pd.DataFrame([[getattr(f, c) for c in COLUMNS] for f in self], columns=pd.Index(COLUMNS), dtype="str")
+
+    @property
+    def causes(self) -> list[Tree]:
+        """Roots with their effects, where the root or any effect is more than information."""
+        return [t for t in trees(self) if _is_loud(t)]
+
+    @property
+    def infos(self) -> list[Finding]:
+        """Information, which explains nothing louder."""
+        return [f for root, effects in trees(self) if not _is_loud((root, effects)) for f in (root, *effects)]
 
     @property
     def status(self) -> int:
@@ -84,16 +93,15 @@ class Findings(list[Finding]):
         return " ".join(text)
 
     def _found(self) -> str:
-        loud = [f for f in self if f.severity != "info"]
-        if not loud:
+        causes = self.causes
+        if not causes:
             whole = self.status == 0
             return (
                 "Nothing wrong was found." if whole else "Nothing wrong was found in what was seen; not all was seen."
             )
-        causes = [f for f in loud if not f.depth]
-        counts = [(s, sum(f.severity == s for f in causes)) for s in reversed(SEVERITIES)]
+        counts = [(s, sum(root.severity == s for root, _ in causes)) for s in reversed(SEVERITIES)]
         by_severity = ", ".join(f"{count} {severity}" for severity, count in counts if count)
-        effects = len(loud) - len(causes)
+        effects = sum(f.severity != "info" for _, under in causes for f in under)
         also = f", {plural(effects, 'effect')}" if effects else ""
         return f"{plural(len(causes), 'cause')} ({by_severity}){also}."
 
@@ -111,12 +119,12 @@ class Findings(list[Finding]):
             yield f"Not checked, as it is younger than this recording: {listed(self.younger, MOST_NAMED)}."
 
     def _repr_html_(self) -> str:
-        if not self:
-            return f"<p><b>{escape(self.verdict())}</b></p>"
-        from calicokit.show import show
+        return answer_html(self)
 
-        table = show(self.frame.drop(columns="guide_step"), rows=MOST_SHOWN)
-        return f"<p><b>{escape(self.verdict())}</b></p>{table._repr_html_()}"
+
+def _is_loud(tree: Tree) -> bool:
+    root, effects = tree
+    return any(f.severity != "info" for f in (root, *effects))
 
 
 class Checkable(Placed, Protocol):
@@ -169,43 +177,47 @@ class _Run:
     found: list[Finding] = field(default_factory=list)
     made: list[Check] = field(default_factory=list)
     held_up: dict[Missing, set[str]] = field(default_factory=dict)
-    blocked: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
-    younger: set[str] = field(default_factory=set)
+    unchecked: dict[str, list[Missing]] = field(default_factory=dict)
 
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
         holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
         for hole in holes:
             self.held_up.setdefault(hole, set()).update(check.ids)
-        if holes and all(hole.younger for hole in holes):
-            self.younger.update(check.ids)
-        elif any(isinstance(hole, Failed) for hole in holes):
-            self.failed.update(check.ids)
-        elif holes:
-            self.blocked.update(check.ids)
-        else:
+        if not holes:
             said = attempt(", ".join(check.ids), partial(self.cluster.run, check))
             if isinstance(said, Failed):
                 self.cluster.note(said)
-                self.failed.update(check.ids)
+                holes = [said]
             else:
                 self.found += said
                 self.made.append(check)
+        for id_ in check.ids if holes else ():
+            self.unchecked.setdefault(id_, []).extend(holes)
 
     def findings(self) -> Findings:
         """All that was found, ranked, with the coverage by finding and node."""
         coverage = self.cluster.coverage
         coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
+        coverage.unchecked = self.unchecked
         reach = Reach(self.cluster)
         for check in self.made:
             if left_out := reach.left_out(check, check.told_by):
-                for id_ in check.ids:
+                for id_ in set(check.ids) - set(self.unchecked):
                     coverage.partly.setdefault(id_, {}).update(left_out)
         told = {i for check in self.made for i in check.ids}
-        coverage.checked = sorted(told - set(coverage.partly) - self.blocked - self.failed - self.younger)
-        blocked = {i for i in self.blocked if vocabulary()[i].severity == "critical"}
-        return Findings(rank(self.found), coverage, blocked, self.failed, self.younger)
+        coverage.checked = sorted(told - set(coverage.partly) - set(self.unchecked))
+        why: dict[str, set[str]] = {"blocked": set(), "failed": set(), "younger": set()}
+        for id_, holes in self.unchecked.items():
+            why[_why_unchecked(holes)].add(id_)
+        blocked = {i for i in why["blocked"] if vocabulary()[i].severity == "critical"}
+        return Findings(rank(self.found), coverage, blocked, why["failed"], why["younger"])
+
+
+def _why_unchecked(holes: Iterable[Missing]) -> str:
+    if any(isinstance(hole, Failed) for hole in holes):
+        return "failed"
+    return "younger" if all(hole.younger for hole in holes) else "blocked"
 
 
 def _nothing(cluster: Checkable) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from calicokit.registry import NOTHING, Bound, Spec
 
@@ -149,7 +149,31 @@ class Check(Spec):
 
 CHECKS: list[Check] = []
 Explains = Callable[[Finding, Finding], bool]
-EXPLANATIONS: list[tuple[str, str, Explains]] = []
+
+
+class Explanation(NamedTuple):
+    """When the first finding is why the second exists, and by which key of the first one's subject they are paired."""
+
+    cause: str
+    effect: str
+    test: Explains
+    on: str = ""
+    of: Callable[[Finding], Iterable[str]] | None = None
+
+    def values(self, effect: Finding) -> Iterable[str]:
+        """What of the key the cause of this effect has; of no key all have the same."""
+        if self.of is not None:
+            return self.of(effect)
+        return [] if (value := value_of(effect, self.on)) is None else [value]
+
+
+def value_of(found: Finding, key: str) -> str | None:
+    """What a finding's subject has of a key, to look it up by; None where it has not."""
+    value = found.subject.get(key) if key else ""
+    return None if value is None else str(value)
+
+
+EXPLANATIONS: list[Explanation] = []
 
 
 def check(*ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = ()) -> Callable[[Any], Any]:
@@ -165,11 +189,17 @@ def check(*ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, .
     return register
 
 
-def explains(cause: str, effect: str) -> Callable[[Explains], Explains]:
-    """Register the decorated predicate ``(cause, effect) → bool``: when the first finding is why the second exists."""
+def explains(
+    cause: str, effect: str, on: str = "", of: Callable[[Finding], Iterable[str]] | None = None
+) -> Callable[[Explains], Explains]:
+    """Register the decorated predicate ``(cause, effect) → bool``: when the first finding is why the second exists.
+
+    ``on`` names a key of which both subjects must have the same, such as ``node``; with ``of``, the cause's must be
+    among what that tells of the effect. Such pairs are looked up, and only they are tested: a big cluster has many.
+    """
 
     def register(test: Explains) -> Explains:
-        EXPLANATIONS.append((cause, effect, test))
+        EXPLANATIONS.append(Explanation(cause, effect, test, on, of))
         return test
 
     return register

@@ -193,19 +193,24 @@ class Coverage:
     """Ids of findings that were looked for on every node of the cluster."""
     partly: dict[str, dict[str, Missing]] = field(default_factory=dict)
     """Ids that were looked for in part: the nodes that are left out, and why."""
+    unchecked: dict[str, list[Missing]] = field(default_factory=dict)
+    """Ids that were not looked for, or not by all their checks, and why. Each id is in one of these three."""
 
     def add_missing(self, items: Iterable[Missing]) -> None:
         """Add holes, each once."""
         self.missing = list(dict.fromkeys([*self.missing, *items]))
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON (docs/contracts.md); ``checked`` names the finding ids whose checks ran."""
+        """As JSON (docs/contracts.md); ``checked`` names the finding ids that could be answered for every subject."""
         seen = [{"id": w.id, **({"node": w.node} if w.node else {})} for w in self.seen]
         return {
             "seen": sorted(seen, key=lambda s: (s["id"], s.get("node", ""))),
             "missing": [m.as_dict() for m in sorted(self.missing, key=lambda m: (m.id, m.node or "", m.why))],
             "checked": sorted(self.checked),
             "partly": {id_: sorted(nodes) for id_, nodes in sorted(self.partly.items())},
+            "unchecked": {
+                id_: sorted({f"{m.id}: {m.why}" for m in why}) for id_, why in sorted(self.unchecked.items())
+            },
         }
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.cni.checks import error_rows, named
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always, of_calico_node, seen_on
 from calicokit.felix.state.health import SILENT
 from calicokit.health.checks import STARTING
 from calicokit.schema import cells, records
@@ -227,31 +228,21 @@ def needed_typhas(nodes: int) -> int:
 # ---- what explains what
 
 
-def _same_node(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject.get("node"))
-
-
-def _its_pod(cause: Finding, effect: Finding) -> bool:
-    """The pod of calico-node on that node."""
-    here = any(rows.node == cause.subject["node"] for rows in effect.evidence)
-    return here and "calico-node" in effect.cause
-
-
 def _pod_of_it(cause: Finding, effect: Finding) -> bool:
-    return "calico-node" in cause.cause and any(rows.node == effect.subject["node"] for rows in cause.evidence)
+    return "calico-node" in cause.cause and effect.subject["node"] in seen_on(cause)
 
 
 for _effect in ("felix-dead", "felix-not-ready", "felix-slow", "log-error-burst", "cni-error"):
-    explains("datastore-unreachable", _effect)(_same_node)
+    explains("datastore-unreachable", _effect, on="node")(always)
 for _effect in ("felix-slow", "log-error-burst", "felix-resyncing"):
-    explains("felix-dead", _effect)(_same_node)
-    explains("felix-not-ready", _effect)(_same_node)
-explains("rp-filter-loose", "felix-dead")(_same_node)
+    explains("felix-dead", _effect, on="node")(always)
+    explains("felix-not-ready", _effect, on="node")(always)
+explains("rp-filter-loose", "felix-dead", on="node")(always)
 for _effect in ("felix-dead", "felix-not-ready"):
     explains("calico-pod-oomkilled", _effect)(_pod_of_it)
 for _cause in ("felix-dead", "felix-not-ready", "datastore-unreachable"):
-    explains(_cause, "calico-pod-not-ready")(_its_pod)
-    explains(_cause, "calico-pod-restarting")(_its_pod)
+    explains(_cause, "calico-pod-not-ready", on="node", of=seen_on)(of_calico_node)
+    explains(_cause, "calico-pod-restarting", on="node", of=seen_on)(of_calico_node)
 
 
 @explains("iptables-backend-mixed", "felix-resyncing")
@@ -260,7 +251,7 @@ def _two_backends(cause: Finding, effect: Finding) -> bool:
 
 
 for _cause in ("host-network-manager-interferes", "cni-conflict", "foreign-drop-rule"):
-    explains(_cause, "felix-resyncing")(_same_node)
+    explains(_cause, "felix-resyncing", on="node")(always)
 
 
 @explains("datastore-unreachable", "typha-down")
@@ -294,9 +285,7 @@ def _typha_itself(cause: Finding, effect: Finding) -> bool:
     return "typha" in effect.cause or any(rows.node in cause.about for rows in effect.evidence)
 
 
-@explains("typha-down", "typha-too-few")
-def _none_is_too_few(cause: Finding, effect: Finding) -> bool:
-    return True
+explains("typha-down", "typha-too-few")(always)
 
 
 @explains("calico-pod-oomkilled", "typha-down")
@@ -306,13 +295,13 @@ def _its_pods(cause: Finding, effect: Finding) -> bool:
 
 
 for _effect in ("felix-not-ready", "datastore-unreachable"):
-    explains("hostendpoint-lockout", _effect)(_same_node)
+    explains("hostendpoint-lockout", _effect, on="node")(always)
 
 
-@explains("hostendpoint-lockout", "felix-dead")
+@explains("hostendpoint-lockout", "felix-dead", on="node")
 def _locked_out(cause: Finding, effect: Finding) -> bool:
     """A port that is cut off looks like a Felix that hangs; one that refuses is not cut off."""
-    return _same_node(cause, effect) and SILENT in effect.about
+    return SILENT in effect.about
 
 
 @explains("hostendpoint-lockout", "typha-down")
@@ -320,8 +309,7 @@ def _typha_locked_out(cause: Finding, effect: Finding) -> bool:
     return "Typha" in cause.cause
 
 
-@explains("foreign-drop-rule", "felix-dead")
-@explains("foreign-drop-rule", "felix-not-ready")
+@explains("foreign-drop-rule", "felix-dead", on="node")
+@explains("foreign-drop-rule", "felix-not-ready", on="node")
 def _walled_in(cause: Finding, effect: Finding) -> bool:
-    to = {"the API server", "Typha"} & cause.about
-    return bool(to and cause.subject["node"] == effect.subject["node"])
+    return bool({"the API server", "Typha"} & cause.about)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from calicokit.diagnosis.model import Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always, of_calico_node, seen_on
 from calicokit.schema import records
 
 LONGEST = 300
@@ -41,28 +42,21 @@ def _short(text: str) -> str:
 # ---- what explains what
 
 
-def _same_node(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject.get("node"))
-
-
-def _its_pod(cause: Finding, effect: Finding) -> bool:
-    here = any(rows.node == cause.subject["node"] for rows in effect.evidence)
-    return here and "calico-node" in effect.cause
-
-
 for _effect in (
     *("felix-dead", "felix-not-ready", "felix-slow", "felix-resyncing", "dataplane-stale", "log-error-burst"),
     "dataplane-program-failing",
 ):
-    explains("felix-crashing", _effect)(_same_node)
+    explains("felix-crashing", _effect, on="node")(always)
 for _effect in ("calico-pod-not-ready", "calico-pod-restarting"):
-    explains("felix-crashing", _effect)(_its_pod)
-for _cause in ("rp-filter-loose", "crd-or-rbac-missing"):
-    explains(_cause, "felix-crashing")(lambda cause, effect: _told_by(cause, effect))
+    explains("felix-crashing", _effect, on="node", of=seen_on)(of_calico_node)
 
 
-def _told_by(cause: Finding, effect: Finding) -> bool:
-    """rp_filter where Felix says so; a kind that is missing where it cannot read its configuration."""
-    if cause.id == "rp-filter-loose":
-        return _same_node(cause, effect) and "RPF" in effect.cause
+@explains("rp-filter-loose", "felix-crashing", on="node")
+def _says_so(cause: Finding, effect: Finding) -> bool:
+    return "RPF" in effect.cause
+
+
+@explains("crd-or-rbac-missing", "felix-crashing")
+def _cannot_read(cause: Finding, effect: Finding) -> bool:
+    """A kind that is missing where it cannot read its configuration."""
     return "could not find the requested resource" in effect.cause or "is forbidden" in effect.cause

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.model import Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always
 from calicokit.kube.tables import pod_ref
 from calicokit.schema import records
 
@@ -154,10 +155,6 @@ def _row(pod: Any) -> Rows:
     return Rows.of("pods", "health.pods", [{"namespace": pod.namespace, "pod": pod.pod}], pod.node)
 
 
-def _same_pod(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["pod"] == effect.subject["pod"])
-
-
-explains("calico-pod-oomkilled", "calico-pod-restarting")(_same_pod)
-explains("calico-pod-oomkilled", "calico-pod-not-ready")(_same_pod)
-explains("calico-pod-restarting", "calico-pod-not-ready")(_same_pod)
+explains("calico-pod-oomkilled", "calico-pod-restarting", on="pod")(always)
+explains("calico-pod-oomkilled", "calico-pod-not-ready", on="pod")(always)
+explains("calico-pod-restarting", "calico-pod-not-ready", on="pod")(always)

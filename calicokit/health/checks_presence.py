@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always, named_or_about, of_calico_node, seen_on
 from calicokit.health.operator import AVAILABLE, DEGRADED
 from calicokit.schema import records
 from calicokit.sentences import listed
@@ -153,30 +154,15 @@ def _row(row: Any) -> Rows:
 # ---- what explains what
 
 
-def _same_node(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject.get("node"))
-
-
-def _its_pod(cause: Finding, effect: Finding) -> bool:
-    here = any(rows.node == cause.subject["node"] for rows in effect.evidence)
-    return here and "calico-node" in effect.cause
-
-
-def _touches(cause: Finding, effect: Finding) -> bool:
-    """The node is an end of what is down, or its peer."""
-    named = {str(v) for value in effect.subject.values() for v in (value if isinstance(value, list) else [value])}
-    return bool(cause.subject["node"] in named | effect.about)
-
-
 ON_ITS_NODE = (
     *("felix-dead", "felix-not-ready", "felix-crashing", "felix-slow", "felix-resyncing", "bird-dead"),
     *("pod-route-missing", "cni-error", "dataplane-stale", "dataplane-program-failing", "bgp-config-stale"),
     *("datastore-unreachable", "log-error-burst", "calico-startup-failed", "node-address-wrong"),
 )
 for _effect in ON_ITS_NODE:
-    explains("calico-node-absent", _effect)(_same_node)
+    explains("calico-node-absent", _effect, on="node")(always)
 for _effect in ("bgp-session-down", "vxlan-blocked", "ipip-blocked", "wireguard-down"):
-    explains("calico-node-absent", _effect)(_touches)
+    explains("calico-node-absent", _effect, on="node", of=named_or_about)(always)
 for _effect in (
     "felix-dead",
     "felix-not-ready",
@@ -186,11 +172,11 @@ for _effect in (
     "log-error-burst",
     "cni-error",
 ):
-    explains("calico-startup-failed", _effect)(_same_node)
-explains("calico-startup-failed", "bgp-session-down")(_touches)
+    explains("calico-startup-failed", _effect, on="node")(always)
+explains("calico-startup-failed", "bgp-session-down", on="node", of=named_or_about)(always)
 for _cause in ("calico-node-absent", "calico-startup-failed"):
     for _effect in ("calico-pod-not-ready", "calico-pod-restarting"):
-        explains(_cause, _effect)(_its_pod)
+        explains(_cause, _effect, on="node", of=seen_on)(of_calico_node)
 for _cause in ("datastore-unreachable", "cni-unauthorized"):
     explains(_cause, "calico-startup-failed")(lambda cause, effect: effect.subject["why"] == "datastore")
 for _cause in ("node-address-wrong", "ipam-duplicate"):

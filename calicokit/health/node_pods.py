@@ -23,6 +23,7 @@ from calicokit.health.placement import keeps_away
 from calicokit.kube.tables import pod_ref
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, records
+from calicokit.sentences import listed
 
 NODE_PODS = Schema(
     "health.node_pods",
@@ -258,5 +259,5 @@ def _is_calicos(pod: Object, pools: list[IPv4Network | IPv6Network]) -> bool:
 
 def _named(users: list[str]) -> str:
     """The pods that need it, in words."""
-    more = f" and {len(users) - 3} more" if len(users) > 3 else ""
-    return f"{', '.join(users[:3])}{more} {'has' if len(users) == 1 else 'have'} Calico's network, or wait for it,"
+    said = "has Calico's network, or waits for it," if len(users) == 1 else "have Calico's network, or wait for it,"
+    return f"{listed(users)} {said}"

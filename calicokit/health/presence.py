@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.registry import table
+from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells, records
 
 PRESENCE = Schema(
@@ -41,37 +41,17 @@ Told = tuple[str, str, Any, str | None]
 """State, what tells it, since when, and the evidence's id."""
 
 
-@table(
-    PRESENCE,
-    needs={"pods": "health.node_pods"},
-    wants={
-        "felix": "felix.state",
-        "use": "bgp.use",
-        "birds": "bgp.birds",
-        "confd": "bgp.confd",
-        "sockets": "bgp.sockets",
-        "sessions": "bgp.sessions",
-        "addresses": "bgp.nodes",
-        "pools": "ipam.pools",
-        "configs": "cni.configs",
-        "cni_files": "output.cni_net_d",
-    },
+SEEN = (
+    *("felix.state", "bgp.use", "bgp.birds", "bgp.confd", "bgp.sockets", "bgp.sessions", "bgp.nodes"),
+    *("ipam.pools", "cni.configs", "output.cni_net_d"),
 )
-def presence(
-    pods: pd.DataFrame,
-    felix: pd.DataFrame | None = None,
-    use: pd.DataFrame | None = None,
-    birds: pd.DataFrame | None = None,
-    confd: pd.DataFrame | None = None,
-    sockets: pd.DataFrame | None = None,
-    sessions: pd.DataFrame | None = None,
-    addresses: pd.DataFrame | None = None,
-    pools: pd.DataFrame | None = None,
-    configs: pd.DataFrame | None = None,
-    cni_files: pd.DataFrame | None = None,
-) -> pd.DataFrame:
+"""The tables that tell of a part; each may be unknown."""
+
+
+@table(PRESENCE, needs={"pods": "health.node_pods"}, wants={"seen": SEEN})
+def presence(pods: pd.DataFrame, seen: Given) -> pd.DataFrame:
     """One row for each node and component; see :data:`PRESENCE`."""
-    known = _Known(felix, use, birds, confd, sockets, sessions, addresses, pools, configs, cni_files)
+    known = _Known(seen)
     rows = []
     for pod in records(pods):
         for component, (state, told, since, evidence) in known.of(pod):
@@ -87,29 +67,21 @@ def _by_node(frame: pd.DataFrame | None) -> dict[str, Any]:
 class _Known:
     """What is known of the parts, by node."""
 
-    def __init__(
-        self,
-        felix: pd.DataFrame | None,
-        use: pd.DataFrame | None,
-        birds: pd.DataFrame | None,
-        confd: pd.DataFrame | None,
-        sockets: pd.DataFrame | None,
-        sessions: pd.DataFrame | None,
-        addresses: pd.DataFrame | None,
-        pools: pd.DataFrame | None,
-        configs: pd.DataFrame | None,
-        cni_files: pd.DataFrame | None,
-    ) -> None:
-        self.felix, self.birds, self.confd = _by_node(felix), _by_node(birds), _by_node(confd)
+    def __init__(self, seen: Given) -> None:
+        use, sockets, sessions, pools = (seen[n] for n in ("bgp.use", "bgp.sockets", "bgp.sessions", "ipam.pools"))
+        addresses, configs, cni_files = (seen[n] for n in ("bgp.nodes", "cni.configs", "output.cni_net_d"))
+        self.felix, self.birds, self.confd = (_by_node(seen[n]) for n in ("felix.state", "bgp.birds", "bgp.confd"))
         self.use = None if use is None else next(records(use), None)
-        self.bird6 = set() if sockets is None else {n for n, p in cells(sockets, "node", "process") if p == "bird6"}
-        named = () if sockets is None else cells(sockets, "node", "process")
+        named = [] if sockets is None else list(cells(sockets, "node", "process"))
+        self.bird6 = {n for n, p in named if p == "bird6"}
         self.processes = {str(n) for n, p in named if isinstance(p, str)}  # nodes whose sockets name their processes
         up6 = None if sessions is None else sessions[(sessions["family"] == 6) & sessions["up"].fillna(False)]
         self.sessions6 = set() if up6 is None else {str(n) for n in up6["node"].unique()}
         self.address6 = {} if addresses is None else dict(cells(addresses, "node", "address6"))
         self.pools6 = None if pools is None else bool(pools["cidr"].str.contains(":", regex=False).any())
-        self.configs = [] if configs is None else list(records(configs))
+        self.configs: dict[str, list[Any]] = {}
+        for config in records(configs) if configs is not None else ():
+            self.configs.setdefault(str(config.node), []).append(config)
         self.cni_seen = set() if cni_files is None else {str(n) for n in cni_files["node"].dropna()}
 
     def of(self, pod: Any) -> Iterator[tuple[str, Told]]:
@@ -203,7 +175,7 @@ class _Known:
         return none or (NOT_SEEN, "its log was not seen", None, None)
 
     def _cni(self, pod: Any) -> Told:
-        mine = [c for c in self.configs if c.node == pod.node]
+        mine = self.configs.get(pod.node, [])
         if used := next((c for c in mine if c.calico or c.delegates), None):
             return UP, f"{used.file or 'a configuration'} calls {', '.join(used.plugins)}", None, "cni-net.d"
         if pod.state == "not-needed":

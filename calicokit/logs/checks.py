@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always
 from calicokit.logs.lines import LOGS
 from calicokit.schema import records
 
@@ -63,15 +64,10 @@ EXPLAINED = {
 
 
 def _there(cause: Finding, effect: Finding) -> bool:
-    same = cause.subject["node"] == effect.subject["node"]
-    return bool(same and effect.subject["component"] in EXPLAINED[cause.id])
-
-
-def _everywhere(cause: Finding, effect: Finding) -> bool:
-    return True
+    return effect.subject["component"] in EXPLAINED[cause.id]
 
 
 for _cause in EXPLAINED:
-    explains(_cause, "log-error-burst")(_there)
+    explains(_cause, "log-error-burst", on="node")(_there)
 for _cause in ("datastore-not-ready", "crd-or-rbac-missing", "typha-down"):
-    explains(_cause, "log-error-burst")(_everywhere)
+    explains(_cause, "log-error-burst")(always)

@@ -135,7 +135,8 @@ def explained(answer: Explanation) -> str:
     why = said(decided) if decided else ""
     if answer.verdict == "mixed":
         denied = [f.dst for f in answer.flows if f.action == "deny"]
-        return f"{answer.src} reaches {where} only in part: {listed(denied)} denied, as {why}{unless}."
+        are = "is" if len(denied) == 1 else "are"
+        return f"{answer.src} reaches {where} only in part: {listed(denied)} {are} denied, as {why}{unless}."
     also = "; the service has no ready endpoint either" if answer.without_endpoints else ""
     return f"{answer.src} {VERBS[answer.verdict]} {where}: {why}{also}{unless}."
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
+from calicokit.diagnosis.relations import always, in_common, named
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
@@ -492,22 +493,16 @@ def mtu_mismatch(mtus: pd.DataFrame) -> Iterator[Finding]:
 
 
 for _cause in ("bird-dead", "bgp-session-down", "bgp-config-stale", "bgp-as-mismatch"):
-    explains(_cause, "bgp-route-missing")(lambda cause, effect: bool((cause.about | _named(cause)) & effect.about))
+    explains(_cause, "bgp-route-missing")(in_common)
 
 
-@explains("bgp-filter-reject", "bgp-route-missing")
+@explains("bgp-filter-reject", "bgp-route-missing", on="cidr")
 def _filtered(cause: Finding, effect: Finding) -> bool:
-    return cause.subject["cidr"] == effect.subject["cidr"] and effect.subject["node"] in cause.about
+    return effect.subject["node"] in cause.about
 
 
 for _cause in ("ipam-block-overlap", "ipam-affinity-stale"):
-    explains(_cause, "bgp-block-conflict")(lambda cause, effect: bool(_named(cause) & effect.about))
-
-
-def _named(found: Finding) -> frozenset[str]:
-    """All that a finding's subject names."""
-    values = [v if isinstance(v, list) else [v] for v in found.subject.values()]
-    return frozenset(str(v) for each in values for v in each)
+    explains(_cause, "bgp-block-conflict")(lambda cause, effect: bool(named(cause) & effect.about))
 
 
 @explains("route-conflict", "bgp-route-missing")
@@ -515,9 +510,9 @@ def _in_the_way(cause: Finding, effect: Finding) -> bool:
     return effect.subject["cidr"] in cause.about
 
 
-@explains("route-conflict", "pod-route-missing")
+@explains("route-conflict", "pod-route-missing", on="node")
 def _in_the_pods_way(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject["node"] and _named(cause) & effect.about)
+    return bool(named(cause) & effect.about)
 
 
 @explains("route-conflict", "rp-filter-strict")
@@ -525,9 +520,7 @@ def _strict(cause: Finding, effect: Finding) -> bool:
     return cause.subject["node"] == effect.subject["node"] or effect.subject["node"] in cause.about
 
 
-@explains("bgp-route-missing", "rp-filter-strict")
-def _no_way_back(cause: Finding, effect: Finding) -> bool:
-    return bool(cause.subject["node"] == effect.subject["node"])
+explains("bgp-route-missing", "rp-filter-strict", on="node")(always)
 
 
 for _cause, _effect in (
@@ -539,4 +532,4 @@ for _cause, _effect in (
     ("node-address-wrong", "encap-needed"),
     ("ipam-duplicate", "pod-route-missing"),
 ):
-    explains(_cause, _effect)(lambda cause, effect: bool((cause.about | _named(cause)) & effect.about))
+    explains(_cause, _effect)(in_common)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from html import escape
+
+import pytest
 
 from calicokit import registry
 from calicokit.diagnosis.answer import answer, missing_by_reason
 from calicokit.diagnosis.findings import Findings
-from calicokit.diagnosis.model import Finding, finding
+from calicokit.diagnosis.model import Finding, Rows, finding
 from calicokit.diagnosis.ranking import rank
 from calicokit.evidence.model import Coverage, Missing
 from tests import clusters
 
 SCREEN = 40
+ROW = Rows.of("pods", "health.pods", [{"pod": "p"}], "n1")
 
 
 def text(findings: Findings, **options: bool) -> list[str]:
@@ -71,7 +75,75 @@ def test_effects_stand_under_their_cause_and_infos_in_a_line_a_kind() -> None:
     assert len(lines) <= SCREEN
 
 
+def test_a_loud_effect_stays_under_its_root_of_information() -> None:
+    """Neither is shown under the root before it, nor folded away."""
+    quiet = finding("bgp-config-stale", subject={"node": "n1"}, cause="Old.", remedy="", severity="info")
+    waits = finding("calico-pod-not-ready", subject={"pod": "p"}, cause="Waits.", remedy="", evidence=[ROW])
+    found = made(leak(1), quiet, waits, leak(2, "info"))
+    assert [(root.id, [f.id for f in effects]) for root, effects in found.causes] == [
+        ("bgp-config-stale", ["calico-pod-not-ready"]),
+        ("ipam-leak", []),
+    ]
+    assert [f.subject["pool"] for f in found.infos] == ["pool-2"]
+    lines = text(found)
+    assert lines[0] == "a cluster: 2 causes (1 warning, 1 info), 1 effect."
+    root = next(i for i, line in enumerate(lines) if line.startswith("info  bgp-config-stale"))
+    assert "calico-pod-not-ready" in next(line for line in lines[root:] if "└" in line)
+
+
 def test_the_verdict_counts_causes_and_effects() -> None:
     first = text(clusters.checked("bgp-tcp179-blocked"))[0]
     assert re.search(r": \d+ causes? \(.*critical\), \d+ effects?\.$", first)
     assert text(clusters.checked("healthy-bgp-mesh"))[0] == "a cluster: Nothing wrong was found."
+
+
+# ---- in a notebook
+
+
+def test_a_notebook_shows_the_same_answer() -> None:
+    found = clusters.checked("bgp-tcp179-blocked")
+    html = found._repr_html_()
+    assert escape(found.verdict()) in html
+    assert "<table" not in html
+    assert html.index("<code>foreign-drop-rule</code>") < html.index("└ <span")
+    for f in found:
+        assert escape(f.cause) in html
+    for root, _ in found.causes:
+        assert escape(root.remedy) in html
+
+
+def test_a_notebook_folds_information_and_what_was_not_seen() -> None:
+    holes = [Missing("bird.cfg", "not in this bundle", f"n{n}") for n in range(4)]
+    html = made(leak(1), *(leak(i, "info") for i in range(2, 14)), missing=tuple(holes))._repr_html_()
+    opened = re.sub(r"<details.*?</details>", "", html)
+    assert "10.0.0.1 is leaked" in opened
+    assert "10.0.0.2 is leaked" not in opened
+    assert "<code>ipam-leak</code> × 12: " in html
+    assert "<li>Not seen: bird.cfg on 4 nodes: not in this bundle</li>" in html
+    assert "bird.cfg" not in opened
+
+
+def test_a_notebook_says_how_many_causes_and_effects_are_folded() -> None:
+    html = made(*(leak(i) for i in range(30)))._repr_html_()
+    assert "<summary>20 more causes: 20 × ipam-leak</summary>" in html
+    rows = [Rows.of("pods", "health.pods", [{"pod": "p"}], "n1")]
+    waits = [
+        finding("calico-pod-not-ready", subject={"pod": f"p{n}"}, cause=f"{n}", remedy="", evidence=rows)
+        for n in range(9)
+    ]
+    stale = finding("bgp-config-stale", subject={"node": "n1"}, cause="Old.", remedy="")
+    assert "<summary>3 more effects: 3 × calico-pod-not-ready</summary>" in made(stale, *waits)._repr_html_()
+
+
+@pytest.mark.parametrize("severity", ["critical", "info"])
+def test_nothing_of_a_cluster_is_markup_in_a_notebook(severity: str) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    subject = {"pool": evil, "addresses": [evil]}
+    rows = [Rows.of("pods", "health.pods", [{"pod": evil}], evil)]
+    root = finding("ipam-leak", subject=subject, cause=evil, remedy=evil, severity=severity, evidence=rows)
+    stale = finding("bgp-config-stale", subject={"node": evil}, cause=evil, remedy=evil)
+    waits = finding("calico-pod-not-ready", subject={"pod": evil}, cause=evil, remedy=evil, evidence=rows)
+    html = made(root, stale, waits, missing=(Missing(evil, evil, evil),))._repr_html_()
+    assert "calico-pod-not-ready" in html
+    assert "<script" not in html
+    assert "<img" not in html

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from calicokit.diagnosis.answer import answer
+from calicokit.diagnosis.findings import Findings
+from calicokit.diagnosis.model import CHECKS
 from calicokit.diagnosis.reach import OTHERS
 from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.recordings.incidents import index
 from tests import clusters
 from tests.edited import Edited
 
@@ -32,6 +36,32 @@ def test_a_node_of_which_nothing_tells_is_left_out_by_name() -> None:
     assert "bgp-session-down" not in found.coverage.checked
     assert "Not checked for node-2: " in found.verdict()
     assert found.coverage.as_dict()["partly"]["bgp-session-down"] == ["node-2"]  # type: ignore[index]
+
+
+def each_once(found: Findings) -> None:
+    """Each id that a check can say was looked for, looked for in part, or not: it is in one of these, never silent."""
+    coverage = found.coverage
+    told = [*coverage.checked, *coverage.partly, *coverage.unchecked]
+    assert sorted(told) == sorted({i for check in CHECKS for i in check.ids})
+    assert {*found.blocked, *found.failed, *found.younger} <= set(coverage.unchecked)
+    assert all(coverage.unchecked.values())
+
+
+QUICK = ("ipam-exhausted", "policy-drop-v3.28")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in index()])
+def test_every_finding_is_looked_for_or_said_not_to_be(name: str) -> None:
+    each_once(clusters.checked(name))
+
+
+def test_what_needs_samples_is_said_where_there_are_none() -> None:
+    found = clusters.checked("ipam-exhausted")
+    why = "conntrack: not sampled over time in this recording"
+    assert found.coverage.as_dict()["unchecked"] == {"conntrack-stale": [why]}
+    said = "Not checked: conntrack-stale (conntrack on 4 nodes: not sampled over time in this recording)"
+    for everything in (False, True):
+        assert said in [line.text for line in answer(found, "a cluster", everything=everything)]
 
 
 def test_one_of_several_that_tell_the_same_is_enough() -> None:

@@ -446,7 +446,7 @@ def test_a_dead_felix_heads_what_it_no_longer_does() -> None:
 
 
 def test_nothing_explains_what_explains_it() -> None:
-    pairs = {(cause, effect) for cause, effect, _ in EXPLANATIONS}
+    pairs = {(e.cause, e.effect) for e in EXPLANATIONS}
     ours = {"felix-dead", "felix-not-ready", "felix-resyncing", "datastore-unreachable", "typha-down", "typha-too-few"}
     assert not [p for p in pairs if set(p) & ours and p[::-1] in pairs]
 

@@ -11,6 +11,7 @@ import pytest
 from calicokit.health.checks_presence import node_absent
 from calicokit.health.placement import keeps_away
 from calicokit.health.presence import COMPONENTS
+from calicokit.sentences import listed
 from tests import clusters, recordings
 from tests.health.without import NODE, daemonset, on_node, pods_of, without_pod
 
@@ -98,6 +99,14 @@ def test_a_taint_that_it_does_not_tolerate_keeps_it_away() -> None:
     assert (row["state"], row["why"], row["wanted"]) == ("absent", "taint", False)
     assert "gpu=yes:NoSchedule" in row["told"]
     assert row["pods"], "pods with Calico's network run there"
+
+
+def test_pods_that_need_it_agree_with_their_number() -> None:
+    edited = on_node(daemonset(without_pod(VXLAN, desired=3), tolerations=[]), NODE, taints=[TAINT])
+    users = row_of(edited)["pods"]
+    assert f"{listed(users)} have Calico's network, or wait for it, there" in row_of(edited)["told"]
+    one = pods_of(edited, NODE, lambda pod: f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" == users[0])
+    assert f"{users[0]} has Calico's network, or waits for it, there" in row_of(one)["told"]
 
 
 def test_a_node_selector_that_does_not_select_it_keeps_it_away() -> None:

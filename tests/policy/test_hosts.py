@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -236,6 +237,9 @@ def test_a_service_is_its_backends() -> None:
         ("10.0.2.1", 8080, "deny"),
     ]
     assert answer.verdict == "mixed"
+    assert "only in part: 10.0.2.1 is denied, as" in answer.sentence
+    neither = replace(answer, flows=(answer.flows[1], replace(answer.flows[1], dst="10.0.2.2"), answer.flows[0]))
+    assert "only in part: 10.0.2.1 and 10.0.2.2 are denied, as" in neither.sentence
     assert answer.decided_by is not None
     assert answer.decided_by.rule == "end-of-tier"
     assert found.explain("b/web-1", "10.96.0.9", 80).as_dict()["flows"] == answer.as_dict()["flows"]

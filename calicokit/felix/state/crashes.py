@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.felix.state.health import NODE, runs_in
+from calicokit.felix.state.health import NODE
+from calicokit.felix.state.health import runs as runs_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 
@@ -143,15 +144,22 @@ UNEXPLAINED = Reason(
 )
 
 
-@table(CRASHES, needs={"log": "output.felix_log"}, wants={"before": "output.felix_previous_log", "now": "@now"})
-def crashes(log: pd.DataFrame, before: pd.DataFrame | None = None, now: pd.Timestamp | None = None) -> pd.DataFrame:
+@table(
+    CRASHES,
+    needs={"log": "output.felix_log", "runs": "felix.runs"},
+    wants={"before": "output.felix_previous_log", "now": "@now"},
+)
+def crashes(
+    log: pd.DataFrame, runs: pd.DataFrame, before: pd.DataFrame | None = None, now: pd.Timestamp | None = None
+) -> pd.DataFrame:
     """One row for each node whose Felix ended so; see :data:`CRASHES`."""
     ends: dict[str, list[_End]] = {}
     until: dict[str, pd.Timestamp] = {}
-    for id_, lines in (("felix-previous-log", before), ("felix-log", log)):
-        for node, own in lines.groupby("node", sort=True) if lines is not None else ():
-            found = list(_ends(str(node), own, id_))
-            ends.setdefault(str(node), []).extend(found)
+    earlier = [] if before is None else [("felix-previous-log", before, runs_of(before))]
+    for id_, lines, its_runs in (*earlier, ("felix-log", log, runs)):
+        ran = {str(node): list(records(own)) for node, own in its_runs.groupby("node")}
+        for node, own in lines.groupby("node", sort=True):
+            ends.setdefault(str(node), []).extend(_ends(ran.get(str(node), []), own, id_))
             if len(own["time"].dropna()):
                 until[str(node)] = own["time"].max()
     return CRASHES.frame([_row(n, found, until[n], now) for n, found in ends.items() if any(e.crash for e in found)])
@@ -168,8 +176,8 @@ class _End:
     error: str | None
 
 
-def _ends(node: str, lines: pd.DataFrame, log: str) -> Iterator[_End]:
-    for run in records(pd.DataFrame(runs_in(node, lines))):
+def _ends(runs: list[Any], lines: pd.DataFrame, log: str) -> Iterator[_End]:
+    for run in runs:
         crash = (
             run.ended if isinstance(run.ended, str) and not run.restarts and not NO_CRASH.search(run.ended) else None
         )

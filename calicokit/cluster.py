@@ -233,7 +233,8 @@ class Cluster(Topics):
         """Run every check; the findings come most likely root cause first."""
         from calicokit.diagnosis.findings import run_checks
 
-        return run_checks(self, progress)
+        with _collector_paused():
+            return run_checks(self, progress)
 
     def run(self, check: Check) -> list[Finding]:
         """What one check finds, not yet ranked; its needs must be known."""

@@ -6,9 +6,10 @@ A :class:`Schema` is the one source of a table's columns, dtypes, units and mean
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,8 +213,17 @@ def cells(frame: pd.DataFrame, *names: str) -> Iterator[Any]:
 
 
 def records(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows as named tuples; their fields are of the kinds that the schema declares, which no type tells."""
-    return iter(frame.itertuples())
+    """The rows as named tuples; their fields are of the kinds that the schema declares, which no type tells.
+
+    They are what ``itertuples`` gives, which makes a class anew each time: for a few rows that is most of the time.
+    """
+    row = _row_of(tuple(frame.columns))
+    return map(row._make, zip(frame.index.tolist(), *(frame[n].tolist() for n in frame.columns), strict=True))
+
+
+@lru_cache(maxsize=1000)
+def _row_of(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", ("Index", *names), rename=True)
 
 
 def _columns(rows: list[Mapping[str, Any]], names: list[str]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -47,6 +48,10 @@ class MemorySource(Source):
 
     def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
         self.asked.append(tuple(wants))
+        if not self.slow:
+            given = [w for w in wants if w not in self.withheld]
+            yield from ((w, self._answer(w)) for w in random.sample(given, len(given)))
+            return
         pool = ThreadPoolExecutor(max_workers=max(1, len(wants)))
         jobs = {pool.submit(self._answer, w): w for w in wants if w not in self.withheld}
         done, late = wait(jobs, timeout=self.deadline)

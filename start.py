@@ -26,6 +26,10 @@ QUICK = ("-m", "not slow", "--hypothesis-profile", "quick")
 AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
 
 
+# Tests start the kit hundreds of times, which is slow where its 290 modules are compiled each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def run(*command: str | Path, ok: tuple[int, ...] = (0,)) -> None:
     """Run a step and stop with one sentence if it fails."""
     status = subprocess.call([str(c) for c in command], cwd=HERE)

@@ -13,6 +13,7 @@ from calicokit.evidence.recordings.incidents import index
 from calicokit.faults import RAISES
 from calicokit.parsers import guess
 from calicokit.quick_import import without_iris
+from tests import only
 
 os.environ[RAISES] = "1"
 without_iris()
@@ -21,19 +22,16 @@ settings.register_profile("all", max_examples=300, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 
-FEW = (
-    "healthy-nftables",
-    "healthy-route-reflectors",
-    "healthy-v3.28",
-    "healthy-vxlan-typha",
-    "ipam-leaked",
-    "policy-drop",
-)
+FEW = ("healthy-nftables", "healthy-v3.28", "healthy-vxlan-typha", "ipam-leaked", "policy-drop")
 """Incidents that differ most: dataplanes, encapsulations, versions, samples over time, a fault of many objects."""
 MANY = 8
 
 texts.parse = guess.parse = lru_cache(maxsize=4000)(texts.parse)
 """Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    only.QUICK = config.getoption("--hypothesis-profile") == "quick"
 
 
 @pytest.fixture

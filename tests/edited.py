@@ -12,6 +12,7 @@ from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from tests import clusters
+from tests.only import said
 
 Edit = Callable[[str], str]
 
@@ -87,7 +88,7 @@ class Edited(Source):
         return clusters.Sharing(self)
 
     def loud(self) -> list[Finding]:
-        return [f for f in self.cluster().check() if f.severity != "info"]
+        return [f for f in said(self.cluster()) if f.severity != "info"]
 
     def heads(self) -> list[Finding]:
         return [f for f in self.loud() if not f.explained_by]

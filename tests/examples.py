@@ -1,8 +1,21 @@
-"""How many random examples a test tries: as many as it asks for, or few where the profile is quick."""
+"""How many examples a test tries: as many as it asks for, or few in the quick run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 from hypothesis import settings
+
+
+def first(count: int, cases: Iterable[Any]) -> list[Any]:
+    """Cases of ``parametrize`` of which the quick run takes the first ``count``; with several values as tuples."""
+    found = []
+    for number, case in enumerate(cases):
+        values = case if isinstance(case, tuple) else (case,)
+        found.append(pytest.param(*values, marks=pytest.mark.slow if number >= count else ()))
+    return found
 
 
 def examples(most: int) -> settings:

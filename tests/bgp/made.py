@@ -15,6 +15,7 @@ from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Answer, Evidence, Want
 from tests.clusters import Sharing
 from tests.fakes import MemorySource, node, pool, source_of
+from tests.only import said
 
 STARTED = "2026-03-01 10:00:00"
 CLOCK = "2026-03-01 12:00:00"
@@ -128,7 +129,7 @@ class Lab:
         return Sharing(self.source())
 
     def findings(self) -> list[Finding]:
-        return list(self.cluster().check())
+        return said(self.cluster())
 
     def loud(self) -> list[Finding]:
         """Findings of warning or above, without those that are no matter of these tests."""

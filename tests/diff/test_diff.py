@@ -283,6 +283,7 @@ def test_the_same_cluster_from_a_bundle_and_a_recording(tmp_path: Path) -> None:
 # ---- the command
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_exits(before: Path, after: Path) -> None:
     edit(after / "api" / "crd.projectcalico.org_v1_ippools.json", '"natOutgoing":true', '"natOutgoing":false')
     shown = run("diff", str(before), str(after))

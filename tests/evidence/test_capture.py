@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from calicokit.cluster import Cluster
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want
 from calicokit.evidence.recordings.capture import JOURNAL, capture
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
+from tests.clusters import Sharing
 from tests.fakes import MemorySource, api_list, node
 
 INCIDENT = "felix-churn"  # it has series
@@ -71,7 +71,7 @@ def test_the_same_answers_give_the_same_bytes(recording: Recording, captured: Pa
 
 
 def test_findings_are_the_same(recording: Recording, captured: Path) -> None:
-    mine, theirs = Cluster(Recording(captured)).check(), Cluster(recording).check()
+    mine, theirs = Sharing(Recording(captured)).check(), Sharing(recording).check()
     assert [f.as_dict() for f in mine] == [f.as_dict() for f in theirs]
 
 

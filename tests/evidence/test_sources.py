@@ -17,6 +17,7 @@ from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
 from calicokit.evidence.sources import source_of
 from calicokit.felix.metrics.watch import Watch
+from tests.clusters import Sharing
 from tests.evidence import bundles
 from tests.fakes import MemorySource, api_list, node, pod, pool
 
@@ -87,7 +88,7 @@ def test_evidence_tells_where_it_is_from(source: Source) -> None:
 
 
 def test_every_source_gives_the_same_tables_and_findings(source: Source) -> None:
-    cluster, reference = Cluster(source), Cluster(Recording(index()[INCIDENT].path))
+    cluster, reference = Sharing(source), Sharing(Recording(index()[INCIDENT].path))
     for name in ("ipam.allocations", "health.pods", "cni.results"):
         unknown = ["evidence"] if source.now() else ["evidence", "age"]
         first, second = (c.table(name).drop(columns=unknown, errors="ignore") for c in (cluster, reference))
@@ -142,7 +143,7 @@ def asking(**kwargs: object) -> MemorySource:
 
 def test_evidence_is_fetched_only_when_something_needs_it_and_only_once() -> None:
     source = asking()
-    cluster = Cluster(source)
+    cluster = Sharing(source)
     assert source.asked == []
     cluster.table("kube.pods")
     cluster.table("kube.workload_endpoints")
@@ -151,7 +152,7 @@ def test_evidence_is_fetched_only_when_something_needs_it_and_only_once() -> Non
 
 def test_hundreds_of_nodes_are_asked_at_once() -> None:
     source = asking(slow={Want("cni-log", f"n{i}"): 0.2 for i in range(200)})
-    assert not Cluster(source).table("cni.results").unknown
+    assert not Sharing(source).table("cni.results").unknown
     assert max(len(a) for a in source.asked) == 200
 
 
@@ -202,8 +203,8 @@ def test_windows_nodes_are_not_asked() -> None:
 def test_a_path_wins_over_an_incident_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     unpacked(tmp_path, "healthy-v3.28").rename(tmp_path / "ipam-exhausted")
-    assert Cluster(source_of("ipam-exhausted")).check().status == 0
-    assert Cluster(source_of("incident:ipam-exhausted")).check()[0].id == "ipam-exhausted"
+    assert Sharing(source_of("ipam-exhausted")).check().status == 0
+    assert Sharing(source_of("incident:ipam-exhausted")).check()[0].id == "ipam-exhausted"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "no-such-thing", "incident:none", "/no/such/path"])
@@ -223,4 +224,4 @@ def test_zip_of_a_recording_without_top_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("api/v1_pods.json", api_list([pod("a/b", "n1", "10.0.0.1")]))
     (tmp_path / "flat.zip").write_bytes(buffer.getvalue())
-    assert len(Cluster(source_of(str(tmp_path / "flat.zip"))).table("kube.pods")) == 1
+    assert len(Sharing(source_of(str(tmp_path / "flat.zip"))).table("kube.pods")) == 1

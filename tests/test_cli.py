@@ -66,6 +66,7 @@ def test_check_exits_3_when_a_critical_check_had_no_evidence(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_table_as_table_csv_json_parquet(tmp_path: Path) -> None:
     shown = run("table", "ipam-leaked", "ipam.allocations")
     assert shown.returncode == 0

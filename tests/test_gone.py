@@ -12,7 +12,6 @@ from calicokit import registry
 from calicokit.diagnosis.model import CHECKS
 from calicokit.evidence.catalog import CATALOG, Api
 from tests.edited import Edited
-from tests.examples import first
 
 HEALTHY = "healthy-vxlan-typha"
 
@@ -25,7 +24,8 @@ def asked() -> list[str]:
     return sorted(i for i in ids if isinstance(CATALOG[i].how, Api))
 
 
-@pytest.mark.parametrize("gone", first(20, asked()))
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", asked())
 def test_a_list_that_was_not_seen_is_no_fault(gone: str) -> None:
     lab = Edited(HEALTHY)
     lab.gone.add((gone, None))

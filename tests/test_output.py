@@ -12,7 +12,6 @@ from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Want
 from calicokit.output.tables import table_name
 from tests import clusters, recordings
-from tests.examples import first
 from tests.fakes import node, source_of
 
 NO_TABLE = {
@@ -54,7 +53,8 @@ def test_lines_that_cannot_be_read_are_in_the_coverage() -> None:
     assert "line 2: 'nonsense here'" in hole.why
 
 
-@pytest.mark.parametrize("shape", first(1, ["table", "csv", "json", "parquet"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["table", "csv", "json", "parquet"])
 def test_every_table_prints_in_every_format(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cluster = clusters.fresh("healthy-datacenter")
     for name, spec in registry.load().items():

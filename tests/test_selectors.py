@@ -187,6 +187,7 @@ def test_selector_is_a_cached_frozen_value() -> None:
         selector.expression = ""  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_any_depth() -> None:
     depth = 10_000
     assert parse("(" * depth + "has(x)" + ")" * depth).matches({"x": ""})

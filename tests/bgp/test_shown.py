@@ -18,6 +18,7 @@ from tests.examples import first
 NOW = pd.Timestamp("2026-01-02T00:10:00Z")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recordings.names())
 def test_links_count_each_direction_once(name: str) -> None:
     cluster = opened(name)

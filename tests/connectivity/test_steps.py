@@ -23,6 +23,7 @@ def verdict(cluster: calicokit.Cluster, src: str, dst: str, port: int | None, pr
     return next((v for v in ("wrong", "unknown") if v in told), "fine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", probed())
 def test_what_arrived_has_nothing_in_its_way_and_what_was_lost_has(name: str) -> None:
     cluster = clusters.opened(name)

@@ -38,6 +38,7 @@ def foreign(lab: Edited) -> list[Any]:
     return [f for f in only(lab.cluster(), "foreign-drop-rule") if f.severity != "info"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["policy-drop", "policy-drop-v3.28"])
 def test_recorded_drops_name_policy_and_ends(name: str) -> None:
     findings = [f for f in clusters.checked(name) if f.severity != "info"]

@@ -61,6 +61,7 @@ def said(found: Difference) -> list[tuple[object, ...]]:
     return [tuple(r) for r in rows.itertuples(index=False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recordings.names())
 def test_a_source_against_itself_has_no_difference(name: str) -> None:
     found = diff(clusters.opened(name), Cluster(source_of(name)))

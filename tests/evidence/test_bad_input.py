@@ -151,7 +151,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-@pytest.mark.parametrize("plural", first(2, ["pods", "ipamblocks", "ippools", "nodes", "events", "ipamhandles"]))
+@pytest.mark.parametrize("plural", first(1, ["pods", "ipamblocks", "ippools", "nodes", "events", "ipamhandles"]))
 def test_a_broken_list_is_a_named_hole(recording: Path, plural: str, how: str) -> None:
     file = api(recording, plural)
     file.write_bytes(BROKEN[how](file.read_bytes()))  # type: ignore[no-untyped-call]
@@ -161,7 +161,7 @@ def test_a_broken_list_is_a_named_hole(recording: Path, plural: str, how: str) -
 
 
 @pytest.mark.parametrize(
-    "odd", first(3, [{"metadata": {"name": "x"}, "spec": [1]}, None, [], "text", 3, {"metadata": None}])
+    "odd", first(1, [{"metadata": {"name": "x"}, "spec": [1]}, None, [], "text", 3, {"metadata": None}])
 )
 def test_an_odd_object_is_left_out_and_named(recording: Path, odd: object) -> None:
     for plural in ("pods", "ipamblocks", "nodes"):

@@ -70,6 +70,7 @@ def test_the_same_answers_give_the_same_bytes(recording: Recording, captured: Pa
     assert (tmp_path / "out.zip").read_bytes() == captured.read_bytes()
 
 
+@pytest.mark.slow
 def test_findings_are_the_same(recording: Recording, captured: Path) -> None:
     mine, theirs = Sharing(Recording(captured)).check(), Sharing(recording).check()
     assert [f.as_dict() for f in mine] == [f.as_dict() for f in theirs]

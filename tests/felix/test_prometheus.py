@@ -155,6 +155,7 @@ def test_rate_and_increase_are_prometheus(job: str, width: int, replayed: Any) -
     assert compared > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["felix-2", "made"])
 def test_rates_of_samples_are_irate_and_rate(job: str, replayed: Any) -> None:
     server, given = replayed

@@ -344,6 +344,7 @@ def test_handle_ids_differ_in_case_only() -> None:
     assert ids(cluster) == []
 
 
+@pytest.mark.slow
 def test_thousands_of_orphan_handles_are_one_warning() -> None:
     blocks = [block("10.0.0.0/26", "n1", {0: who("a/x", "n1")})]
     many = [*handles(*blocks), *(handle(f"k8s-pod-network.{i}") for i in range(1500))]

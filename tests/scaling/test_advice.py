@@ -67,6 +67,7 @@ def test_a_small_cluster_is_left_alone() -> None:
     assert advised(large(40)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nodes", "replicas", "says"),
     [

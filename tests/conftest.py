@@ -18,7 +18,7 @@ from tests import only
 os.environ[RAISES] = "1"
 without_iris()
 
-settings.register_profile("all", max_examples=300, deadline=None)
+settings.register_profile("all", max_examples=1000, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 

@@ -21,6 +21,7 @@ from calicokit.diagnosis.model import Check, Finding
 from calicokit.evidence.model import Evidence, Missing
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
+from calicokit.evidence.sources import source_of
 from calicokit.progress import Progress
 from calicokit.schema import Table
 
@@ -131,6 +132,11 @@ def opened(name: str) -> Cluster:
 def fresh(name: str) -> Cluster:
     """A bundled incident of which nobody has asked anything, for what its coverage says."""
     return Sharing(recording(name))
+
+
+def of(source: str) -> Cluster:
+    """The same of any source, as :func:`calicokit.open` takes it."""
+    return fresh(source) if source in index() else Sharing(source_of(source))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,8 @@ settings.load_profile("all")  # pytest's --hypothesis-profile comes after it
 FEW = ("healthy-nftables", "healthy-v3.28", "healthy-vxlan-typha", "ipam-leaked", "policy-drop")
 """Incidents that differ most: dataplanes, encapsulations, versions, samples over time, a fault of many objects."""
 MANY = 8
+E2E = Path(__file__).parent / "e2e"
+"""Tests on one test cluster, by one process and first."""
 
 texts.parse = guess.parse = lru_cache(maxsize=4000)(texts.parse)
 """Parsers are pure, and tests read the same few recordings again and again: most texts are read once in a process."""
@@ -55,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 if _incident(item) not in FEW:
                     item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
-        items.sort(key=_incident)
+        items.sort(key=lambda item: (not item.path.is_relative_to(E2E), _incident(item)))
 
 
 def _incident(item: pytest.Item) -> str:

@@ -1,6 +1,6 @@
-"""A kernel in which notebook after notebook is run: it starts once, and what they build of one incident is shared.
+"""A kernel in which notebook after notebook is run: it starts once, and what they build of one source is shared.
 
-As readers run them, each in a kernel of its own, notebooks are run by the website's build and on the test cluster.
+As readers run them, each in a kernel of its own, notebooks are run by the website's build.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from calicokit.report import html
 ANEW = """%reset -f
 import os, calicokit.cluster
 from tests import clusters
-calicokit.cluster.open = clusters.fresh
+calicokit.cluster.open = clusters.of
 os.environ.update({env})
 """
 
@@ -37,11 +37,11 @@ def started() -> Iterator[Any]:
         run_sync(manager.shutdown_kernel)(now=True)
 
 
-def page(kernel: Any, notebook: Path, source: str) -> str:
-    """The notebook's page on a bundled incident, as ``calicokit report`` writes it."""
+def page(kernel: Any, notebook: Path, source: str, **env: str) -> str:
+    """The notebook's page on a source, as ``calicokit report`` writes it."""
     node: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(node, km=kernel, timeout=None, record_timing=False)
-    anew = nbformat.v4.new_code_cell(ANEW.format(env=json.dumps({html.PARAMETER: source, progress.QUIET: "1"})))
+    anew = nbformat.v4.new_code_cell(ANEW.format(env=json.dumps({html.PARAMETER: source, progress.QUIET: "1", **env})))
     with client.setup_kernel():
         client.execute_cell(anew, -1, store_history=False)
         for index, cell in enumerate(node.cells):

@@ -23,7 +23,7 @@ from tests.examples import first
 from tests.recordings import names
 
 HOW = ("gone", "empty", "cut", "other")
-SAMPLED, MORE = 4, 40
+SAMPLED, MORE = 4, 8
 """So many pieces of evidence are damaged of each recording: of two in the quick run, of all in the slow one.
 
 All damages of all recordings take hours; they are tried where the environment has ``CALICOKIT_DAMAGE``.

@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it ends with the last test that needs it, as it takes time even when idle
 def e2e(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
     """A running cluster without objects; each test loads what it needs."""
     try:

@@ -193,6 +193,12 @@ def crd(group: str, plural: str, document: Object) -> Object:
     }
 
 
+def _identity(definition: Object) -> str:
+    """What makes two definitions the same kind, served the same way."""
+    spec = definition["spec"]
+    return f"{definition['metadata']['name']} {spec['versions'][0]['name']} {spec['names']['kind']} {spec['scope']}"
+
+
 # ---- the cluster
 
 
@@ -389,28 +395,37 @@ class TestCluster:
 
     def load(self, recording: Recording) -> None:
         """Replace all objects and answers by those of a recording."""
-        self._clear()
         lists = list(lists_of(recording))
-        for group, plural, document in lists:
-            if "projectcalico" in group or "policy." in group:
-                self._define(crd(group, plural, document))
-            self.put(stored(group, plural, document))
+        kinds = [crd(*entry) for entry in lists if "projectcalico" in entry[0] or "policy." in entry[0]]
+        here = self._clear(kinds)
+        for kind in kinds:
+            if _identity(kind) not in here:
+                self._define(kind)
+        for entry in lists:
+            self.put(stored(*entry))
         self._until("the objects are served", lambda: all(self._served(*entry) for entry in lists))
         self._until("no other kinds are served", lambda: self._extra(lists) == set(), 60)
         scratch = self.folder / "answers"
         shutil.rmtree(scratch, ignore_errors=True)
         self.replay(replay_of(recording, scratch))
 
-    def _clear(self) -> None:
+    def _clear(self, kept: list[Object]) -> set[str]:
+        """Remove all objects, and the kinds but those kept, which are dear to an API server; which are there still."""
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        names = [d["metadata"]["name"] for d in self.call("GET", path)["items"]]
-        for name in names:
-            plural, _, group = name.partition(".")
+        wanted = {_identity(kind) for kind in kept}
+        for kind in self.call("GET", path)["items"]:
+            plural, _, group = kind["metadata"]["name"].partition(".")
             self.delete(f"/registry/{group}/{plural}/")  # objects with finalizers would keep their kind for ever
-            self.call("DELETE", f"{path}/{name}")
-        self._until("the old kinds are gone", lambda: not self.call("GET", path)["items"], 60)
+            if _identity(kind) not in wanted:
+                self.call("DELETE", f"{path}/{kind['metadata']['name']}")
+
+        def here() -> set[str]:
+            return set(map(_identity, self.call("GET", path)["items"]))
+
+        self._until("the old kinds are gone", lambda: here() <= wanted, 60)
         for plural in CORE:
             self.delete(f"/registry/{plural}/")
+        return here()
 
     def _define(self, definition: Object) -> None:
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

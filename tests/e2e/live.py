@@ -38,11 +38,16 @@ class AsLive(Source):
         yield from ((w, Missing(w.id, "not live", w.node)) for w in wants if w not in asked)
 
 
-def connected(e2e: TestCluster, context: str = "e2e-reader", at: datetime | None = None) -> Cluster:
-    """The kit on the test cluster, at the time of a recording where the age of things counts."""
+def live_source(e2e: TestCluster, context: str = "e2e-reader", at: datetime | None = None) -> LiveCluster:
+    """The test cluster as a source, at the time of a recording where the age of things counts."""
     source = LiveCluster(context, str(e2e.kubeconfig))
     source.server.time = at
-    return Sharing(source)
+    return source
+
+
+def connected(e2e: TestCluster, context: str = "e2e-reader", at: datetime | None = None) -> Cluster:
+    """The kit on it."""
+    return Sharing(live_source(e2e, context, at))
 
 
 def run(

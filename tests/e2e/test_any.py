@@ -10,13 +10,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from calicokit.evidence.recordings.incidents import index
 from calicokit.evidence.recordings.recording import Recording
+from calicokit.evidence.sources import CONTEXT
+from tests import kernel as kernels
+from tests.e2e.lab import TestCluster
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LIVE_SERIES = "a live cluster is seen once; calicokit capture --samples watches it"
@@ -26,18 +30,24 @@ Kit = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def kit(request: pytest.FixtureRequest) -> Kit:
-    """Runs the command line on the cluster."""
+def kubeconfig(request: pytest.FixtureRequest) -> str:
+    """Whose current context is the cluster."""
     real = os.environ.get("CALICOKIT_E2E_KUBECONFIG")
-    if not real:
-        e2e = request.getfixturevalue("e2e")
-        e2e.load(Recording(index()["ipam-leaked"].path))
-        real = str(e2e.kubeconfig)
+    if real:
+        return real
+    e2e: TestCluster = request.getfixturevalue("e2e")
+    e2e.load(Recording(index()["ipam-leaked"].path))
+    return str(e2e.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def kit(kubeconfig: str) -> Kit:
+    """Runs the command line on the cluster."""
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "calicokit", *map(str, words)]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=600, env={**os.environ, "KUBECONFIG": real}
+            command, capture_output=True, text=True, timeout=600, env={**os.environ, "KUBECONFIG": kubeconfig}
         )
 
     return run
@@ -70,17 +80,25 @@ def test_tables_come_from_the_cluster(kit: Kit) -> None:
         assert rows, name
 
 
-@pytest.mark.parametrize("notebook", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")))
+def test_a_report_is_written_of_the_cluster(kit: Kit, tmp_path: Path) -> None:
+    done = kit("report", "--context", "", "00-start-here", "-o", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    with kernels.started() as kernel:
+        yield kernel
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), ids=lambda p: p.stem)
 def test_notebooks_say_the_same_of_the_cluster_and_of_its_capture(
-    kit: Kit, captured: Path, tmp_path: Path, notebook: str
+    kernel: Any, kubeconfig: str, captured: Path, notebook: Path
 ) -> None:
-    pages = []
-    for number, source in enumerate((["--context", ""], [captured])):
-        page = tmp_path / f"{number}.html"
-        done = kit("report", *source, notebook, "-o", page)
-        assert done.returncode == 0, done.stderr
-        pages.append(comparable(page.read_text("utf-8"), captured))
-    assert pages[0] == pages[1]
+    pages = [kernels.page(kernel, notebook, s, KUBECONFIG=kubeconfig) for s in (CONTEXT, str(captured))]
+    live, recorded = (comparable(page, captured) for page in pages)
+    assert live == recorded
 
 
 def comparable(page: str, captured: Path) -> list[str]:

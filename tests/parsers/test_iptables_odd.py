@@ -7,13 +7,14 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit.parsers.base import parse
 from calicokit.parsers.netfilter import iptables
 from calicokit.parsers.netfilter.columns import NO_TEXTS, Cut
 from tests import recordings
+from tests.examples import examples
 
 cut_rules = iptables._cut_rules
 
@@ -54,7 +55,7 @@ OPTION = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "[3:180] "]), st.lists(OPTION, max_size=6)), max_size=12))
-@settings(deadline=None)
+@examples(300)
 def test_on_rules_that_nobody_saved(rules: list[tuple[str, list[str]]]) -> None:
     lines = [" ".join([f"{counted}-A cali-{len(options)}", *options]) for counted, options in rules]
     agree("\n".join(["*filter", *lines, "COMMIT"]))

@@ -13,6 +13,7 @@ from calicokit.evidence.bundles.layouts import _add_pod_file
 from calicokit.evidence.catalog import row_of
 from calicokit.evidence.live.cluster import LiveCluster, _Node, _pod
 from calicokit.evidence.model import Evidence, Missing, Want
+from tests.fakes import own
 
 FELIX = b"2026-01-02 03:04:05.678 [PANIC][9] felix/ipsets.go 379: Failed to update IP sets after multiple retries.\n"
 STARTUP = b"2026-01-02 03:04:01.000 [WARNING][7] startup/utils.go 47: Terminating\n"
@@ -20,8 +21,8 @@ INSTALL = b"2026-01-02 03:04:01.000 [FATAL][1] cni-installer/install.go 545: Una
 
 
 def node_pod(**status: Any) -> dict[str, Any]:
-    meta = {"name": "calico-node-x", "namespace": "kube-system", "labels": {"k8s-app": "calico-node"}}
-    spec = {"nodeName": "n1", "containers": [{"name": "calico-node"}]}
+    meta = {"name": "calico-node-x", "namespace": "kube-system", **own()}
+    spec = {"nodeName": "n1", "hostNetwork": True, "containers": [{"name": "calico-node"}]}
     return {"metadata": meta, "spec": spec, "status": {"phase": "Running", **status}}
 
 

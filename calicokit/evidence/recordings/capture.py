@@ -210,6 +210,7 @@ class _Work:
             "recorded": (recorded or _now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured_by": f"calicokit {__version__}",
             **({} if asked is None else {"asked_by": asked}),
+            **({"calico_namespace": home} if (home := self.source.calico_namespace) else {}),
             "no_objects": sorted({line.group.split("/")[0] for line in lines if line.path == NO_OBJECTS}),
             "files": {line.path: _row(line) for line in lines if line.path and line.path != NO_OBJECTS},
             "missing": [{"id": i.id, **({"node": i.node} if i.node else {}), "why": i.why} for i in lines if i.why],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import pytest
 
@@ -30,8 +30,9 @@ class Live(LiveCluster):
     """A live cluster with one pod, whose API server answers with one text and keeps what it was asked."""
 
     def __init__(self, pod: dict[str, Any], text: bytes) -> None:
-        self._log_query = [("tailLines", "10")]
-        self.server = MagicMock(time=None)
+        with patch("calicokit.evidence.live.cluster.Server"):
+            super().__init__()
+        self.server: Any = MagicMock(time=None)
         self.server.get.return_value = text
         self._one = _pod(pod)
 
@@ -40,8 +41,8 @@ class Live(LiveCluster):
         return [self._one]
 
     def ask(self, *ids: str) -> list[Any]:
-        node = _Node("n1")
-        return [self._on_node(Want(i, "n1"), node, MagicMock()) for i in ids]
+        node = _Node("n1", [Want(i, "n1") for i in ids])
+        return [answer for _, answer in self._of_node(node, MagicMock())]
 
 
 def test_live_the_run_before_is_asked_once_and_told_apart() -> None:

@@ -123,6 +123,13 @@ def test_a_tenants_pod_with_calicos_label_is_neither_asked_nor_believed_and_said
     assert said == [f"ignored, labelled calico-node and none of Calico's: {TENANT}/calico-node-evil ({why})"]
 
 
+def test_a_capture_names_what_it_left_aside(e2e: TestCluster, impostor: str, tmp_path: Path) -> None:
+    words = ("capture", tmp_path / "out.zip", "--context", "e2e-reader", "--topics", "kube", "--format", "json")
+    done = run(e2e, *words)
+    assert done.returncode == 0, done.stderr
+    assert any("calico-node-evil" in m["why"] for m in json.loads(done.stdout)["missing"])
+
+
 def test_an_act_goes_into_calicos_own_pod(e2e: TestCluster, impostor: str) -> None:
     target = _Target("e2e", e2e.kubeconfig, None)
     assert target.calico_node(impostor)[0] == NAMESPACE

@@ -113,6 +113,23 @@ def test_the_tables_believe_no_tenant_and_say_so() -> None:
     assert "shop/calico-node-evil" in said
 
 
+def test_workloads_and_settings_elsewhere_are_not_calicos() -> None:
+    def given(namespace: str) -> Cluster:
+        typha = {"metadata": {"name": "calico-typha", "namespace": namespace}, "spec": {"replicas": 3}}
+        settings = {"name": "calico-config", "namespace": namespace}
+        return cluster_of(
+            nodes=[node("n1")],
+            pods=[],
+            deployments=[typha],
+            configmaps=[{"metadata": settings, "data": {"calico_backend": "none"}}],
+        )
+
+    assert given("kube-system").table("felix.typha")["replicas"].tolist() == [3]
+    assert given("shop").table("felix.typha").empty
+    assert given("kube-system").table("bgp.use")["backend"].tolist() == ["none"]
+    assert given("shop").table("bgp.use")["backend"].isna().all()
+
+
 def test_what_cannot_be_told_is_unknown_until_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pods = [calico("calico"), calico("shop", name="evil")]
     unknown = cluster_of(nodes=[node("n1")], pods=pods).table("health.pods")

@@ -199,6 +199,7 @@ class _Work:
             self.folder.rename(self.out)
         size = sum(f.stat().st_size for f in ([self.out] if self.out.is_file() else self.out.rglob("*")) if f.is_file())
         missing = [Missing(i.id, i.why, i.node) for i in lines if i.why and not i.sample]
+        missing += self.source.unused if self.source.live else ()
         return Captured(self.out, len(files), size, {i.path: i.redacted for i in lines if i.redacted}, missing)
 
     def _manifest(self, lines: list[_Line], description: str) -> bytes:

@@ -12,7 +12,8 @@ import typer
 
 from calicokit import __version__, progress, terminal
 from calicokit.acts.cli import app as act
-from calicokit.evidence.model import SourceError
+from calicokit.evidence.model import CALICO_NAMESPACE, SourceError
+from calicokit.evidence.own_pods import OPTION
 
 app = typer.Typer(
     name="calicokit",
@@ -34,6 +35,24 @@ Source = Annotated[
 Context = Annotated[str | None, typer.Option("--context", help="Live cluster: the kubeconfig context to use.")]
 InCluster = Annotated[bool, typer.Option("--in-cluster", help="Live cluster: the one that this pod runs in.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Kubeconfig file instead of the default one.")]
+
+
+def _calico_namespace(name: str | None) -> str | None:
+    """Say it to every source, and to the kernels of notebooks, as ``--kubeconfig`` is."""
+    if name:
+        os.environ[CALICO_NAMESPACE] = name
+    return name
+
+
+CalicoNamespace = Annotated[
+    str | None,
+    typer.Option(
+        OPTION,
+        metavar="NS",
+        callback=_calico_namespace,
+        help="Namespace of Calico, where it is neither calico-system nor kube-system and several may be it.",
+    ),
+]
 
 
 def _verbose(wanted: bool) -> None:
@@ -75,6 +94,7 @@ def check(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
     everything: Annotated[
         bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
@@ -116,6 +136,7 @@ def table(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     list_: Annotated[bool, typer.Option("--list", help="List all tables with their columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="Output format.")] = TableShape.table,  # noqa: A002
     columns: Annotated[str, typer.Option(help="Columns to print, comma-separated.")] = "",
@@ -225,6 +246,7 @@ def explain(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="NS/POD|IP", help="Source pod or IP.")] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="NS/POD|svc/NS/SERVICE|IP", help="Destination pod, service or IP.")
@@ -286,6 +308,7 @@ def capture(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     topics: Annotated[str, typer.Option(help="Collect only what these topics need, comma-separated.")] = "",
     nodes: Annotated[str, typer.Option(help="Only these nodes, comma-separated.")] = "",
     samples: Annotated[int, typer.Option(help="Number of counter samples to take before the rest.", min=0)] = 0,
@@ -372,6 +395,7 @@ def report(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Run a notebook on a source and write the result as one self-contained HTML page."""
@@ -401,6 +425,7 @@ def lab(
     context: Context = None,
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
     directory: Annotated[Path, typer.Option(help="Directory for your copies of the notebooks.")] = Path(
         "calicokit-notebooks"
     ),

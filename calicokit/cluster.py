@@ -71,16 +71,18 @@ def connect(
     in_cluster: bool = False,
     since: int | None = None,
     tail: int = 20_000,
+    namespace: str = "",
 ) -> Cluster:
     """The live cluster of a kubeconfig's context (the current one if none is named), or the one this pod runs in.
 
-    Logs are read as far back as ``since`` seconds, at most ``tail`` lines. Nothing is asked before something needs it;
+    Logs are read as far back as ``since`` seconds, at most ``tail`` lines. ``namespace`` is Calico's, to be
+    named where it is none of the usual ones and several may be it. Nothing is asked before something needs it;
     nothing is ever changed. Raises :class:`~calicokit.evidence.model.SourceError` with one sentence if the
     configuration cannot be used.
     """
     from calicokit.evidence.live.cluster import LiveCluster
 
-    return Cluster(LiveCluster(context, kubeconfig, in_cluster, since, tail))
+    return Cluster(LiveCluster(context, kubeconfig, in_cluster, since, tail, namespace))
 
 
 def watched(source: str | Path, url: str, hours: float = 1.0, headers: Mapping[str, str] | None = None) -> Cluster:
@@ -377,6 +379,8 @@ class Cluster(Topics):
         """A table, the objects of an API list, or evidence (a list for what every node has); None where unknown."""
         if name == "@now":
             return self.time
+        if name == "@calico-namespace":
+            return self._source.calico_namespace
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:

@@ -98,6 +98,8 @@ class Sharing(Cluster):
     def _new_key(self, name: str) -> bytes:
         if name == "@now":
             return _digest(self.time)
+        if name == "@calico-namespace":
+            return _digest(self._source.calico_namespace)
         spec = registry.spec_of(name)
         if spec is not None:
             return _digest(name, self._key_of(spec))

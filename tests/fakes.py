@@ -15,6 +15,7 @@ from msgspec import json
 
 from calicokit.cluster import Cluster
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
+from calicokit.evidence.own_pods import CONTROLLERS
 from tests.clusters import Sharing
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -173,6 +174,13 @@ def pod(ref: str, node: str | None, *addresses: str, phase: str = "Running", **m
     meta = {"namespace": namespace, "name": name, "creationTimestamp": OLD, **more.pop("metadata", {})}
     status = {"phase": phase, "podIPs": [{"ip": a} for a in addresses], **more.pop("status", {})}
     return {"metadata": meta, "spec": {"nodeName": node, "containers": [], **more}, "status": status}
+
+
+def own(app: str = "calico-node") -> dict[str, Any]:
+    """What the metadata of a pod of Calico's own has: its label, and who made it."""
+    kind = CONTROLLERS.get(app, "DaemonSet")
+    name = app if kind == "DaemonSet" else f"{app}-5d4f8b6c7d"
+    return {"labels": {"k8s-app": app}, "ownerReferences": [{"kind": kind, "name": name, "controller": True}]}
 
 
 def waiting_pod(ref: str, node: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_the_same_name_is_the_same_kind_everywhere() -> None:
 
 
 def test_every_input_is_a_table_or_in_the_catalog() -> None:
-    known = {*TABLES, *registry.MODELS, *CATALOG, *(f"{i}+series" for i in CATALOG), "@now"}
+    known = {*TABLES, *registry.MODELS, *CATALOG, *(f"{i}+series" for i in CATALOG), "@now", "@calico-namespace"}
     made = (*TABLES.values(), *registry.MODELS.values(), *registry.NOT_APPLICABLE, *CHECKS)
     assert {i for spec in made for i in spec.inputs} <= known
 

@@ -12,6 +12,7 @@ import typer
 
 from calicokit.acts.model import ActError, Execute, Plan, Ran
 from calicokit.evidence.model import SourceError
+from calicokit.evidence.own_pods import OPTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,14 @@ app = typer.Typer(
 
 Context = Annotated[str | None, typer.Option("--context", help="Kubeconfig context; the current one if omitted.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Kubeconfig file instead of the default one.")]
+CalicoNamespace = Annotated[
+    str | None,
+    typer.Option(
+        OPTION,
+        metavar="NS",
+        help="Namespace of Calico, where it is neither calico-system nor kube-system and several may be it.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Execute the plan. Without it, the plan is only shown.")]
 To = Annotated[str, typer.Option("--to", metavar="IP|NS/POD|svc/NS/NAME", help="Destination pod, service or IP.")]
 Port = Annotated[int, typer.Option("--port", help="Destination port.")]
@@ -42,11 +51,12 @@ def loglevel(
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
 ) -> None:
     """Raise Felix's log level on one node for some minutes; Felix restarts twice there."""
     from calicokit.acts import loglevel as act
 
-    target = _Target(context, kubeconfig)
+    target = _Target(context, kubeconfig, calico_namespace)
     pod = target.calico_node(node)
     plan = _planned(
         lambda: act.plan(pod, node, level, minutes, secrets.token_hex(4), target.execute(pod, "calico-node"))
@@ -65,13 +75,14 @@ def trace(
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
 ) -> None:
     """Trace one flow through a node's iptables or nftables rules for some seconds and print its path."""
     from calicokit import terminal
     from calicokit.acts import trace as act
     from calicokit.parsers.base import parse
 
-    target = _Target(context, kubeconfig)
+    target = _Target(context, kubeconfig, calico_namespace)
     where = node or target.node_of(source)
     pod = target.calico_node(where)
 
@@ -98,11 +109,12 @@ def probe(
     yes: Yes = False,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
 ) -> None:
     """Try a TCP connection from a pod, with a tool of its image. Exit status: 0 connected, 1 not, 2 no answer."""
     from calicokit.acts import probe as act
 
-    target = _Target(context, kubeconfig)
+    target = _Target(context, kubeconfig, calico_namespace)
     pod = target.pod(source)
     inside = container or target.first_container(pod)
 
@@ -123,11 +135,13 @@ def probe(
 class _Target:
     """The live cluster of an act: its pods, addresses and containers, and what runs a command in one."""
 
-    def __init__(self, context: str | None, kubeconfig: Path | None) -> None:
+    def __init__(self, context: str | None, kubeconfig: Path | None, namespace: str | None) -> None:
         from calicokit.cluster import Cluster
         from calicokit.evidence.live.cluster import LiveCluster
 
-        self.live: LiveCluster = LiveCluster(context, str(kubeconfig) if kubeconfig else None)
+        self.live: LiveCluster = LiveCluster(
+            context, str(kubeconfig) if kubeconfig else None, namespace=namespace or ""
+        )
         self.cluster: Cluster = Cluster(self.live)
 
     def execute(self, pod: tuple[str, str], container: str) -> Execute:
@@ -143,7 +157,8 @@ class _Target:
         pods = self._known("health.pods")
         mine = pods[(pods["component"] == "calico-node") & (pods["node"] == node) & (pods["phase"] == "Running")]
         if mine.empty:
-            _fail(f"No calico-node pod runs on {node}.")
+            ignored = "".join(f"; {m.why}" for m in self.cluster.coverage.missing if m.id == "pods")
+            _fail(f"No calico-node pod runs on {node}{ignored}.")
         return str(mine.iloc[0]["namespace"]), str(mine.iloc[0]["pod"])
 
     def pod(self, name: str) -> tuple[str, str]:

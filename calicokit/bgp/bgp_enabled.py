@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import Home
 from calicokit.evidence.texts import Texts
 from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema, records
@@ -46,6 +47,7 @@ OFF = "Disabled"
         "logs": "bird-log",
     },
     wants={
+        "home": "health.home",
         "configuration": "bgp.configuration",
         "install": "health.install",
         "configmaps": "configmaps",
@@ -61,6 +63,7 @@ def use(
     details: Texts | None,
     files: Texts | None,
     logs: Texts | None,
+    home: Home | None = None,
     configuration: pd.DataFrame | None = None,
     install: pd.DataFrame | None = None,
     configmaps: Objects | None = None,
@@ -68,7 +71,7 @@ def use(
     blocks: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row; see :data:`USE`."""
-    backend = _backend(install, configmaps, installations)
+    backend = _backend(home or Home(), install, configmaps, installations)
     ran = sorted({e.node for texts in (status, protocols, details, files, logs) for e in _spoken(texts)})
     used = None if blocks is None else set(blocks["pool"].dropna())
     by_pools = None if pools is None else [p for p in pools.rows(_pool) if _needs(p, used)]
@@ -118,7 +121,9 @@ def _needs(pool: Object, used: set[str] | None) -> bool:
     return lives and not pool["vxlan"] and bool(pool["workload"])
 
 
-def _backend(install: pd.DataFrame | None, configmaps: Objects | None, installations: Objects | None) -> str | None:
+def _backend(
+    home: Home, install: pd.DataFrame | None, configmaps: Objects | None, installations: Objects | None
+) -> str | None:
     for row in records(install) if install is not None else ():
         if isinstance(row.backend, str):
             return row.backend
@@ -127,7 +132,11 @@ def _backend(install: pd.DataFrame | None, configmaps: Objects | None, installat
         if "bgp" in network:
             return "vxlan" if network["bgp"] == OFF else "bird"
     for item in configmaps.rows(dict) if configmaps else ():
-        if item["metadata"]["name"] == "calico-config" and (item.get("data") or {}).get("calico_backend"):
+        if (
+            home.has(item)
+            and item["metadata"]["name"] == "calico-config"
+            and (item.get("data") or {}).get("calico_backend")
+        ):
             return str(item["data"]["calico_backend"])
     return None
 

@@ -5,11 +5,15 @@ Nothing here imports pandas: a source only fetches.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
+
+CALICO_NAMESPACE = "CALICOKIT_CALICO_NAMESPACE"
+"""The variable in which the command line says where Calico is, to notebooks' kernels too."""
 
 
 class SourceError(Exception):
@@ -124,6 +128,11 @@ class Source(Protocol):
         """What lies in it and is no evidence, with the reason: files of a bundle that nothing could read."""
         return ()
 
+    @property
+    def calico_namespace(self) -> str:
+        """The namespace that the user says Calico is in; empty where it is to be found."""
+        return os.environ.get(CALICO_NAMESPACE, "")
+
     def nodes(self) -> Sequence[str]:
         """Names of nodes that the source knows of without being asked for anything else; the API may know more."""
         ...
@@ -150,6 +159,10 @@ class Wrapping(Source):
     @property
     def unused(self) -> Sequence[Missing]:
         return self.source.unused
+
+    @property
+    def calico_namespace(self) -> str:
+        return self.source.calico_namespace
 
     def nodes(self) -> Sequence[str]:
         return self.source.nodes()

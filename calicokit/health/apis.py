@@ -16,6 +16,7 @@ import pandas as pd
 from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import NODE_APPS, Home
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.logs.bursts import goes_on
@@ -117,8 +118,8 @@ APIS = Schema(
 _INCOMPLETE = re.compile(r"(?P<api>(?:[\w.-]{1,100}\.)?projectcalico\.org/v\w{1,20}): (?P<why>[^,\n]{1,300})")
 
 
-@table(SERVED, needs={"resources": "api-resources"}, wants={"pods": "pods"})
-def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
+@table(SERVED, needs={"resources": "api-resources", "home": "health.home"}, wants={"pods": "pods"})
+def kinds(resources: Texts, home: Home, pods: Objects | None = None) -> pd.DataFrame:
     """One row for each kind; see :data:`SERVED`. No rows where Calico keeps no objects in the API server."""
     (text,) = list(resources)[:1]
     lost = {match["api"].split("/")[0] for match in _INCOMPLETE.finditer(text.stderr)}
@@ -126,7 +127,7 @@ def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     if V1 in lost or not served[""]:
         raise UnseenError(f"discovery was incomplete:  {text.stderr.strip()[:200] or 'it lists no Kubernetes kind'}")
     group = V1 if served[V1] or not served[V3] & {"ipamblocks", "ipamhandles"} else V3
-    if not served[group] and not (pods is not None and any(pods.rows(_keeps_objects))):
+    if not served[group] and not (pods is not None and any(pods.rows(lambda item: _keeps_objects(item, home)))):
         return SERVED.frame()
     rows = []
     for kind in KINDS:
@@ -137,11 +138,10 @@ def kinds(resources: Texts, pods: Objects | None = None) -> pd.DataFrame:
     return SERVED.frame(rows)
 
 
-def _keeps_objects(item: Object) -> bool:
+def _keeps_objects(item: Object, home: Home) -> bool:
     """Whether this is a pod of calico-node's that says that its datastore is Kubernetes."""
     variables = [e for c in spec(item).get("containers") or [] for e in c.get("env") or []]
-    mine = (item["metadata"].get("labels") or {}).get("k8s-app") in ("calico-node", "canal")
-    return mine and {"name": "DATASTORE_TYPE", "value": "kubernetes"} in variables
+    return home.app(item) in NODE_APPS and {"name": "DATASTORE_TYPE", "value": "kubernetes"} in variables
 
 
 def _served(text: str) -> dict[str, set[str]]:

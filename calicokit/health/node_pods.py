@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import NODE_APPS, Home, app_of
 from calicokit.health.placement import keeps_away
 from calicokit.kube.tables import pod_ref
 from calicokit.registry import table
@@ -45,7 +46,7 @@ NODE_PODS = Schema(
 )
 
 LINUX, WINDOWS = "linux", "windows"
-APPS = {LINUX: ("calico-node", "canal"), WINDOWS: ("calico-node-windows",)}
+APPS = {LINUX: NODE_APPS, WINDOWS: ("calico-node-windows",)}
 COMPONENT = {LINUX: "calico-node", WINDOWS: "calico-node-windows"}
 CNI = "cni.projectcalico.org/"
 SERVERLESS = (("type", "virtual-kubelet"), ("eks.amazonaws.com/compute-type", "fargate"))
@@ -55,7 +56,7 @@ ENDED = ("Succeeded", "Failed")
 
 @table(
     NODE_PODS,
-    needs={"nodes": "nodes", "calico": "health.pods", "pods": "pods"},
+    needs={"nodes": "nodes", "calico": "health.pods", "pods": "pods", "home": "health.home"},
     wants={
         "daemonsets": "daemonsets",
         "ippools": "ipam.pools",
@@ -66,18 +67,21 @@ def node_pods(
     nodes: Objects,
     calico: pd.DataFrame,
     pods: Objects,
+    home: Home,
     daemonsets: Objects | None = None,
     ippools: pd.DataFrame | None = None,
     events: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each node; see :data:`NODE_PODS`."""
-    known = _Known(calico, daemonsets, pods, set() if ippools is None else set(ippools["cidr"].dropna()), events)
+    pools = set() if ippools is None else set(ippools["cidr"].dropna())
+    known = _Known(calico, home, daemonsets, pods, pools, events)
     return nodes.frame(NODE_PODS, known.row)
 
 
 @dataclass
 class _Known:
     calico: pd.DataFrame
+    home: Home
     daemonsets: Objects | None
     pods: Objects
     pools: set[str]
@@ -99,7 +103,7 @@ class _Known:
     def _sort(self, item: Object) -> None:
         """Take a pod as calico-node's that waits for its node, or as one with a network of its own."""
         body, status = spec(item), item.get("status") or {}
-        if _app(item) in (*APPS[LINUX], *APPS[WINDOWS]):
+        if self.home.app(item) in (*APPS[LINUX], *APPS[WINDOWS]):
             if not body.get("nodeName") and (node := _meant_for(body)):
                 self.pending[node] = item
             return
@@ -109,8 +113,10 @@ class _Known:
 
     def _sort_set(self, item: Object) -> None:
         """Take a DaemonSet that makes the pods of calico-node."""
+        if not self.home.has(item):
+            return
         for system, apps in APPS.items():
-            if _app(spec(item).get("template") or {}) in apps or item["metadata"]["name"] in apps:
+            if app_of(spec(item).get("template") or {}) in apps or item["metadata"]["name"] in apps:
                 self.sets[system].append(item)
 
     def _seen(self, system: str) -> list[Any]:
@@ -227,10 +233,6 @@ class _Known:
             return f"another network serves its pods ({len(others)} have addresses that are not Calico's)"
         reason = f"{away[1]}, and " if away else ""
         return f"{reason}no pod with a network of its own runs or waits there"
-
-
-def _app(item: Object) -> str:
-    return str(((item.get("metadata") or {}).get("labels") or {}).get("k8s-app", ""))
 
 
 def _meant_for(body: Object) -> str | None:

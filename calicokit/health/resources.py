@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import Home
 from calicokit.evidence.texts import Texts
+from calicokit.health.home import settled
 from calicokit.health.tables import COMPONENTS
 from calicokit.kube.tables import EVIDENCE
 from calicokit.registry import Spared, not_applicable, table
@@ -74,7 +76,7 @@ def quantity(value: object) -> float | None:
 
 @table(
     RESOURCES,
-    needs={"pods": "pods"},
+    needs={"pods": "pods", "home": "health.home"},
     wants={
         "used": "pod-metrics",
         "felix": "felix-metrics",
@@ -84,6 +86,7 @@ def quantity(value: object) -> float | None:
 )
 def resources(
     pods: Objects,
+    home: Home,
     used: Objects | None = None,
     felix: Texts | None = None,
     typha: Texts | None = None,
@@ -91,7 +94,8 @@ def resources(
 ) -> pd.DataFrame:
     """One row for each container; see :data:`RESOURCES`."""
     measured = dict(pair for pairs in used.rows(_used) for pair in pairs) if used is not None else {}
-    frame = pods.frame(RESOURCES, lambda item: list(_containers(item, measured)))
+    own_pods = settled(home)
+    frame = pods.frame(RESOURCES, lambda item: list(_containers(item, own_pods, measured)))
     own = {("calico-node", e.node): r for e in felix or () if (r := _resident(e.text)) is not None}
     for component, texts in (("typha", typha), ("kube-controllers", controllers)):
         alone = frame[frame["component"] == component]["pod"].nunique() == 1  # else whose scrape it is is not known
@@ -117,9 +121,9 @@ def _resident(text: bytes) -> float | None:
     return quantity(found[1].decode("ascii", "replace").replace("+", "")) if found else None
 
 
-def _containers(item: Object, measured: dict[tuple[str, str, str], Object]) -> Iterator[Object]:
+def _containers(item: Object, home: Home, measured: dict[tuple[str, str, str], Object]) -> Iterator[Object]:
     meta, status = item["metadata"], item.get("status") or {}
-    component = COMPONENTS.get((meta.get("labels") or {}).get("k8s-app", ""))
+    component = COMPONENTS.get(home.app(item))
     if component is None:
         return
     states = {s["name"]: s for s in status.get("containerStatuses") or []}

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import NODE_APPS, Home
 from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.texts import Texts
+from calicokit.health.home import settled
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
 from calicokit.registry import Spared, not_applicable, table
@@ -136,15 +138,16 @@ NODENAMES = Schema(
 _VERSION = re.compile(r":(v?\d+\.\d+[^@\s]*)")
 
 
-@table(PODS, needs={"objects": "pods"})
-def pods(objects: Objects) -> pd.DataFrame:
+@table(PODS, needs={"objects": "pods", "home": "health.home"})
+def pods(objects: Objects, home: Home) -> pd.DataFrame:
     """One row for each pod of Calico's; see :data:`PODS`."""
-    return objects.frame(PODS, _pod)
+    own = settled(home)
+    return objects.frame(PODS, lambda item: _pod(item, own))
 
 
-def _pod(item: Object) -> list[Object]:
+def _pod(item: Object, home: Home) -> list[Object]:
     meta, status = item["metadata"], item.get("status") or {}
-    component = COMPONENTS.get((meta.get("labels") or {}).get("k8s-app", ""))
+    component = COMPONENTS.get(home.app(item))
     if component is None:
         return []
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
@@ -192,28 +195,32 @@ def version_of(images: list[str]) -> str | None:
     return next((m[1] for i in images if (m := _VERSION.search(i))), None)
 
 
-@table(INSTALL, needs={"calico": "health.pods"}, wants={"datastore": "health.datastore", "pods": "pods"})
-def install(calico: pd.DataFrame, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
+@table(
+    INSTALL,
+    needs={"calico": "health.pods", "home": "health.home"},
+    wants={"datastore": "health.datastore", "pods": "pods"},
+)
+def install(calico: pd.DataFrame, home: Home, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
     """One row; see :data:`INSTALL`. calico-node's namespace tells the install."""
     nodes = calico[calico["component"] == "calico-node"]
     namespace = nodes["namespace"].mode()
-    home = str(namespace.iloc[0]) if len(namespace) else None
+    where = str(namespace.iloc[0]) if len(namespace) else None
     said = datastore.iloc[0].to_dict() if datastore is not None and len(datastore) else {}
     row = {
-        "install": INSTALLS.get(home or "", "unknown"),
-        "namespace": home,
+        "install": INSTALLS.get(where or "", "unknown"),
+        "namespace": where,
         "version": next(iter(nodes["version"].dropna()), None),
         "cluster_version": said.get("cluster_version"),
         "cluster_type": said.get("cluster_type"),
         "datastore_ready": said.get("datastore_ready"),
         "typha": bool((calico["component"] == "typha").any()),
-        "backend": next((b for b in pods.rows(_backend) if b), None) if pods is not None else None,
+        "backend": next((b for b in pods.rows(lambda p: _backend(p, home)) if b), None) if pods is not None else None,
     }
     return INSTALL.frame([row])
 
 
-def _backend(item: Object) -> str | None:
-    if (item["metadata"].get("labels") or {}).get("k8s-app") not in ("calico-node", "canal"):
+def _backend(item: Object, home: Home) -> str | None:
+    if home.app(item) not in NODE_APPS:
         return None
     variables = [e for c in spec(item)["containers"] for e in c.get("env") or []]
     return next((e.get("value") for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)

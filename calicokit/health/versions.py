@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import Home, app_of
 from calicokit.evidence.texts import Texts
+from calicokit.health.home import settled
 from calicokit.health.tables import COMPONENTS
 from calicokit.kube.tables import EVIDENCE
 from calicokit.registry import table
@@ -86,17 +88,20 @@ def of_image(image: str) -> tuple[str, str] | None:
 
 @table(
     VERSIONS,
+    needs={"home": "health.home"},
     any_of={"pods": "pods", "datastore": "health.datastore"},
     wants={"felix": "felix-log", "typha": "typha-log"},
 )
 def versions(
+    home: Home,
     pods: Objects | None,
     datastore: pd.DataFrame | None,
     felix: Texts | None = None,
     typha: Texts | None = None,
 ) -> pd.DataFrame:
     """One row for each part and place that names a version; see :data:`VERSIONS`."""
-    images: list[Any] = pods.frame(VERSIONS, _of_pod).to_dict("records") if pods else []
+    own = settled(home)
+    images: list[Any] = pods.frame(VERSIONS, lambda i: _of_pod(i, own)).to_dict("records") if pods else []
     logs = [*_of_log(felix, "calico-node"), *_of_log(typha, "typha")]
     known = [] if datastore is None else list(cells(datastore, "cluster_version", "evidence"))
     cluster = [
@@ -107,10 +112,10 @@ def versions(
     return VERSIONS.frame([*images, *logs, *cluster])
 
 
-def _of_pod(item: Object) -> list[Object]:
+def _of_pod(item: Object, home: Home) -> list[Object]:
     """The images of a pod of Calico's that runs, or is to; each once."""
     meta, status = item["metadata"], item.get("status") or {}
-    label = COMPONENTS.get((meta.get("labels") or {}).get("k8s-app", ""))
+    label = COMPONENTS.get(home.app(item))
     if label in (None, "operator") or status.get("phase") in ("Succeeded", "Failed") or meta.get("deletionTimestamp"):
         return []
     containers = [*(spec(item).get("initContainers") or []), *(spec(item).get("containers") or [])]
@@ -139,17 +144,18 @@ def _of_log(texts: Texts | None, component: str) -> Iterator[dict[str, Any]]:
             yield {**named, "by": "log", "evidence": text.ref}
 
 
-@table(ROLLOUTS, any_of={"daemonsets": "daemonsets", "deployments": "deployments"})
-def rollouts(daemonsets: Objects | None, deployments: Objects | None) -> pd.DataFrame:
+@table(ROLLOUTS, needs={"home": "health.home"}, any_of={"daemonsets": "daemonsets", "deployments": "deployments"})
+def rollouts(home: Home, daemonsets: Objects | None, deployments: Objects | None) -> pd.DataFrame:
     """One row for each of Calico's workloads; see :data:`ROLLOUTS`."""
-    frames = [o.frame(ROLLOUTS, _rollout) for o in (daemonsets, deployments) if o is not None]
+    own = settled(home)
+    frames = [o.frame(ROLLOUTS, lambda item: _rollout(item, own)) for o in (daemonsets, deployments) if o is not None]
     return ROLLOUTS.take(pd.concat(frames))
 
 
-def _rollout(item: Object) -> list[Object]:
+def _rollout(item: Object, home: Home) -> list[Object]:
     meta, status = item["metadata"], item.get("status") or {}
-    template = ((spec(item).get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if template.get("k8s-app") not in COMPONENTS:
+    app = app_of(spec(item).get("template") or {})
+    if not app or not home.has(item, app):
         return []
     daemon = "desiredNumberScheduled" in status
     return [

@@ -11,6 +11,7 @@ import msgspec
 
 from calicokit.evidence.model import ODD_SHAPE
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
+from calicokit.evidence.own_pods import Home
 from calicokit.kube.tables import (
     CALICO,
     FINISHED,
@@ -78,14 +79,15 @@ New = Mapping[str, list[Object]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The lists, and Calico's version where it is known."""
+    """The lists, Calico's version where it is known, and where Calico itself is."""
 
     lists: Lists
     version: str | None = None
+    home: Home = field(default_factory=Home)
 
     def parts(self, new: New | None = None) -> Parts:
         """Everything that policy rests on, as it is, or as it would be with the new objects."""
-        return _parts_of(Reader(self.lists, new or {}), self.version)
+        return _parts_of(Reader(self.lists, new or {}, self.home), self.version)
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Reader:
 
     lists: Lists
     new: New = field(default_factory=dict)
+    home: Home = field(default_factory=Home)
 
     def objects(self, id: str) -> Iterator[tuple[Object, str, str, bool]]:  # noqa: A002
         """Object, its API group, where it was read, and whether it is new."""
@@ -501,7 +504,7 @@ def _failsafes(
 
 def _environment(reader: Reader) -> dict[str, str] | None:
     """The environment that calico-node is given; None where it is not known."""
-    for item, *_ in reader.objects("daemonsets"):
+    for item in (found for found, *_ in reader.objects("daemonsets") if reader.home.has(found)):
         template = ((spec(item).get("template") or {}).get("spec") or {}).get("containers") or ()
         for container in template:
             if container.get("name") == "calico-node":

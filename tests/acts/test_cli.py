@@ -13,7 +13,7 @@ from calicokit.evidence.live.api import ApiError
 from calicokit.evidence.model import SourceError
 from tests.acts.fake import Pod, ran, until_stopped
 from tests.acts.test_plans import node, raised
-from tests.fakes import cluster_of, pod
+from tests.fakes import cluster_of, own, pod
 from tests.test_cli import run
 
 TARGET = cli._Target
@@ -23,9 +23,10 @@ def target(inside: Pod) -> cli._Target:
     made = TARGET.__new__(TARGET)
     made.execute = lambda *_: inside  # type: ignore[method-assign]
     services = [{"metadata": {"namespace": "shop", "name": "cart"}, "spec": {"clusterIP": "10.96.0.7"}}]
-    calico = pod("kube-system/calico-node-x", "n1", "10.0.0.1", metadata={"labels": {"k8s-app": "calico-node"}})
+    calico = pod("kube-system/calico-node-x", "n1", "10.0.0.1", hostNetwork=True, metadata=own())
     cart = pod("shop/cart-1", "n1", "10.48.0.5", containers=[{"name": "cart"}, {"name": "other"}])
-    made.cluster = cluster_of(pods=[calico, cart], services=services)
+    fake = pod("shop/calico-node-y", "n2", "10.0.0.2", hostNetwork=True, metadata=own())
+    made.cluster = cluster_of(pods=[calico, cart, fake], services=services)
     return made
 
 
@@ -63,7 +64,7 @@ def test_what_names_stand_for() -> None:
     for wrong in ("shop/none", "svc/shop/none"):
         with pytest.raises(SourceError):
             found.address(wrong)
-    with pytest.raises(SourceError, match="No calico-node pod runs on n2"):
+    with pytest.raises(SourceError, match=r"No calico-node pod runs on n2; ignored.*shop/calico-node-y"):
         found.calico_node("n2")
     with pytest.raises(SourceError, match="--node"):
         found.node_of("10.0.0.1")

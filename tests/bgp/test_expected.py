@@ -12,7 +12,7 @@ from calicokit.bgp.expected import EXPECTED, expected
 from calicokit.bgp.tables import NODES
 from tests import clusters, recordings
 from tests.bgp.made import Lab, bgp_peer
-from tests.fakes import pod
+from tests.fakes import own, pod
 
 PAIRS = {
     "peer_address": "neighbor_address",
@@ -97,7 +97,7 @@ def test_own_as_in_the_mesh_by_version() -> None:
     lab = Lab(size=2, nodes={"n1": {"ASNumber": "65001"}})
     assert asked(lab, "n1")["peer_as"].tolist() == [65001]
     lab.lists["clusterinformations"] = [{"metadata": {"name": "default"}, "spec": {"calicoVersion": "v3.31.5"}}]
-    lab.lists["pods"] = [pod("kube-system/calico-node-1", "n1", metadata={"labels": {"k8s-app": "calico-node"}})]
+    lab.lists["pods"] = [pod("kube-system/calico-node-1", "n1", hostNetwork=True, metadata=own())]
     assert asked(lab, "n1")["peer_as"].tolist() == [64512]
     assert asked(lab, "n2")["peer_as"].tolist() == [65001]
 

@@ -42,6 +42,10 @@ CORE = (
 USERS = {"admin": "system:masters", "reader": "readers", "nobody": "nobodies"}
 CONTEXTS = {"e2e": "admin", "e2e-reader": "reader", "e2e-nobody": "nobody", "e2e-expired": "expired"}
 BATCH = 500
+NAMESPACE = "kube-system"
+"""Calico's, in all recordings."""
+
+ROLES = "/apis/rbac.authorization.k8s.io/v1"
 Object = dict[str, Any]
 
 
@@ -365,25 +369,26 @@ class TestCluster:
         }
 
     def grant(self, text: str, group: str = "readers") -> None:
-        """Apply roles (YAML) and bind them to a group."""
+        """Apply roles (YAML), those of a namespace in Calico's, and bind them to a group."""
         for role in yaml.safe_load_all(text):
-            name = role["metadata"]["name"]
-            self._put("clusterroles", role)
+            kind, name = role["kind"], role["metadata"]["name"]
+            where = "" if kind == "ClusterRole" else f"namespaces/{NAMESPACE}/"
+            self._put(f"{where}{kind.lower()}s", role)
             binding = {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
+                "kind": f"{kind}Binding",
                 "metadata": {"name": f"{group}-{name}"},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
             }
-            self._put("clusterrolebindings", binding)
+            self._put(f"{where}{kind.lower()}bindings", binding)
 
     def revoke(self, role: str, group: str = "readers") -> None:
-        path = f"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{group}-{role}"
-        self.call("DELETE", path)
+        """Take a role of Calico's namespace from a group."""
+        self.call("DELETE", f"{ROLES}/namespaces/{NAMESPACE}/rolebindings/{group}-{role}")
 
     def _put(self, plural: str, item: Object) -> None:
-        path = f"/apis/rbac.authorization.k8s.io/v1/{plural}"
+        path = f"{ROLES}/{plural}"
         try:
             self.call("POST", path, item)
         except urllib.error.HTTPError as error:

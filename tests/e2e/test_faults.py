@@ -84,7 +84,7 @@ def test_a_node_that_floods_is_stopped(
     node = recording.nodes()[1]
     change(loaded, address(e2e, node), flood=True)
     e2e.replay(loaded)
-    monkeypatch.setattr(executing, "MOST_BYTES", 4 << 20)
+    monkeypatch.setattr(executing, "COMMAND_BYTES", 4 << 20)
     answer = asked(e2e, [node], ("ip-route",))[Want("ip-route", node)]
     assert isinstance(answer, Missing)
     assert "stopped after 4 MiB" in answer.why
@@ -191,10 +191,10 @@ def test_a_list_that_expires_between_pages_is_read_again_whole(
     server = Server("e2e-reader", str(e2e.kubeconfig))
     get, statuses = server.get, []
 
-    def forgetful(path: str, query: Query = ()) -> bytes:
+    def forgetful(path: str, query: Query = (), **how: Any) -> bytes:
         old = [(k, _old(v) if k == "continue" else v) for k, v in query]
         try:
-            return get(path, old)
+            return get(path, old, **how)
         except ApiError as error:
             statuses.append(error.status)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import pytest
 
@@ -13,6 +13,7 @@ from calicokit.evidence.bundles.layouts import _add_pod_file
 from calicokit.evidence.catalog import row_of
 from calicokit.evidence.live.cluster import LiveCluster, _Node, _pod
 from calicokit.evidence.model import Evidence, Missing, Want
+from tests.fakes import own
 
 FELIX = b"2026-01-02 03:04:05.678 [PANIC][9] felix/ipsets.go 379: Failed to update IP sets after multiple retries.\n"
 STARTUP = b"2026-01-02 03:04:01.000 [WARNING][7] startup/utils.go 47: Terminating\n"
@@ -20,8 +21,8 @@ INSTALL = b"2026-01-02 03:04:01.000 [FATAL][1] cni-installer/install.go 545: Una
 
 
 def node_pod(**status: Any) -> dict[str, Any]:
-    meta = {"name": "calico-node-x", "namespace": "kube-system", "labels": {"k8s-app": "calico-node"}}
-    spec = {"nodeName": "n1", "containers": [{"name": "calico-node"}]}
+    meta = {"name": "calico-node-x", "namespace": "kube-system", **own()}
+    spec = {"nodeName": "n1", "hostNetwork": True, "containers": [{"name": "calico-node"}]}
     return {"metadata": meta, "spec": spec, "status": {"phase": "Running", **status}}
 
 
@@ -29,8 +30,9 @@ class Live(LiveCluster):
     """A live cluster with one pod, whose API server answers with one text and keeps what it was asked."""
 
     def __init__(self, pod: dict[str, Any], text: bytes) -> None:
-        self._log_query = [("tailLines", "10")]
-        self.server = MagicMock(time=None)
+        with patch("calicokit.evidence.live.cluster.Server"):
+            super().__init__()
+        self.server: Any = MagicMock(time=None)
         self.server.get.return_value = text
         self._one = _pod(pod)
 
@@ -39,8 +41,8 @@ class Live(LiveCluster):
         return [self._one]
 
     def ask(self, *ids: str) -> list[Any]:
-        node = _Node("n1")
-        return [self._on_node(Want(i, "n1"), node, MagicMock()) for i in ids]
+        node = _Node("n1", [Want(i, "n1") for i in ids])
+        return [answer for _, answer in self._of_node(node, MagicMock())]
 
 
 def test_live_the_run_before_is_asked_once_and_told_apart() -> None:

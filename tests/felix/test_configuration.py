@@ -11,7 +11,7 @@ import pytest
 from calicokit.felix.state.configuration import defaults_of, in_force, same, spelled
 from tests import clusters, recordings
 from tests.edited import Edited, without
-from tests.fakes import cluster_of, node
+from tests.fakes import cluster_of, node, own
 
 PARSED = re.compile(r"Parsed value for (\S+): (.*) \(from environment variable\)")
 
@@ -39,7 +39,10 @@ def configured(**spec: Any) -> dict[str, Any]:
 
 def daemonset(**env: str) -> dict[str, Any]:
     container = {"name": "calico-node", "env": [{"name": k, "value": v} for k, v in env.items()]}
-    return {"metadata": {"name": "calico-node"}, "spec": {"template": {"spec": {"containers": [container]}}}}
+    return {
+        "metadata": {"name": "calico-node", "namespace": "kube-system"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
 
 
 def value(table: pd.DataFrame, where: str, field: str) -> tuple[str, str]:
@@ -74,8 +77,12 @@ def test_each_source_beats_those_before_it() -> None:
 def test_a_pods_own_environment_beats_the_daemonsets() -> None:
     pods = [
         {
-            "metadata": {"name": "calico-node-x", "namespace": "kube-system", "labels": {"k8s-app": "calico-node"}},
-            "spec": {"nodeName": "n1", **daemonset(FELIX_BPFENABLED="true")["spec"]["template"]["spec"]},
+            "metadata": {"name": "calico-node-x", "namespace": "kube-system", **own()},
+            "spec": {
+                "nodeName": "n1",
+                "hostNetwork": True,
+                **daemonset(FELIX_BPFENABLED="true")["spec"]["template"]["spec"],
+            },
             "status": {"phase": "Running"},
         }
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from calicokit.health.tables import version_of
 from tests import clusters, recordings
-from tests.fakes import cluster_of, ids
+from tests.fakes import cluster_of, ids, own
 
 
 def calico_pod(name: str = "calico-node-x", *, ready: bool = True, **more: Any) -> dict[str, Any]:
@@ -18,11 +18,12 @@ def calico_pod(name: str = "calico-node-x", *, ready: bool = True, **more: Any) 
         "state": more.pop("state", {"running": {}}),
     }
     container["lastState"] = more.pop("last", {})
-    meta = {"namespace": "calico-system", "name": name, "labels": {"k8s-app": more.pop("app", "calico-node")}}
+    meta = {"namespace": "calico-system", "name": name, **own(more.pop("app", "calico-node"))}
     meta |= {"creationTimestamp": more.pop("created", "2026-03-01T08:00:00Z"), **more.pop("metadata", {})}
     condition = {"type": "Ready", "status": str(ready), "message": more.pop("message", None)}
     status = {"phase": more.pop("phase", "Running"), "conditions": [condition], "containerStatuses": [container]}
     spec = {"nodeName": "n1", "containers": [{"image": "quay.io/calico/node:v3.30.1", "env": more.pop("env", [])}]}
+    spec["hostNetwork"] = True
     assert not more
     return {"metadata": meta, "spec": spec, "status": status}
 

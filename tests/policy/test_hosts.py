@@ -86,6 +86,13 @@ def test_failsafes_of_the_environment() -> None:
     assert verdict(with_ports("none"), OUT, N1, 22) == "deny"
 
 
+def test_the_environment_of_a_tenants_daemonset_is_not_calicos() -> None:
+    (item,) = calico_node({"name": "FELIX_FAILSAFEINBOUNDHOSTPORTS", "value": "none"})
+    item["metadata"]["namespace"] = "shop"
+    found = explainer(hostendpoints=[hep("h", "n1", N1)], daemonsets=[item])
+    assert verdict(found, OUT, N1, 22) == "allow"
+
+
 def test_vxlan_from_a_pod_is_dropped_before_policy() -> None:
     assert decided(explainer(), "a/web-1", "a/db-1", 4789, "udp")[:2] == ("deny", "egress")
     assert verdict(explainer(), "172.16.0.1", "a/db-1", 4789, "udp") == "allow"

@@ -10,7 +10,7 @@ import pytest
 from calicokit.cluster import Cluster
 from calicokit.scaling import figures, sentences
 from tests import clusters, recordings
-from tests.fakes import block, cluster_of, node, pool
+from tests.fakes import block, cluster_of, node, own, pool
 
 
 @pytest.mark.parametrize("name", recordings.names())
@@ -39,9 +39,10 @@ def service(i: int) -> dict[str, Any]:
 
 
 def calico_node(on: str, namespace: str = "kube-system") -> dict[str, Any]:
-    meta = {"namespace": namespace, "name": f"calico-node-{on}", "labels": {"k8s-app": "calico-node"}}
+    meta = {"namespace": namespace, "name": f"calico-node-{on}", **own()}
     container = {"name": "calico-node", "image": "calico/node:v3.30.2"}
-    return {"metadata": meta, "spec": {"nodeName": on, "containers": [container]}, "status": {"phase": "Running"}}
+    spec = {"nodeName": on, "hostNetwork": True, "containers": [container]}
+    return {"metadata": meta, "spec": spec, "status": {"phase": "Running"}}
 
 
 def large(nodes: int, **lists: Any) -> Cluster:

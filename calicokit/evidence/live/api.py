@@ -10,7 +10,8 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +20,17 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+import urllib3
 
+from calicokit.evidence.live.limits import (
+    ANSWER_BYTES,
+    ANSWER_SECONDS,
+    LIST_BYTES,
+    LIST_SECONDS,
+    MIB,
+    Allowance,
+    SpentError,
+)
 from calicokit.evidence.model import SourceError
 
 Query = Sequence[tuple[str, str]]
@@ -30,11 +41,20 @@ PAGE = 500
 
 CONNECTIONS = 64
 AWAY = (0, 429, 502, 503)
+CUT = -1
 PAUSES = (0.5, 1, 2, 4, 8)
 """Seconds before a request is made again: an API server restarts in about ten."""
 
 TIMEOUT = 30.0
-"""Seconds until a connection or the next bytes of an answer must be there."""
+"""Seconds until the next bytes of an answer must be there."""
+
+BROKEN = 2
+"""How often an answer that breaks off is asked for again."""
+
+LONGEST_PAUSE = 20.0
+"""Seconds that a busy server is given at most, whatever it asks for."""
+
+PIECE = 64 << 10
 
 
 class ApiError(Exception):
@@ -43,6 +63,34 @@ class ApiError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class CutError(ApiError):
+    """An answer that was too long, or took too long; ``came`` is what came of it."""
+
+    def __init__(self, error: SpentError) -> None:
+        super().__init__(CUT, str(error))
+        self.came = error.came
+
+
+class _Patience(urllib3.Retry):
+    """Waits as the server asks, but not for hours, and does not read the rest of an answer that it throws away."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        *error_and_pool: Any,
+        **more: Any,
+    ) -> _Patience:
+        if response is not None:
+            response.close()
+        return super().increment(method, url, response, *error_and_pool, **more)
+
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, LONGEST_PAUSE)
 
 
 class _Status(msgspec.Struct):
@@ -123,34 +171,58 @@ class Server:
     def url(self, path: str, query: Query = ()) -> str:
         return f"{self.configuration.host.rstrip('/')}{path}{'?' + urlencode(query) if query else ''}"
 
-    def get(self, path: str, query: Query = (), accept: str = "application/json", tries: int = 5) -> bytes:
-        """The body of an answer. Busy servers (429, 503) are asked again when they say; raises :class:`ApiError`."""
-        import urllib3
+    def get(
+        self,
+        path: str,
+        query: Query = (),
+        accept: str = "application/json",
+        tries: int = 5,
+        allowance: Allowance | None = None,
+    ) -> bytes:
+        """The body of an answer. Busy servers (429, 503) are asked again when they say.
 
-        retries = urllib3.Retry(
-            total=8,
-            connect=tries,
-            read=2,
-            backoff_factor=0.3,
-            backoff_max=20,
-            status_forcelist=(429, 502, 503, 504),
-            raise_on_status=False,
-        )
+        ``allowance`` is what it may be and take, all tries together; that of one answer by default. Raises
+        :class:`ApiError`, which is a :class:`CutError` where that did not do.
+        """
+        allowance = allowance or Allowance(ANSWER_BYTES, ANSWER_SECONDS)
+        again = tries and not path.endswith(("/metrics", "/log"))
+        for rest in reversed(range(1 + BROKEN * bool(again))):
+            answer = self._asked(path, query, accept, _patience(tries) if again else False, allowance)
+            try:
+                body = allowance.take(_pieces(answer))
+            except SpentError as error:
+                raise CutError(error) from None
+            except (urllib3.exceptions.HTTPError, zlib.error) as error:
+                if not rest:
+                    raise ApiError(0, _unreachable(error)) from error
+                continue
+            finally:
+                answer.close()
+            if answer.status >= 400:
+                raise ApiError(answer.status, _reason(answer.status, body))
+            self._see_time(answer.headers.get("Date", ""))
+            break
+        return body
+
+    def _asked(
+        self, path: str, query: Query, accept: str, retries: urllib3.Retry | bool, allowance: Allowance
+    ) -> urllib3.BaseHTTPResponse:
+        """The head of an answer, its body still to be read."""
         try:
-            answer = self.client.rest_client.pool_manager.request(
+            allowance.spend()
+            found: urllib3.BaseHTTPResponse = self.client.rest_client.pool_manager.request(
                 "GET",
                 self.url(path, query),
                 headers={"Accept": accept, "Accept-Encoding": "gzip", **self.headers()},
                 timeout=urllib3.Timeout(connect=10, read=TIMEOUT),
-                retries=retries if tries and not path.endswith(("/metrics", "/log")) else False,
+                retries=retries,
+                preload_content=False,
             )
+        except SpentError as error:
+            raise CutError(error) from None
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(0, _unreachable(error)) from error
-        if answer.status >= 400:
-            raise ApiError(answer.status, _reason(answer.status, answer.data))
-        self._see_time(answer.headers.get("Date", ""))
-        data: bytes = answer.data
-        return data
+        return found
 
     def patiently(self, call: Callable[[], T], wait: Callable[[float], Any], away: Sequence[int] = AWAY) -> T:
         """What a call gives; again while the API server is away or starts, ending early if ``wait`` says so.
@@ -182,21 +254,27 @@ class Server:
             return False
         return True
 
-    def list(self, path: str, query: Query = ()) -> Listed:
-        """A list, page by page at one resource version; from the start again if the server has forgotten that (410)."""
+    def list(self, path: str, query: Query = (), within: Allowance | None = None) -> Listed:
+        """A list, page by page at one resource version; from the start again if the server has forgotten that (410).
+
+        Raises :class:`ApiError`, also where the list is too long: one that is cut is none.
+        """
         try:
-            return self._pages(path, query, PAGE)
+            return self._pages(path, query, PAGE, Allowance(LIST_BYTES, LIST_SECONDS, within, " of this list"))
         except ApiError as error:
             if error.status != 410:
                 raise
-        return self._pages(path, query, 0)  # whole, as client-go does: it cannot expire
+        # whole, as client-go does: it cannot expire
+        return self._pages(path, query, 0, Allowance(LIST_BYTES, LIST_SECONDS, within, " of this list"))
 
-    def _pages(self, path: str, query: Query, size: int) -> Listed:
+    def _pages(self, path: str, query: Query, size: int, whole: Allowance) -> Listed:
         head, items, count, token = None, bytearray(), 0, ""
         while head is None or token:
             paged = [("limit", str(size))] * bool(size) + [("continue", token)] * bool(token)
+            of_page = Allowance(ANSWER_BYTES, ANSWER_SECONDS, whole) if size else whole
+            ask = partial(self.get, path, [*query, *paged], allowance=of_page)
             try:
-                page = _PAGE.decode(self.patiently(partial(self.get, path, [*query, *paged]), time.sleep, ()))
+                page = _PAGE.decode(self.patiently(ask, time.sleep, ()))
             except msgspec.DecodeError as error:
                 raise ApiError(0, f"the answer is no list ({error})") from error
             head = head or page
@@ -213,6 +291,38 @@ class Server:
                 self.time = parsedate_to_datetime(date).astimezone(UTC)
             except ValueError:
                 return
+
+
+def _patience(tries: int) -> urllib3.Retry:
+    return _Patience(
+        total=8,
+        connect=tries,
+        read=2,
+        backoff_factor=0.3,
+        backoff_max=LONGEST_PAUSE,
+        status_forcelist=(429, 502, 503, 504),
+        raise_on_status=False,
+    )
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body as it comes, unpacked piece by piece: what comes is never waited for in bulk, nor unpacked in bulk."""
+    packed = iter(partial(answer.read1, PIECE, decode_content=False), b"")
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding == "identity":
+        yield from packed
+        return
+    if encoding != "gzip":
+        raise ApiError(0, f"the answer is encoded as {encoding[:40]}, which was not asked for")
+    gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    for piece in packed:
+        rest = piece
+        while rest:
+            yield gzip.decompress(rest, MIB)
+            rest = gzip.unconsumed_tail
+        if gzip.eof:
+            return
+    raise zlib.error("the answer breaks off")
 
 
 def _revision(page: _Page) -> str:

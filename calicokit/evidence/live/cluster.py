@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -18,15 +19,27 @@ import msgspec
 from calicokit.evidence import catalog
 from calicokit.evidence.catalog import CATALOG, PREVIOUS, Admin, Item, Log, Metrics
 from calicokit.evidence.live import parallel
-from calicokit.evidence.live.api import ApiError, Server
+from calicokit.evidence.live.api import ApiError, CutError, Server
 from calicokit.evidence.live.discovery import api_resources
 from calicokit.evidence.live.execute import Ran, execute
+from calicokit.evidence.live.limits import (
+    ALL_BYTES,
+    ALL_SECONDS,
+    ANSWER_BYTES,
+    ANSWER_SECONDS,
+    NODE_BYTES,
+    NODE_SECONDS,
+    POD_BYTES,
+    POD_SECONDS,
+    Allowance,
+    SpentError,
+)
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
 from calicokit.evidence.node_log import split
+from calicokit.evidence.own_pods import NODE_APPS, Home, home_of
 from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.recordings.recording import EMPTY_LIST, NO_OBJECTS, PODS
 
-NODE_APPS = ("calico-node", "canal")
 APPS = (*NODE_APPS, "calico-typha", "calico-kube-controllers")
 CONTAINER = "calico-node"
 AT_ONCE = 32
@@ -81,13 +94,15 @@ class _Node:
     whole: Evidence | None = None  # its log, of all services
     log: dict[str, bytes] | None = None  # the lines of each service
     before: Evidence | None = None  # the log of its run before
+    allowance: Allowance | None = None  # what all its answers may be and take
 
 
 class LiveCluster(Source):
     """The cluster of a kubeconfig's context, or the one that this pod runs in.
 
-    ``since`` seconds and ``tail`` lines bound the logs that the API server is asked for. Raises :class:`SourceError`
-    with one sentence if the configuration cannot be used or nothing answers.
+    ``since`` seconds and ``tail`` lines bound the logs that the API server is asked for. ``namespace`` is where Calico
+    is, which is found where none is named; commands run in its own pods only. Raises :class:`SourceError` with one
+    sentence if the configuration cannot be used or nothing answers.
     """
 
     live = True
@@ -99,6 +114,7 @@ class LiveCluster(Source):
         in_cluster: bool = False,
         since: int | None = None,
         tail: int = 20_000,
+        namespace: str = "",
     ) -> None:
         self.server = Server(context, kubeconfig, in_cluster)
         self.name = "in-cluster:" if in_cluster else f"context:{context or ''}"
@@ -107,6 +123,19 @@ class LiveCluster(Source):
         self._discovered: dict[str, set[str] | None] = {}
         self._lock = threading.Lock()
         self._calico_pods: list[Pod] | None = None
+        self._named = namespace
+        self._home = Home()
+        self._ignored: tuple[Missing, ...] = ()
+        self._all: Allowance | None = None  # what is left to the fetch that runs
+
+    @property
+    def calico_namespace(self) -> str:
+        return self._named or super().calico_namespace
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        """Pods that were taken for none of Calico's, though they have its labels."""
+        return self._ignored
 
     def nodes(self) -> Sequence[str]:
         """The nodes on which a calico-node pod is; none where pods may not be listed."""
@@ -123,7 +152,15 @@ class LiveCluster(Source):
         """Answer every want as it comes; ending the iteration early stops what still runs."""
         if self._opened:
             self._calico_pods = None
-            yield from parallel.run(self._jobs(wants), AT_ONCE)
+            turns = ceil(len({w.node for w in wants if w.node}) / AT_ONCE)
+            seconds = ALL_SECONDS + turns * NODE_SECONDS
+            self._all = Allowance(ALL_BYTES, seconds, of=" of all answers")
+            waiting = dict.fromkeys(wants)
+            for want, answer in parallel.run(self._jobs(wants), AT_ONCE, seconds):
+                waiting.pop(want, None)
+                yield want, answer
+            for want in waiting:
+                yield want, Missing(want.id, f"no answer within {seconds:g} s of all answers", want.node)
 
     @cached_property
     def _opened(self) -> bool:
@@ -158,9 +195,9 @@ class LiveCluster(Source):
                 read = self._logged if isinstance(how, Log) else self._scraped
                 pods = [p for p in self._pods if p.app == how.app and p.running]
                 for pod in pods:
-                    yield want, read(want, pod)
+                    yield want, read(want, pod, self._all)
                 if not pods:
-                    yield want, Missing(want.id, f"no {how.app} pod runs", None)
+                    yield want, Missing(want.id, self._home.unsettled or f"no {how.app} pod runs", None)
             elif isinstance(how, catalog.Discovery):
                 yield want, self._kinds(want)
             else:
@@ -174,7 +211,7 @@ class LiveCluster(Source):
         for group, plural in self._served(how):
             path = f"/api/{group}/{plural}" if "/" not in group else f"/apis/{group}/{plural}"
             try:
-                found = self.server.list(path, query)
+                found = self.server.list(path, query, self._all)
             except ApiError as error:
                 refused.append(str(error))
                 continue
@@ -188,7 +225,7 @@ class LiveCluster(Source):
         return Missing(want.id, "; ".join(refused) or none)
 
     def _kinds(self, want: Want) -> Evidence:
-        text, complaint = api_resources(lambda path, accept: self.server.get(path, accept=accept))
+        text, complaint = api_resources(lambda path, accept: self._got(path, accept))
         return Evidence(
             want,
             text.encode(),
@@ -209,19 +246,25 @@ class LiveCluster(Source):
         if group not in self._discovered:
             try:
                 path = f"/apis/{group}" if "/" in group else f"/api/{group}"
-                found = _decode(self.server.get(path))
+                found = _decode(self._got(path))
                 self._discovered[group] = {r["name"] for r in found.get("resources") or ()}
             except ApiError as error:
                 self._discovered[group] = set() if error.status == NOT_FOUND else None
         return self._discovered[group]
 
+    def _got(self, path: str, accept: str = "application/json") -> bytes:
+        return self.server.get(path, accept=accept, allowance=Allowance(ANSWER_BYTES, ANSWER_SECONDS, self._all))
+
     @property
     def _pods(self) -> list[Pod]:
-        """The pods of Calico's components, wherever they are installed, the newest first; asked for once in a fetch."""
+        """The pods of Calico's components, the newest first; asked for once in a fetch."""
         with self._lock:
             if self._calico_pods is None:
-                found = self.server.list("/api/v1/pods", [("labelSelector", f"k8s-app in ({','.join(APPS)})")])
-                pods = [_pod(item) for item in _decode(found.text)["items"]]
+                query = [("labelSelector", f"k8s-app in ({','.join(APPS)})")]
+                items = _decode(self.server.list("/api/v1/pods", query, self._all).text)["items"]
+                self._home = home_of(items, self.calico_namespace)
+                self._ignored = tuple(Missing("pods", why) for why in self._home.ignored(items))
+                pods = [_pod(item) for item in items if self._home.app(item)]
                 self._calico_pods = sorted(pods, key=lambda p: p.created, reverse=True)
             return self._calico_pods
 
@@ -233,9 +276,13 @@ class LiveCluster(Source):
         except ApiError as error:
             yield from ((w, Missing(w.id, str(error), node.name)) for w in node.wants)
             return
+        node.allowance = Allowance(NODE_BYTES, NODE_SECONDS, self._all, " of this node's answers")
         for want in node.wants:
             try:
+                node.allowance.spend()
                 yield want, self._on_node(want, node, stop)
+            except SpentError as error:
+                yield want, Missing(want.id, f"not queried: {error}", node.name)
             except ApiError as error:
                 node.silent += error.status not in REFUSED
                 node.refused = str(error) if error.status == FORBIDDEN else ""
@@ -246,9 +293,9 @@ class LiveCluster(Source):
         if isinstance(item.how, Log) and (item.how.previous or item.how.init):
             return self._past_log(want, node, item.how)
         if node.pod is None:
-            return Missing(want.id, "no calico-node pod runs there", node.name)
+            return Missing(want.id, self._home.unsettled or "no calico-node pod runs there", node.name)
         if isinstance(item.how, Metrics):
-            return self._scraped(want, node.pod)
+            return self._scraped(want, node.pod, node.allowance)
         if isinstance(item.how, Log):
             part = self._log_part(want, node) if item.how.app else None
             return part or self._ran(want, node, item, (item.how.argv,), stop)
@@ -295,7 +342,7 @@ class LiveCluster(Source):
         """Run it, patient with an API server that restarts."""
         assert node.pod is not None
         at = (node.pod.namespace, node.pod.name), node.pod.container
-        return self.server.patiently(partial(execute, self.server, *at, argv, limit, stop), stop.wait)
+        return self.server.patiently(partial(execute, self.server, *at, argv, limit, stop, node.allowance), stop.wait)
 
     def _evidence(self, want: Want, node: _Node, argv: Sequence[str], ran: Ran) -> Answer:
         return Evidence(
@@ -318,25 +365,34 @@ class LiveCluster(Source):
             why = "no init container of calico-node fails there" if how.init else "calico-node has no run before there"
             return Missing(want.id, why, node.name)
         if how.init:
-            return self._logged(want, pod, pod.failing_init)
-        node.before = node.before or self._logged(want, pod, previous=True)
+            return self._logged(want, pod, node.allowance, pod.failing_init)
+        node.before = node.before or self._logged(want, pod, node.allowance, previous=True)
         text = split(node.before.text).get(PREVIOUS[want.id])
         if not text:
             return Missing(want.id, "the log of the run before has no such lines", node.name)
         return replace(node.before, want=want, text=text, path=self._file(want))
 
-    def _logged(self, want: Want, pod: Pod, container: str = "", previous: bool = False) -> Evidence:
+    def _logged(
+        self, want: Want, pod: Pod, within: Allowance | None, container: str = "", previous: bool = False
+    ) -> Evidence:
+        """A container's log; one that is cut is told so, and what came of it is kept."""
         query = [*self._log_query, ("container", container or pod.container)]
         query += [("previous", "true")] if previous else []
-        text = self.server.get(f"{pod.path}/log", query, accept="*/*")
-        return Evidence(want, text, self._file(want, pod), command=f"GET {pod.path}/log", time=self.server.time)
+        cut, path = "", f"{pod.path}/log"
+        try:
+            text = self.server.get(path, query, "*/*", allowance=Allowance(POD_BYTES, POD_SECONDS, within))
+        except CutError as error:
+            if not error.came:
+                raise
+            text, cut = error.came, f"the log is cut: {error}"
+        return Evidence(want, text, self._file(want, pod), command=f"GET {path}", time=self.server.time, partial=cut)
 
     def _log_part(self, want: Want, node: _Node) -> Evidence | None:
         """The lines of one service in calico-node's log, which is read once; None if there are none."""
         assert node.pod is not None
         if node.log is None:
             try:
-                node.whole = self._logged(want, node.pod)
+                node.whole = self._logged(want, node.pod, node.allowance)
                 node.log = split(node.whole.text)
             except ApiError:  # then the files on the node are tried
                 node.log = {}
@@ -351,12 +407,14 @@ class LiveCluster(Source):
             return file
         return f"{PODS}{pod.name}/{CATALOG[want.id].file}"
 
-    def _scraped(self, want: Want, pod: Pod) -> Answer:
+    def _scraped(self, want: Want, pod: Pod, within: Allowance | None) -> Answer:
         how = CATALOG[want.id].how
         assert isinstance(how, Metrics)
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}:{self._port(how, pod)}/proxy/metrics"
         try:
-            text = self.server.get(path, accept="text/plain")
+            text = self.server.get(path, accept="text/plain", allowance=Allowance(POD_BYTES, POD_SECONDS, within))
+        except CutError as error:
+            return Missing(want.id, f"the scrape of {path} is not whole ({error})", want.node)
         except ApiError as error:
             why = (
                 str(error) if error.status in (401, 403) else f"no answer on {path} ({error}); they need {how.setting}"

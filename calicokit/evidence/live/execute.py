@@ -9,19 +9,20 @@ the status (source: k8s.io/kubelet/pkg/cri/streaming/remotecommand).
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import websocket
 
 from calicokit.evidence.live.api import ApiError, Server
+from calicokit.evidence.live.limits import COMMAND_BYTES, Allowance, SpentError
 
 STDOUT, STDERR, STATUS = b"\x01", b"\x02", b"\x03"
 PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
-MOST_BYTES = 256 << 20
-"""A command that prints more than this is stopped; a full table of routes of a big node is a tenth of it."""
+POLL = 0.5
+"""Seconds after which a silent connection is looked at: whether to stop, and whether time is up."""
 
 
 @dataclass
@@ -61,37 +62,59 @@ class _Status(msgspec.Struct):
 _DECODE = msgspec.json.Decoder(_Status).decode
 
 
+class _Watched(websocket.WebSocket):
+    """A websocket of which every byte is counted, as one frame may be of any length and never end."""
+
+    def __init__(self, allowance: Allowance, stop: threading.Event, **options: Any) -> None:
+        super().__init__(**options)
+        self._allowance, self._stop = allowance, stop
+
+    def _recv(self, bufsize: int) -> bytes:
+        """The next bytes, whenever they come. Raises :class:`SpentError` where they were to have come."""
+        while True:
+            if self._stop.is_set():
+                raise SpentError("stopped")
+            try:
+                found: bytes = super()._recv(bufsize)  # type: ignore[no-untyped-call]
+            except websocket.WebSocketTimeoutException:
+                found = b""
+            self._allowance.spend(len(found))
+            if found:
+                return found
+
+
 def execute(
-    server: Server, pod: tuple[str, str], container: str, argv: Sequence[str], limit: float, stop: threading.Event
+    server: Server,
+    pod: tuple[str, str],
+    container: str,
+    argv: Sequence[str],
+    limit: float,
+    stop: threading.Event,
+    within: Allowance | None = None,
 ) -> Ran:
     """Run a command in a pod (namespace, name) and read what it prints, for at most ``limit`` seconds.
 
+    ``failed`` says it where it prints too much, or takes too long, by itself or for what all may take (``within``).
     Raises :class:`ApiError` if it could not be started for a reason that the API server gives.
     """
     query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", word) for word in argv)]
     url = server.url(f"/api/v1/namespaces/{pod[0]}/pods/{pod[1]}/exec", query)
-    ran, end = Ran(), time.monotonic() + limit
-    socket = _connected(server, "ws" + url.removeprefix("http"), limit)
+    ran = Ran()
+    socket = _Watched(Allowance(COMMAND_BYTES, limit, within), stop, sslopt=_tls(server), skip_utf8_validation=True)
+    _connect(socket, server, "ws" + url.removeprefix("http"), limit)
     try:
         while not _take(socket, ran):
-            if stop.is_set():
-                ran.failed = "stopped"
-            elif time.monotonic() > end:
-                ran.failed = f"no end within {limit:g} s"
-            elif len(ran.stdout) + len(ran.stderr) > MOST_BYTES:
-                ran.failed = f"stopped after {MOST_BYTES >> 20} MiB"
-            if ran.failed:
-                break
+            pass
+    except SpentError as error:
+        ran.failed = str(error)
     finally:
         socket.close(timeout=0)
     return ran
 
 
-def _connected(server: Server, url: str, limit: float) -> Any:
-    import websocket
+def _connect(socket: Any, server: Server, url: str, limit: float) -> None:
     from kubernetes.stream.ws_client import websocket_proxycare
 
-    socket: Any = websocket.WebSocket(sslopt=_tls(server), skip_utf8_validation=True)
     headers = server.headers()
     try:
         options = websocket_proxycare({}, server.configuration, url, headers)
@@ -102,8 +125,7 @@ def _connected(server: Server, url: str, limit: float) -> Any:
         raise ApiError(error.status_code, _message(body) or f"HTTP {error.status_code}") from error
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise ApiError(0, str(error)) from error
-    socket.settimeout(min(limit, 0.5))
-    return socket
+    socket.settimeout(min(limit, POLL))
 
 
 def _tls(server: Server) -> dict[str, Any]:
@@ -113,12 +135,8 @@ def _tls(server: Server) -> dict[str, Any]:
 
 def _take(socket: Any, ran: Ran) -> bool:
     """Take one message; whether it was the last."""
-    import websocket
-
     try:
         code, data = socket.recv_data()
-    except websocket.WebSocketTimeoutException:
-        return False
     except (websocket.WebSocketException, OSError) as error:
         if ran.exit is None and not ran.failed:
             ran.failed = f"the connection broke off ({error})"

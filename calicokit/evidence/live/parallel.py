@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from queue import Empty, Full, Queue, SimpleQueue
 from typing import Any, TypeVar
 
@@ -13,22 +15,23 @@ Job = Callable[[threading.Event], Iterable[T]]
 _POLL = 0.2
 
 
-def run(jobs: Iterable[Job[T]], at_once: int) -> Iterator[T]:
+def run(jobs: Iterable[Job[T]], at_once: int, seconds: float = inf) -> Iterator[T]:
     """The results of all jobs, as they come; a job is given an event that asks it to stop.
 
     A slow reader slows the jobs. Ending the iteration (Ctrl-C, an exception, ``close``) asks them to stop and waits for
-    none: the threads are daemons. An error in a job is raised here.
+    none: the threads are daemons. It ends so after ``seconds`` too, whatever a job hangs in. An error in a job is
+    raised here.
     """
     waiting: SimpleQueue[Job[T]] = SimpleQueue()
     count = 0
     for count, job in enumerate(jobs, 1):  # noqa: B007
         waiting.put(job)
     results: Queue[tuple[str, Any]] = Queue(maxsize=2 * at_once)
-    stop = threading.Event()
+    stop, end = threading.Event(), time.monotonic() + seconds
     for number in range(min(at_once, count)):
         threading.Thread(target=_work, args=(waiting, results, stop), name=f"calicokit-{number}", daemon=True).start()
     try:
-        while count:
+        while count and time.monotonic() < end:
             try:  # with a time limit, as a wait without one hears no Ctrl-C on Windows
                 what, value = results.get(timeout=_POLL)
             except Empty:

@@ -12,20 +12,22 @@ import io
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from calicokit.evidence.catalog import CATALOG, Metrics
+from calicokit.evidence.live.limits import ALL_BYTES, ALL_SECONDS, ANSWER_BYTES, ANSWER_SECONDS, Allowance, SpentError
 from calicokit.evidence.model import Answer, Evidence, Missing, SourceError, Want, Wrapping
 from calicokit.evidence.recordings.recording import PODS
 
 TIMEOUT = 30.0
+PIECE = 64 << 10
 NAMES = {
     "felix-metrics": "(felix|wireguard|process)_.+",
     "typha-metrics": "(typha|process)_.+",
@@ -78,6 +80,8 @@ class PrometheusServer:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = TIMEOUT
+    allowance: Allowance | None = field(default=None, init=False, repr=False)
+    """What all answers to what is asked for at once may be and take."""
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -89,8 +93,10 @@ class PrometheusServer:
         request = urllib.request.Request(url, headers=dict(self.headers))  # noqa: S310 (http or https, see above)
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
-                found: bytes = answer.read()
-                return found
+                pieces = iter(partial(answer.read1, PIECE), b"")
+                return Allowance(ANSWER_BYTES, ANSWER_SECONDS, self.allowance).take(pieces)
+        except SpentError as error:
+            raise SourceError(f"The Prometheus server {self.url} answers {path} without an end: {error}.") from error
         except urllib.error.HTTPError as error:
             raise SourceError(f"The Prometheus server {self.url} rejected {path}: {_said(error)}.") from error
         except (OSError, ValueError) as error:
@@ -241,6 +247,13 @@ class Watched(Wrapping):
     def __post_init__(self) -> None:
         self.name = f"{self.source.name}, watched by {self.server.url}"
         self._targets = Targets(self.server, self.since, self.until)
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """Those of the other source, then the series, which are bounded in sum."""
+        series = [w for w in wants if self.gives(w)]
+        yield from self.source.fetch([w for w in wants if not self.gives(w)])
+        self.server.allowance = Allowance(ALL_BYTES, ALL_SECONDS, of=" of all answers")
+        yield from ((w, answer) for w in series for answer in self.given(w))
 
     def gives(self, want: Want) -> bool:
         """Whether it is a series of a scrape."""

@@ -199,6 +199,7 @@ class _Work:
             self.folder.rename(self.out)
         size = sum(f.stat().st_size for f in ([self.out] if self.out.is_file() else self.out.rglob("*")) if f.is_file())
         missing = [Missing(i.id, i.why, i.node) for i in lines if i.why and not i.sample]
+        missing += self.source.unused if self.source.live else ()
         return Captured(self.out, len(files), size, {i.path: i.redacted for i in lines if i.redacted}, missing)
 
     def _manifest(self, lines: list[_Line], description: str) -> bytes:
@@ -210,6 +211,7 @@ class _Work:
             "recorded": (recorded or _now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured_by": f"calicokit {__version__}",
             **({} if asked is None else {"asked_by": asked}),
+            **({"calico_namespace": home} if (home := self.source.calico_namespace) else {}),
             "no_objects": sorted({line.group.split("/")[0] for line in lines if line.path == NO_OBJECTS}),
             "files": {line.path: _row(line) for line in lines if line.path and line.path != NO_OBJECTS},
             "missing": [{"id": i.id, **({"node": i.node} if i.node else {}), "why": i.why} for i in lines if i.why],

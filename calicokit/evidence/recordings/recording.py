@@ -69,6 +69,11 @@ class Recording(Source):
         said = self.manifest.get("asked_by", self.manifest.get("captured_by"))
         return str(said).removeprefix("calicokit").strip() if said else ""
 
+    @property
+    def calico_namespace(self) -> str:
+        """What is said now, else what was said when it was captured."""
+        return super().calico_namespace or str(self.manifest.get("calico_namespace") or "")
+
     def nodes(self) -> Sequence[str]:
         """Nodes with a folder of their own."""
         return sorted(self._nodes)
@@ -163,6 +168,7 @@ class Recording(Source):
             command=str(row.get("command", "")),
             exit=status if isinstance(status, int) else None,
             stderr=str(row.get("stderr", "")),
+            partial=str(row.get("partial") or ""),
             time=time or self.now(),
         )
 

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, spec
+from calicokit.evidence.own_pods import Home
 from calicokit.felix.metrics.tables import POD_OF
+from calicokit.health.home import settled
 from calicokit.health.resources import quantity
 from calicokit.health.tables import COMPONENTS
 from calicokit.registry import table
@@ -39,15 +41,20 @@ RESOURCES = Schema(
 )
 
 
-@table(RESOURCES, needs={"objects": "pods"}, wants={"health": "health.pods", "metrics": "felix.metrics"})
+@table(
+    RESOURCES,
+    needs={"objects": "pods", "home": "health.home"},
+    wants={"health": "health.pods", "metrics": "felix.metrics"},
+)
 def resources(
-    objects: Objects, health: pd.DataFrame | None = None, metrics: pd.DataFrame | None = None
+    objects: Objects, home: Home, health: pd.DataFrame | None = None, metrics: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """One row for each pod of a component that has metrics; see :data:`RESOURCES`."""
     used = _used(metrics) if metrics is not None else {}
     state = {} if health is None else {p: (r, o) for p, r, o in cells(health, "pod", "restarts", "oom_killed")}
     rows = []
-    for row in objects.rows(_asked):
+    own_pods = settled(home)
+    for row in objects.rows(lambda item: _asked(item, own_pods)):
         if row is None:
             continue
         restarts, killed = state.get(row["pod"], (None, None))
@@ -61,8 +68,8 @@ def _share(memory: float | None, limit: float | None) -> dict[str, Any]:
     return {"memory_share": memory / limit if memory is not None and limit else None}
 
 
-def _asked(item: Object) -> dict[str, Any] | None:
-    component = COMPONENTS.get((item["metadata"].get("labels") or {}).get("k8s-app", ""))
+def _asked(item: Object, home: Home) -> dict[str, Any] | None:
+    component = COMPONENTS.get(home.app(item))
     if component not in POD_OF.values() or (item.get("status") or {}).get("phase") != "Running":
         return None
     containers = [c.get("resources") or {} for c in spec(item).get("containers") or []]

@@ -22,6 +22,8 @@ import pandas as pd
 
 from calicokit.durations import WHOLE, go_duration
 from calicokit.evidence.objects import Object, Objects, labels, spec
+from calicokit.evidence.own_pods import Home
+from calicokit.health.home import settled
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 from calicokit.selectors import SelectorError
@@ -197,7 +199,9 @@ class _Set:
         return [name for name, wanted in self.scoped if wanted.matches(node_labels)][:1]
 
 
-def _settings(felix: Objects, daemonsets: Objects | None, pods: Objects | None, maps: Objects | None) -> _Set:
+def _settings(
+    felix: Objects, home: Home, daemonsets: Objects | None, pods: Objects | None, maps: Objects | None
+) -> _Set:
     found = _Set()
     scoped = []
     for name, created, wanted, values in felix.rows(_object):
@@ -208,10 +212,13 @@ def _settings(felix: Objects, daemonsets: Objects | None, pods: Objects | None, 
             except SelectorError:
                 continue  # Felix leaves it out, and says so
     found.scoped = [(name, wanted) for _, name, wanted in sorted(scoped, key=lambda s: s[:2])]
-    data = dict(maps.rows(lambda item: (item["metadata"]["name"], item.get("data") or {}))) if maps else {}
-    for _, given in daemonsets.rows(lambda i: _environment(i, _template(i), data)) if daemonsets else ():
+    data: dict[str, Object] = {}
+    for item in maps.rows(dict) if maps else ():
+        if home.has(item):
+            data[item["metadata"]["name"]] = item.get("data") or {}
+    for _, given in daemonsets.rows(lambda i: _environment(home.has(i), _template(i), data)) if daemonsets else ():
         found.common.update(given)
-    for node, given in pods.rows(lambda i: _environment(i, spec(i), data)) if pods else ():
+    for node, given in pods.rows(lambda i: _environment(bool(home.app(i)), spec(i), data)) if pods else ():
         if node and given:
             found.environments[node] = given
     return found
@@ -231,11 +238,14 @@ def _template(item: Object) -> Object:
     return (spec(item).get("template") or {}).get("spec") or {}
 
 
-def _environment(item: Object, body: Object, maps: Mapping[str, Object]) -> tuple[str, dict[str, str]]:
-    """Node (of a pod) and Felix's fields in the environment of calico-node; values that are not known are left out."""
+def _environment(own: bool, body: Object, maps: Mapping[str, Object]) -> tuple[str, dict[str, str]]:
+    """Node (of a pod) and Felix's fields in the environment of calico-node; values that are not known are left out.
+
+    ``own`` says whether it is Calico's at all.
+    """
     found: dict[str, str] = {}
     for container in body.get("containers") or []:
-        if container.get("name") != "calico-node":
+        if not own or container.get("name") != "calico-node":
             continue
         for variable in container.get("env") or []:
             if variable["name"].upper().startswith("FELIX_"):
@@ -290,7 +300,7 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 
 @table(
     CONFIGURATION,
-    needs={"felix": "felixconfigurations", "nodes": "nodes"},
+    needs={"felix": "felixconfigurations", "nodes": "nodes", "home": "health.home"},
     wants={
         "daemonsets": "daemonsets",
         "pods": "pods",
@@ -303,6 +313,7 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 def configuration(
     felix: Objects,
     nodes: Objects,
+    home: Home,
     daemonsets: Objects | None = None,
     pods: Objects | None = None,
     configmaps: Objects | None = None,
@@ -311,7 +322,7 @@ def configuration(
     runs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each node and field; see :data:`CONFIGURATION`."""
-    settings = _settings(felix, daemonsets, pods, configmaps)
+    settings = _settings(felix, settled(home), daemonsets, pods, configmaps)
     said = _said(log, runs) if log is not None and runs is not None else {}
     versions = _versions(log, calico)
     rows: list[dict[str, Any]] = []

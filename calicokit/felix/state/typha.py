@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
+from calicokit.evidence.own_pods import Home
+from calicokit.health.home import settled
 from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 
@@ -40,7 +42,7 @@ _NONE = ("", "none")
 
 @table(
     TYPHA,
-    needs={"nodes": "nodes"},
+    needs={"nodes": "nodes", "home": "health.home"},
     wants={
         "deployments": "deployments",
         "daemonsets": "daemonsets",
@@ -55,6 +57,7 @@ _NONE = ("", "none")
 )
 def typha(
     nodes: Objects,
+    home: Home,
     deployments: Objects | None = None,
     daemonsets: Objects | None = None,
     configmaps: Objects | None = None,
@@ -66,12 +69,13 @@ def typha(
     metrics: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row, or none; see :data:`TYPHA`. Unknown where neither settings, log, Deployment nor pods are known."""
+    own = settled(home)
     users, others = _users(log)
-    configured, how = _configured(users, others, _setting(daemonsets, configmaps))
+    configured, how = _configured(users, others, _setting(own, daemonsets, configmaps))
     lost = None if contact is None else contact[_of_felix(contact)]
     failing = sorted(lost["node"].dropna()) if lost is not None else []
     in_sync = set(state[state["state"] == "ready"]["node"]) if state is not None and configured else set()
-    replicas, there = next(_replicas(deployments), None), _pods(pods)
+    replicas, there = next(_replicas(own, deployments), None), _pods(pods)
     if configured is None and deployments is None and pods is None:
         raise UnseenError
     if not (configured or replicas or there.get("pods")):
@@ -80,7 +84,7 @@ def typha(
         "configured": configured,
         "how": how,
         "replicas": replicas,
-        "endpoints": _endpoints(slices),
+        "endpoints": _endpoints(own, slices),
         "connections": _connections(metrics),
         "nodes": len(nodes.raw),
         "failing": failing,
@@ -114,12 +118,12 @@ def _users(log: pd.DataFrame | None) -> tuple[set[str], set[str]]:
     return {n for n, u in last.items() if u}, {n for n, u in last.items() if not u}
 
 
-def _setting(daemonsets: Objects | None, configmaps: Objects | None) -> str | None:
+def _setting(home: Home, daemonsets: Objects | None, configmaps: Objects | None) -> str | None:
     """The variable that tells calico-node to use Typha; empty where none does, None where that is not known."""
     if daemonsets is None:
         return None
     known = False
-    for variables in daemonsets.rows(_environment):
+    for variables in daemonsets.rows(lambda item: _environment(home, item)):
         if variables is None:
             continue
         known = True
@@ -127,37 +131,39 @@ def _setting(daemonsets: Objects | None, configmaps: Objects | None) -> str | No
             given = variables.get(name)
             if given is None:
                 continue
-            value = given.get("value") or _from_map(given, configmaps)
+            value = given.get("value") or _from_map(home, given, configmaps)
             if value is not None and value.lower() not in _NONE:
                 return f"{name}={value}"
     return "" if known else None
 
 
-def _environment(item: Object) -> dict[str, Object] | None:
+def _environment(home: Home, item: Object) -> dict[str, Object] | None:
+    if not home.has(item):
+        return None
     containers = ((spec(item).get("template") or {}).get("spec") or {}).get("containers") or []
     found = next((c for c in containers if c.get("name") == "calico-node"), None)
     return None if found is None else {e["name"]: e for e in found.get("env") or []}
 
 
-def _from_map(variable: Object, configmaps: Objects | None) -> str | None:
+def _from_map(home: Home, variable: Object, configmaps: Objects | None) -> str | None:
     """The value that a variable takes from a ConfigMap."""
     ref = (variable.get("valueFrom") or {}).get("configMapKeyRef")
     if ref is None or configmaps is None:
         return None
-    data = configmaps.rows(lambda item: (item["metadata"]["name"], item.get("data") or {}))
+    data = configmaps.rows(lambda item: (item["metadata"]["name"] if home.has(item) else "", item.get("data") or {}))
     return next((values.get(ref["key"]) for name, values in data if name == ref["name"]), None)
 
 
-def _replicas(deployments: Objects | None) -> Iterator[int]:
-    if deployments is not None:
-        ours = deployments.rows(lambda d: int(spec(d).get("replicas", 1)) if d["metadata"]["name"] == NAME else None)
-        yield from (n for n in ours if n is not None)
+def _replicas(home: Home, deployments: Objects | None) -> Iterator[int]:
+    for item in deployments.rows(dict) if deployments is not None else ():
+        if home.has(item) and item["metadata"]["name"] == NAME:
+            yield int(spec(item).get("replicas", 1))
 
 
-def _endpoints(slices: Objects | None) -> int | None:
+def _endpoints(home: Home, slices: Objects | None) -> int | None:
     if slices is None:
         return None
-    ours = [n for n in slices.rows(_ready_in) if n is not None]
+    ours = [n for n in slices.rows(lambda item: _ready_in(item) if home.has(item) else None) if n is not None]
     return sum(ours) if ours else None
 
 

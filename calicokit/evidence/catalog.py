@@ -176,7 +176,7 @@ class Item:
 
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
-    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave, which redaction goes by. Where
+    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave: redaction goes by it. Where
     several rows have a kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is
     the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """

@@ -64,6 +64,8 @@ CALICO_NOTE = "projectcalico.org/metadata"
 """JSON in an annotation: the object's own metadata, with its annotations again."""
 
 _LABELS = frozenset(("labels", "matchLabels", "nodeSelector", "selector"))
+_LOGINS = frozenset(("-u", "--user", "--proxy-user"))
+_COMMANDS = ("args", "command")
 _EMPTY = (None, "", REDACTED, [REDACTED])
 
 
@@ -93,20 +95,27 @@ def redacted(text: bytes, found: Counter[str]) -> bytes:
 
 def arguments(words: list[Any], found: Counter[str]) -> list[Any]:
     """The arguments of a command of Calico's, without the values of those that are secret by their name."""
-    kept, hide = [], False
+    kept, before = [], ""
     for word in words:
         text = word if isinstance(word, str) else ""
-        flag, given, value = text.partition("=")
-        named = flag.startswith("-") and SECRET_NAME.search(flag) is not None
-        if hide and not text.startswith("--") and word != REDACTED:
-            word = _hidden(found, "arguments")
-        elif named and given and value != REDACTED:
-            word = f"{flag}={_hidden(found, 'arguments')}"
-        elif text.startswith("-p") and text[2:] not in ("", REDACTED):
-            word = f"-p{_hidden(found, 'arguments')}"
-        hide = (named and not given) or text == "-p"
+        start = _secret_from(text, before)
+        if start is not None and text[start:] not in ("", REDACTED):
+            word = text[:start] + _hidden(found, "arguments")
         kept.append(word)
+        before = text
     return kept
+
+
+def _secret_from(word: str, before: str) -> int | None:
+    """Where in an argument a secret begins, after this other one; None where none does."""
+    flag, given, _ = word.partition("=")
+    if before in _LOGINS and ":" in word:
+        return word.index(":") + 1
+    if before == "-p" or (before.startswith("-") and "=" not in before and _is_secret(before)):
+        return None if word.startswith("--") else 0
+    if flag.startswith("-") and given and _is_secret(flag):
+        return len(flag) + 1
+    return 2 if word.startswith("-p") else None
 
 
 def keeps_setting(name: str) -> bool:
@@ -146,7 +155,7 @@ class _Walk:
             if isinstance(meta, dict) and "namespace" in meta:
                 trusted = meta["namespace"] in NAMESPACES
             for key, each in value.items():
-                if isinstance(each, dict | list):
+                if isinstance(each, dict | list) or key in _COMMANDS:
                     self._part(value, key, each, trusted, calico)
                 elif isinstance(each, str) and _is_secret(key) and each not in _EMPTY and each not in ("true", "false"):
                     value[key] = _hidden(self.found, "passwords and tokens")
@@ -154,7 +163,7 @@ class _Walk:
     def _part(self, here: dict[str, Any], key: str, value: Any, trusted: bool, calico: bool) -> None:
         if key in _LABELS and isinstance(value, dict):
             return
-        if key in ("args", "command"):
+        if key in _COMMANDS:
             self._command(here, key, value, calico)
         elif key == "annotations":
             self._notes(here, value)

@@ -56,12 +56,17 @@ class _Dialect(NamedTuple):
 
 
 _GAP = rb"(?:[ \t]|\\+t){0,8}"
+_PREFIX = (
+    rb"(?:\d{4}-\d\d-\d\dt\S{9,30} std(?:out|err) [fp] |\[pod/\S{1,200}\] |[\w.-]{3,100} [\w.-]{3,60} |\{\"log\":\")?"
+)
+"""What a container runtime, kubectl, stern or Docker puts before each line of a log."""
+
 _TEXT = _Dialect(
     quote=rb"\\*[\"'`]",
     inside=rb"[^\r\n]",
     bare=rb"[^\s\"'`\\]|\\+(?![\\\"'`])|(?<=[\w\\])\\*[\"'`](?=\w)",
     any=rb"[\s\S]",
-    newline=rb"(?:\r?\n|\\+n)",
+    newline=rb"(?:(?:\\n\"[^\r\n]{0,200})?\r?\n" + _PREFIX + rb"|\\+n)",
 )
 _JSON = _Dialect(
     quote=rb"(?:\\+[\"'`]|['`])",
@@ -141,7 +146,7 @@ def _by_place(d: _Dialect) -> Iterator[Rule]:
     yield rule((b"pass", b"pwd", b"token"), re.compile(quoted + d.value))
     yield rule((b"password",), re.compile(rb"password[ \t]{1,4}(?:\d[ \t]{1,4})?" + d.value), user)
     yield rule((b"identified by",), re.compile(rb"identified by[ \t]{1,4}(?:password[ \t]{1,4})?" + d.value))
-    yield rule((b"-u", b"--proxy-u"), re.compile(login + rb"(?P<secret>" + d.word + rb")"))
+    yield rule((b"-u", b"--u", b"--proxy-u"), re.compile(login + rb"(?P<secret>" + d.word + rb")"))
     yield rule(clients, re.compile(d.inside + rb"{4,300}?[ \t\"']-[paw]" + next_ + d.value))
     yield rule((b"md5keys:",), re.compile(rb"md5keys:(?P<secret>" + d.word + rb")"))
 
@@ -221,17 +226,18 @@ def _by_form() -> Iterator[Rule]:
 
 def _printed(d: _Dialect) -> Iterator[Rule]:
     """What the structure of objects tells, where they are printed in a text."""
-    quote = rb"(?:" + d.quote + rb")?"
-    pair = rb"(?<![a-z])name" + d.equals + quote + rb"[\w./-]{1,200}" + quote + rb",?\s{0,80}" + quote + rb"value"
-    applied = rb"last-applied-(?:configuration|spec)" + d.equals + rb"(?:[|>][+-]?[ \t]{0,8}\r?\n[ \t]{0,80})?"
+    quote, blank = rb"(?:" + d.quote + rb")?", rb"(?:\s|" + d.newline + rb"){0,80}"
+    of = quote + rb"\s{0,8}:\s{0,8}"
+    pair = rb"(?<![a-z])name" + of + quote + rb"[\w./-]{1,200}" + quote + rb",?" + blank + quote + rb"value" + of
+    applied = rb"last-applied-(?:configuration|spec)" + d.equals + rb"(?:[|>][+-]?" + blank + rb")?"
     note = partial(Rule, "annotations", (b"last-applied-",))
-    yield Rule("environment values", (b"name",), re.compile(pair + d.equals + d.value))
-    yield note(re.compile(applied + rb"(?P<secret>\{[^\r\n]{1,200000})"))
+    yield Rule("environment values", (b"name",), re.compile(pair + d.value))
+    yield note(re.compile(applied + rb"(?P<secret>\{" + d.inside + rb"{1,200000})"))
     yield note(re.compile(applied + rb"(?!\{)" + d.value))
 
 
 def _of(d: _Dialect) -> tuple[Rule, ...]:
-    return (*_named(d), *_by_place(d), *_in_headers(d), *_in_addresses(d), *_keys(d), *_by_form())
+    return (*_named(d), *_by_place(d), *_printed(d), *_in_headers(d), *_in_addresses(d), *_keys(d), *_by_form())
 
 
-OF_TEXT, OF_JSON = (*_of(_TEXT), *_printed(_TEXT)), _of(_JSON)
+OF_TEXT, OF_JSON = _of(_TEXT), _of(_JSON)

@@ -1,7 +1,7 @@
 """A source with secrets planted wherever evidence has room for one: made from a seed, the same in every run.
 
-A secret is some random words joined by the characters that make redaction hard. None of its words may survive. The same
-source with ``Planter(sound=False)`` has harmless words in the same places.
+A secret is some random words joined by the characters that make redaction hard. None of its words may survive. A
+planter that is ``harmless`` has ``REDACTED`` in the same places.
 """
 
 from __future__ import annotations
@@ -25,17 +25,24 @@ class Planter:
 
     chance: random.Random = field(default_factory=lambda: random.Random(17))
     planted: dict[str, list[str]] = field(default_factory=dict)
+    harmless: bool = False
 
     def word(self, place: str, length: int = 14, letters: str = LETTERS) -> str:
+        if self.harmless:
+            return "REDACTED"
         made = "".join(self.chance.choice(letters) for _ in range(length))
         self.planted.setdefault(place, []).append(made)
         return made
 
     def secret(self, place: str, joined_by: str = "") -> str:
         """Words around each of some characters."""
+        if self.harmless:
+            return "REDACTED"
         return "".join(self.word(place) + c for c in joined_by) + self.word(place)
 
     def base64(self, place: str, text: str) -> str:
+        if self.harmless:
+            return "REDACTED"
         made = base64.b64encode(text.encode()).decode()
         self.planted.setdefault(place, []).append(made)
         return made
@@ -116,7 +123,7 @@ TEXTS: dict[str, Callable[[Planter, str], str]] = {
     "PEM in base64": lambda p, a: (
         "client-key-data: " + p.base64(a, f"-----BEGIN PRIVATE KEY-----\n{p.key(a)}\n-----END PRIVATE KEY-----\n")
     ),
-    "cut JWT": lambda p, a: token(p, a)[:60],
+    "cut JWT": lambda p, a: token(p, a)[:36] + ".eyJ" + p.word(a, 20),
     "YAML block": lambda p, a: f"password: |\n  {p.secret(a, ' ')}\nuser: u",
     "YAML list": lambda p, a: f"args:\n- --password\n- {p.secret(a)}\n- -v",
     "YAML env": lambda p, a: f"env:\n- name: DATABASE\n  value: {p.secret(a)}",
@@ -286,7 +293,7 @@ def broken(p: Planter) -> Iterator[tuple[str, bytes]]:
     def one(place: str) -> dict[str, Any]:
         return pod(p, place, "shop", container(p, place, "web"))
 
-    yield "services", of(one("truncated"))[:-40]
+    yield "services", of(one("truncated"))[:-3]
     yield "namespaces", of(one("badly encoded")).replace(b'"name": "p"', b'"name": "\xff\xfe"', 1)
     yield "nodes", of({"kind": "List", "items": [{"kind": "List", "items": [one("nested")]}]})
     yield "ippools", json.dumps(one("a single object")).encode()
@@ -358,18 +365,12 @@ def files(p: Planter) -> Iterator[Answer]:
     conf = json.dumps({"kubernetes": {"k8s_api_token": p.secret("cni JSON", '"')}}, indent=1)
     yield Evidence(Want("cni-net.d", "n1"), f"/etc/cni/net.d/x:{conf}\n    token: {token(p, 'cni YAML')}".encode())
     yield Evidence(Want("sysctl-net", "n1"), TEXTS["sysctl"](p, "sysctl").encode())
-    for id_, (name, made) in zip(
-        ("ip-rule", "ip-neigh", "ip-route", "ss-summary", "nstat"), TEXTS.items(), strict=False
-    ):
-        yield Evidence(
-            Want(id_, "n1"),
-            b"x\n",
-            command=made(p, f"command: {name}"),
-            exit=1,
-            stderr=made(p, f"stderr: {name}"),
-            partial=made(p, f"partial: {name}"),
-        )
-        yield Missing("bridge-fdb", made(p, f"why: {name}"), "n1")
+    ids = ("ip-rule", "ip-neigh", "ip-route", "ss-summary", "nstat", "ip-addr", "ss-bgp", "tc-qdisc", "proc-net-dev")
+    for id_, (name, made) in zip(ids, TEXTS.items(), strict=False):
+        said = {f: made(p, f"{f}: {name}") for f in ("command", "stderr", "partial")}
+        yield Evidence(Want(id_, "n1"), b"x\n", exit=1, **said)
+    for id_, (name, made) in zip(("bridge-fdb", "ip-route-all", "conntrack"), TEXTS.items(), strict=False):
+        yield Missing(id_, made(p, f"why: {name}"), "n1")
 
 
 @dataclass

@@ -11,7 +11,7 @@ from calicokit.evidence.recordings.secret_patterns import OF_JSON, OF_TEXT, Rule
 REDACTED = "REDACTED"
 
 _PLACEHOLDER = re.compile(
-    rb"(?:null|none|nil|true|false|<\w*>?|\(hidden\)|[\[({|>&]?|\*+|-+|\$\(\w+\)|\$\{\w+\})[,;)}\]>.]*|REDACTED.*"
+    rb"(?:null|none|nil|true|false|<\w*>?|\(hidden\)|[\[({|>&]?|\*+|-+|\$\(\w+\)?|\$\{\w+\})[,;)}\]>.]*|REDACTED.*"
     rb"|__\w+__|<set to the key .*|map\[.*|--.*",
     re.IGNORECASE | re.DOTALL,
 )

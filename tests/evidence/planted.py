@@ -124,6 +124,11 @@ TEXTS: dict[str, Callable[[Planter, str], str]] = {
         "client-key-data: " + p.base64(a, f"-----BEGIN PRIVATE KEY-----\n{p.key(a)}\n-----END PRIVATE KEY-----\n")
     ),
     "cut JWT": lambda p, a: token(p, a)[:36] + ".eyJ" + p.word(a, 20),
+    "password X": lambda p, a: f"the password is {p.secret(a)}, set password {p.secret(a)}",
+    "password for u: X": lambda p, a: f"Password for user root: {p.secret(a)}",
+    "XML attribute": lambda p, a: f'<add key="password" value="{p.secret(a)}"/>',
+    "AWS signature": lambda p, a: f"Authorization: AWS4-HMAC-SHA256 SignedHeaders=host, Signature={p.secret(a)}",
+    "key of a map": lambda p, a: f"config[password]={p.secret(a)} token%3D{p.secret(a)} password -> {p.secret(a)}",
     "YAML block": lambda p, a: f"password: |\n  {p.secret(a, ' ')}\nuser: u",
     "YAML list": lambda p, a: f"args:\n- --password\n- {p.secret(a)}\n- -v",
     "YAML env": lambda p, a: f"env:\n- name: DATABASE\n  value: {p.secret(a)}",
@@ -368,6 +373,7 @@ def files(p: Planter) -> Iterator[Answer]:
     ids = ("ip-rule", "ip-neigh", "ip-route", "ss-summary", "nstat", "ip-addr", "ss-bgp", "tc-qdisc", "proc-net-dev")
     for id_, (name, made) in zip(ids, TEXTS.items(), strict=False):
         said = {f: made(p, f"{f}: {name}") for f in ("command", "stderr", "partial")}
+        said["command"] += f" -p{p.secret('command: -pX')}"
         yield Evidence(Want(id_, "n1"), b"x\n", exit=1, **said)
     for id_, (name, made) in zip(("bridge-fdb", "ip-route-all", "conntrack"), TEXTS.items(), strict=False):
         yield Missing(id_, made(p, f"why: {name}"), "n1")

@@ -44,6 +44,7 @@ def redacted(answer: Answer) -> tuple[Answer, Counter[str]]:
         partial = f"withheld, as what is secret in it cannot be told: {error}"
         text = _status(partial)
     command, stderr = (scrubbed_words(words, found) for words in (answer.command, answer.stderr))
+    command = " ".join(secret_objects.arguments(command.split(" "), found))
     return replace(answer, text=text, command=command, stderr=stderr, partial=partial), found
 
 

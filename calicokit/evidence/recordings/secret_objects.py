@@ -99,7 +99,7 @@ def arguments(words: list[Any], found: Counter[str]) -> list[Any]:
     for word in words:
         text = word if isinstance(word, str) else ""
         start = _secret_from(text, before)
-        if start is not None and text[start:] not in ("", REDACTED):
+        if start is not None and text[start:].strip("'\"") not in ("", REDACTED):
             word = text[:start] + _hidden(found, "arguments")
         kept.append(word)
         before = text

@@ -52,7 +52,7 @@ class _Dialect(NamedTuple):
     @property
     def equals(self) -> bytes:
         """What stands between a name and its value."""
-        return rb"(?:" + self.quote + rb"\]?)?" + _GAP + rb"(?:=>|:=|=(?!=)|:(?!:))" + _GAP
+        return rb"(?:" + self.quote + rb")?(?:\[?\w{0,20}\])?" + _GAP + rb"(?:=>|->|:=|=(?!=)|%3d|:(?!:))" + _GAP
 
 
 _GAP = rb"(?:[ \t]|\\+t){0,8}"
@@ -77,30 +77,21 @@ _JSON = _Dialect(
 )
 
 _OWNER = (
-    rb"(?:api|access|secret|private|client|account|shared|signing|encryption|master|auth|fastopen)[_-]?(?:access[_-]?)?"
+    rb"(?:api|access|secret|private|client|account|shared|signing|encryption|master|auth|fastopen|ssh|license)"
+    rb"[_-]?(?:access[_-]?)?"
 )
 """Whose keys are secret; ``key=`` alone is any key of a map."""
 
 _WORDS = (
-    rb"pass(?:word|wd|phrase|code)s?|(?<!by)(?<!com)(?<!mark)pass|pwd|secret|token|credentials?|cookie|(?<![a-z0-9])(?:pw|sig)"
-    rb"|(?<![a-z])auth|connection[_-]?string|webhook[_-]?url"
+    rb"pass(?:word|wd|phrase|code)s?|(?<!by)(?<!com)(?<!mark)pass|pwd|secret|token|credentials?|cookie"
+    rb"|(?<![a-z0-9])(?:pw|sig)|(?<![a-z])(?:auth|otp|csrf|jwt)|psk|signature|session[_-]?id|connection[_-]?string|webhook[_-]?url"
 )
 _KEY = rb"key(?:[_-]?id)?"
 _ENDING = rb"(?:[_-]?(?:\d{1,4}|value|text|string|plain|hash|b64|base64|data))?"
 _NAMES: tuple[tuple[tuple[bytes, ...], bytes, bytes], ...] = (
     (
-        (
-            b"pass",
-            b"pwd",
-            b"secret",
-            b"token",
-            b"credential",
-            b"cookie",
-            b"pw",
-            b"sig",
-            b"auth",
-            b"connection",
-            b"webhook",
+        tuple(
+            b"pass pwd secret token credential cookie pw sig auth otp csrf jwt psk session connection webhook".split()
         ),
         rb"",
         rb"(?:" + _WORDS + rb")" + _ENDING,
@@ -121,6 +112,7 @@ def _named(d: _Dialect) -> Iterator[Rule]:
     block += rb"(?P=i)" + d.inside + rb"{0,4000}?){0,100})(?=" + d.newline + rb"|\"|\Z)"
     listed = rb"\[(?P<secret>(?!\])" + d.inside + rb"{1,4000}?)\]"
     next_ = rb"(?:[ \t]{1,4}|" + d.quote + rb"[ \t]{0,4},?\s{0,40})"
+    value = rb"(?:" + d.quote + rb")?[ \t]{1,4}value[ \t]{0,2}=[ \t]{0,2}"
     line = rb"(?:" + d.quote + rb")?[ \t]{0,4}" + d.newline + rb"[ \t]{0,40}-[ \t]{1,4}"
     for anchors, owner, name in _NAMES:
         rule = partial(Rule, "passwords and tokens", anchors)
@@ -130,6 +122,7 @@ def _named(d: _Dialect) -> Iterator[Rule]:
         yield rule(re.compile(name + d.equals + d.value), owned)
         yield rule(re.compile(name + d.equals + listed), owned)
         yield rule(re.compile(name + d.equals + block), owned)
+        yield rule(re.compile(name + value + d.value), owned)
         yield rule(re.compile(name + next_ + d.value), option)
         yield rule(re.compile(name + line + d.value), option)
         yield rule(re.compile(name + rb">(?P<secret>[^<>\"\\\r\n]{1,4000})<"), element)
@@ -138,17 +131,27 @@ def _named(d: _Dialect) -> Iterator[Rule]:
 def _by_place(d: _Dialect) -> Iterator[Rule]:
     """A secret by what stands before it: a word, a user's name, an option of a client."""
     rule = partial(Rule, "passwords and tokens")
-    quoted = rb"(?:password|passwd|passphrase|pwd|token)[ \t]{1,4}(?=" + d.quote + rb")"
+    blank = rb"(?:[ \t]|\\+t){1,4}"
+    quoted = rb"(?:password|passwd|passphrase|pwd|token)" + blank + rb"(?=" + d.quote + rb")"
+    said = rb"pass(?:word|wd|phrase)(?:" + blank + rb"is:?)?" + blank + rb"[({]?[ \t]{0,2}(?P<word>" + d.word + rb")"
+    of = rb"pass(?:word|phrase) (?:for|of) [^:\\\"\r\n]{1,60}: {0,4}"
     user = re.compile(rb"(?:neighbor|login|user(?:name)?)[ \t]{1,4}\S{1,100}[ \t]{1,4}\Z")
     next_ = rb"(?:[ \t=]{1,4}|" + d.quote + rb"[, \t]{1,4})?"
     login = rb"(?<![\w-])(?:-u|--user|--proxy-user)" + next_ + rb"(?:" + d.quote + rb")?[^\s:\"'`\\/]{1,100}:"
-    clients = (b"mysql", b"mariadb", b"sshpass", b"docker login", b"mongo", b"redis", b"ldap")
+    clients = (b"mysql", b"mariadb", b"sshpass", b"docker login", b"mongo", b"redis", b"ldap", b"az login")
     yield rule((b"pass", b"pwd", b"token"), re.compile(quoted + d.value))
+    yield rule((b"pass",), re.compile(said), holds=_is_no_word)
+    yield rule((b"pass",), re.compile(of + d.value))
     yield rule((b"password",), re.compile(rb"password[ \t]{1,4}(?:\d[ \t]{1,4})?" + d.value), user)
     yield rule((b"identified by",), re.compile(rb"identified by[ \t]{1,4}(?:password[ \t]{1,4})?" + d.value))
     yield rule((b"-u", b"--u", b"--proxy-u"), re.compile(login + rb"(?P<secret>" + d.word + rb")"))
     yield rule(clients, re.compile(d.inside + rb"{4,300}?[ \t\"']-[paw]" + next_ + d.value))
     yield rule((b"md5keys:",), re.compile(rb"md5keys:(?P<secret>" + d.word + rb")"))
+
+
+def _is_no_word(secret: bytes) -> bool:
+    """Whether this is no word of a sentence, such as "password authentication failed"."""
+    return re.fullmatch(rb"[A-Za-z][a-z-]*[^\w]*", secret) is None
 
 
 def _in_headers(d: _Dialect) -> Iterator[Rule]:

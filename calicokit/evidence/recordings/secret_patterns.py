@@ -229,7 +229,7 @@ def _by_form() -> Iterator[Rule]:
 
 def _printed(d: _Dialect) -> Iterator[Rule]:
     """What the structure of objects tells, where they are printed in a text."""
-    quote, blank = rb"(?:" + d.quote + rb")?", rb"(?:\s|" + d.newline + rb"){0,80}"
+    quote, blank = rb"(?:" + d.quote + rb")?", rb"(?:[ \t]|" + d.newline + rb"){0,80}"
     of = quote + rb"\s{0,8}:\s{0,8}"
     pair = rb"(?<![a-z])name" + of + quote + rb"[\w./-]{1,200}" + quote + rb",?" + blank + quote + rb"value" + of
     applied = rb"last-applied-(?:configuration|spec)" + d.equals + rb"(?:[|>][+-]?" + blank + rb")?"

@@ -85,6 +85,10 @@ class TableShape(StrEnum):
     parquet = "parquet"
 
 
+KeepSecrets = Annotated[
+    bool,
+    typer.Option(help="Keep passwords, tokens, arguments and environment instead of redacting them."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write to, instead of the terminal.")]
 
 
@@ -313,9 +317,7 @@ def capture(
     nodes: Annotated[str, typer.Option(help="Only these nodes, comma-separated.")] = "",
     samples: Annotated[int, typer.Option(help="Number of counter samples to take before the rest.", min=0)] = 0,
     interval: Annotated[float, typer.Option(help="Seconds between samples.", min=0)] = 10,
-    keep_secrets: Annotated[
-        bool, typer.Option(help="Keep passwords, tokens and environment values instead of redacting them.")
-    ] = False,
+    keep_secrets: KeepSecrets = False,
     description: Annotated[str, typer.Option(help="Description of the recording, for its manifest.")] = "",
     format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
 ) -> None:
@@ -397,8 +399,9 @@ def report(
     kubeconfig: Kubeconfig = None,
     calico_namespace: CalicoNamespace = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
+    keep_secrets: KeepSecrets = False,
 ) -> None:
-    """Run a notebook on a source and write the result as one self-contained HTML page."""
+    """Run a notebook on a source and write the result as one self-contained HTML page: secrets are redacted."""
     from calicokit.cluster import open as open_source
     from calicokit.report.html import NotebookFailedError, write_html
     from calicokit.report.notebooks import find
@@ -413,7 +416,7 @@ def report(
     try:
         path = find(notebook)
         with progress.shown(f"executing {path.name} on {source}"):
-            write_html(path, source, output)
+            write_html(path, source, output, keep_secrets)
     except (FileNotFoundError, NotebookFailedError, OSError) as error:
         _fail(str(error))
     typer.echo(f"{output.resolve()}")

@@ -32,6 +32,7 @@ from calicokit.evidence.model import (
 )
 from calicokit.evidence.objects import Objects, OddShapeError, decode_list
 from calicokit.evidence.recordings.recording import NO_OBJECTS
+from calicokit.evidence.recordings.redact import guarded
 from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
 from calicokit.faults import attempt
@@ -100,7 +101,7 @@ class Cluster(Topics):
     """What one source shows of a cluster, fetched when asked for and kept."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._source = guarded(source)
         self._evidence: dict[Want, list[Evidence]] = {}
         self._missing: dict[Want, list[Missing]] = {}
         self._built: dict[str, Any] = {}

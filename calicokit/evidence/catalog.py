@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 """The two API groups that may hold Calico's objects; which one does is discovered, never assumed."""
@@ -160,15 +161,24 @@ class Discovery:
 How = Api | Command | Admin | Log | Metrics | Discovery
 
 
+class Secret(StrEnum):
+    """What in a piece of evidence is secret by its place, beside what looks like a secret in any text."""
+
+    OBJECTS = "arguments and environment of containers, probes, annotations"
+    DESCRIBED = "arguments and environment of containers, probes, annotations, as they are printed"
+    BIRD = "BGP passwords"
+    NONE = ""
+
+
 @dataclass(frozen=True)
 class Item:
     """One row of the catalog.
 
     ``parser`` is a kind of text, or ``KIND:TABLE`` where not its main table is meant. ``scope`` is "cluster" or
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
-    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave. Where several rows have a
-    kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is the version
-    of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
+    ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave: redaction goes by it. Where
+    several rows have a kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is
+    the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
     """
 
     id: str
@@ -178,7 +188,7 @@ class Item:
     file: str = ""
     parser: str = ""
     heavy: bool = False
-    secret: str = ""
+    secret: Secret = Secret.NONE
     guide: str = ""
     tells: str = ""
     since: str = ""
@@ -246,12 +256,16 @@ _USE = "performance-and-scaling/resource-utilization"
 _TYPHA = "performance-and-scaling/typha-for-large-clusters"
 
 
-def _core(plural: str, title: str, group: str = "v1", guide: str = "", secret: str = "") -> Item:
-    return Item(plural, title, Api((group,), (plural,)), guide=guide, secret=secret)
+def _list(id: str, title: str, how: Api, guide: str, since: str = "") -> Item:  # noqa: A002
+    return Item(id, title, how, guide=guide, secret=Secret.OBJECTS, since=since)
 
 
-def _calico(plural: str, title: str, *also: str, guide: str = "", secret: str = "", newer: bool = False) -> Item:
-    return Item(plural, title, Api(CALICO, (plural, *also), newer=newer), guide=guide, secret=secret)
+def _core(plural: str, title: str, group: str = "v1", guide: str = "") -> Item:
+    return _list(plural, title, Api((group,), (plural,)), guide)
+
+
+def _calico(plural: str, title: str, *also: str, guide: str = "", newer: bool = False) -> Item:
+    return _list(plural, title, Api(CALICO, (plural, *also), newer=newer), guide)
 
 
 def _admin(
@@ -261,7 +275,7 @@ def _admin(
     parser: str,
     guide: str,
     tells: str = "",
-    secret: str = "",
+    secret: Secret = Secret.NONE,
 ) -> Item:
     """A command of the cluster's administrator (kubectl, calicoctl)."""
     return Item(id, title, Admin(words), file=f"{id}.txt", parser=parser, guide=guide, tells=tells, secret=secret)
@@ -275,7 +289,7 @@ def _node(
     parser: str = "",
     guide: str = "",
     heavy: bool = False,
-    secret: str = "",
+    secret: Secret = Secret.NONE,
     tells: str = "",
     since: str = "",
 ) -> Item:
@@ -329,27 +343,27 @@ def _saved_by(tool: str) -> str:
 
 
 ITEMS = (
-    _core("nodes", "Nodes", guide=_HEALTH, secret="annotations that hold applied configuration"),
-    _core("pods", "Pods", guide=_HEALTH, secret="environment values; annotations that hold applied configuration"),
+    _core("nodes", "Nodes", guide=_HEALTH),
+    _core("pods", "Pods", guide=_HEALTH),
     _core("namespaces", "Namespaces", guide=_ALLOCATION),
     _core("services", "Services", guide=_ALLOCATION),
     _core("serviceaccounts", "Service accounts", guide=_POLICY),
     _core("endpointslices", "Endpoint slices: the backends of services", "discovery.k8s.io/v1", guide=_POLICY),
-    Item(
+    _list(
         "configmaps",
         "The ConfigMap calico-config of a manifest install",
         Api(("v1",), ("configmaps",), "metadata.name=calico-config"),
-        guide=_HEALTH,
+        _HEALTH,
     ),
-    Item(
+    _list(
         "pod-metrics",
         "CPU and memory usage of pods from metrics-server (`kubectl top pods`)",
         Api(("metrics.k8s.io/v1beta1",), ("pods",), optional=True),
-        guide=_USE,
+        _USE,
     ),
     _core("events", "Events, as long as the API server keeps them", guide=_ISSUES),
-    _core("daemonsets", "DaemonSets", "apps/v1", guide=_HEALTH, secret="environment values"),
-    _core("deployments", "Deployments", "apps/v1", guide=_HEALTH, secret="environment values"),
+    _core("daemonsets", "DaemonSets", "apps/v1", guide=_HEALTH),
+    _core("deployments", "Deployments", "apps/v1", guide=_HEALTH),
     _calico("clusterinformations", "Calico's cluster information: version, datastore readiness", guide=_HEALTH),
     _calico("kubecontrollersconfigurations", "Configuration of kube-controllers: leak grace period", guide=_ISSUES),
     _calico("ippools", "IP pools", guide=_POOLS),
@@ -372,45 +386,45 @@ ITEMS = (
     _calico("globalnetworksets", "GlobalNetworkSets", guide=_POLICY),
     _calico("networksets", "NetworkSets", guide=_POLICY),
     _calico("hostendpoints", "Host endpoints", guide=_POLICY),
-    Item(
+    _list(
         "kubernetes-networkpolicies",
         "Kubernetes NetworkPolicies",
         Api(("networking.k8s.io/v1",), ("networkpolicies",)),
-        guide=_POLICY,
+        _POLICY,
     ),
     *(
-        Item(plural, title, Api((f"policy.networking.k8s.io/{version}",), (plural,), optional=True), guide=_POLICY)
+        _list(plural, title, Api((f"policy.networking.k8s.io/{version}",), (plural,), optional=True), _POLICY)
         for plural, version, title in (
             ("adminnetworkpolicies", "v1alpha1", "Admin network policies"),
             ("baselineadminnetworkpolicies", "v1alpha1", "Baseline admin network policies"),
             ("clusternetworkpolicies", "v1alpha2", "Cluster network policies"),
         )
     ),
-    Item(
+    _list(
         "installations",
         "The operator's installation of Calico",
         Api(("operator.tigera.io/v1",), ("installations",), optional=True),
-        guide=_HEALTH,
+        _HEALTH,
     ),
-    Item(
+    _list(
         "tigerastatuses",
         "What the operator says of its components: available, degraded, progressing",
         Api(("operator.tigera.io/v1",), ("tigerastatuses",), optional=True),
-        guide=_HEALTH,
+        _HEALTH,
         since="0.2.0",
     ),
-    Item(
+    _list(
         "apiservers",
         "The operator's configuration and status of Calico's API server",
         Api(("operator.tigera.io/v1",), ("apiservers",), optional=True),
-        guide=_HEALTH,
+        _HEALTH,
         since="0.2.0",
     ),
-    Item(
+    _list(
         "apiservices",
         "API services: who serves each API group, and availability",
         Api(("apiregistration.k8s.io/v1",), ("apiservices",), optional=True),
-        guide=_HEALTH,
+        _HEALTH,
     ),
     Item(
         "api-resources",
@@ -483,6 +497,7 @@ ITEMS = (
         "kubectl-describe",
         _HEALTH,
         "^Roles:",
+        Secret.DESCRIBED,
     ),
     _admin(
         "kubectl-describe-pods",
@@ -490,7 +505,7 @@ ITEMS = (
         "kubectl describe pods -n kube-system",
         "kubectl-describe",
         _HEALTH,
-        secret="environment values",
+        secret=Secret.DESCRIBED,
     ),
     _admin("kernel-log", "Kernel log", "dmesg", "dmesg", _DROPS),
     *_component(
@@ -550,7 +565,7 @@ ITEMS = (
             file=name,
             parser="bird-config",
             guide=_PEERS,
-            secret="BGP passwords",
+            secret=Secret.BIRD,
             tells=tells,
         )
         for name, tells in (  # by the templates in confd/etc/calico/confd/templates
@@ -668,7 +683,6 @@ ITEMS = (
         "grep -rs . /etc/cni/net.d --include=*.conf --include=*.conflist --include=*.json",
         parser="cni-conflist",
         guide=_ISSUES,
-        secret="tokens",
     ),
     Item(
         "felix-metrics",

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from traitlets import default
 
 from calicokit import __version__, progress
+from calicokit.evidence.recordings import redact
 from calicokit.figures import MIME
 
 HERE = Path(__file__).parent
@@ -60,19 +62,22 @@ class _ThisInterpreter(AsyncKernelManager):
         return KernelSpec(argv=argv, display_name="calicokit", language="python", metadata=curve)
 
 
-def write_html(notebook: Path, source: str, output: Path) -> None:
-    """Execute ``notebook`` on ``source`` and write it to ``output``.
+def write_html(notebook: Path, source: str, output: Path, keep_secrets: bool = False) -> None:
+    """Execute ``notebook`` on ``source``, without what is secret in it, and write it to ``output``.
 
     Raises :class:`NotebookFailedError` if a cell fails, and ``OSError`` if a file cannot be read or written.
     """
-    executed = execute(notebook, source)
-    page = render(executed, source)
+    executed, hidden = execute(notebook, source, keep_secrets)
+    page = render(executed, source, hidden)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
 
 
-def execute(notebook: Path, source: str) -> Any:
-    """The notebook with the outputs that it has on this source."""
+def execute(notebook: Path, source: str, keep_secrets: bool = False) -> tuple[Any, list[redact.Hidden] | None]:
+    """The notebook with the outputs that it has on this source, and what was hidden; None where secrets are kept.
+
+    The kernel is told to redact by a variable, which every cluster that is made in it goes by.
+    """
     try:
         node: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
@@ -85,12 +90,14 @@ def execute(notebook: Path, source: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="calicokit-") as profile:
         # Without the user's IPython profile, so that a page does not depend on what it starts.
         named = str(local.resolve()) if local.exists() else source
+        journal = Path(profile) / "hidden.jsonl"
         env = {**os.environ, "IPYTHONDIR": profile, PARAMETER: named, progress.QUIET: "1"}
+        env[redact.JOURNAL] = "" if keep_secrets else str(journal)
         # setup_kernel and not execute: that one swallows Ctrl-C.
         with client.setup_kernel(env=env):
             for index, cell in enumerate(node.cells):
                 _execute_cell(client, node, index, cell)
-    return node
+        return node, None if keep_secrets else redact.hidden_in(journal)
 
 
 def _execute_cell(client: NotebookClient, node: Any, index: int, cell: Any) -> None:
@@ -119,8 +126,8 @@ def _headings(markdown: str) -> list[str]:
     return re.findall(r"^#+ +(.+?) *$", markdown, flags=re.MULTILINE)
 
 
-def render(node: Any, source: str) -> str:
-    """An executed notebook as a page."""
+def render(node: Any, source: str, hidden: Sequence[redact.Hidden] | None) -> str:
+    """An executed notebook as a page, which says what was hidden, or, if that is None, that nothing was."""
     figures = _prepare(node)
     exporter = _Page(extra_template_basedirs=[str(HERE)], template_name="page")  # type: ignore[no-untyped-call]
     sections = [
@@ -136,6 +143,7 @@ def render(node: Any, source: str) -> str:
         "title": titles[0] if titles else "calicokit",
         "source": source,
         "version": __version__,
+        "hidden": hidden,
         "sections": sections,
         "scripts": scripts,
         "policy": _policy(scripts),

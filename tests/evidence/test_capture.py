@@ -59,7 +59,7 @@ def test_the_manifest_has_its_layout_and_lists_what_was_redacted(captured: Path)
     assert manifest["version"] == 1
     assert manifest["recorded"].endswith("Z")
     assert {f"out/{p}" for p in manifest["files"]} <= names
-    assert manifest["redacted"]["api/v1_pods.json"]["environment values"] > 0
+    assert manifest["redacted"]["api/v1_nodes.json"]["annotations"] > 0
     row = manifest["files"]["nodes/node-1/felix-ready.txt"]
     assert row["exit"] == 0
     assert row["node"] == "node-1"
@@ -114,6 +114,19 @@ def test_a_capture_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(asked) == 3
     assert not done.missing
     assert set(Recording(out).nodes()) == {"n1"}
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_a_capture_goes_not_on_with_what_one_wrote_that_treats_secrets_otherwise(tmp_path: Path, redact: bool) -> None:
+    found = {Want(i, "n1"): b"password=hunter2" for i in ("ip-rule", "ip-neigh", "ip-route", "nstat")}
+    with pytest.raises(KeyboardInterrupt):
+        capture(BreaksOff(found), tmp_path / "out", [w.id for w in found], ["n1"], redact=not redact)
+    with pytest.raises(
+        SourceError, match=r"out\.partial was begun with(out)? --keep-secrets; go on so, or remove it\.$"
+    ):
+        capture(MemorySource(found), tmp_path / "out", [w.id for w in found], ["n1"], redact=redact)
+    capture(MemorySource(found), tmp_path / "out", [w.id for w in found], ["n1"], redact=not redact)
+    assert (b"hunter2" in (tmp_path / "out" / "nodes/n1/nstat.txt").read_bytes()) is redact
 
 
 def test_holes_are_in_the_manifest_and_asked_again(tmp_path: Path) -> None:

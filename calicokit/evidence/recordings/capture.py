@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,11 +24,12 @@ from calicokit import __version__
 from calicokit.evidence.catalog import CATALOG, ITEMS, Admin, Api, Item
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.recordings.recording import NO_OBJECTS, SERIES_TIME
-from calicokit.evidence.recordings.redact import Redactor
+from calicokit.evidence.recordings.redact import redacted, scrubbed_words
 from calicokit.progress import Progress
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-JOURNAL = "journal.jsonl"
+JOURNAL, WITH_SECRETS = "journal.jsonl", "journal-with-secrets.jsonl"
+"""The journal of a capture; one that keeps secrets has another, so that neither goes on with what the other wrote."""
 
 
 @dataclass
@@ -122,14 +124,19 @@ class _Work:
         self.out, self.source = out, source
         self.folder = out.with_name(out.name + ".partial")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.redactor = Redactor() if redact else None
+        self.redact = redact
+        mine, others = (JOURNAL, WITH_SECRETS) if redact else (WITH_SECRETS, JOURNAL)
+        self.path = self.folder / mine
+        if (self.folder / others).exists():
+            raise SourceError(
+                f"{self.folder} was begun {'with' if redact else 'without'} --keep-secrets; go on so, or remove it."
+            )
         self.lines = list(self._read())
-        self.journal = (self.folder / JOURNAL).open("ab")
+        self.journal = self.path.open("ab")
 
     def _read(self) -> Iterator[_Line]:
         """The journal of a capture that broke off; a last line that was cut is asked again."""
-        path = self.folder / JOURNAL
-        for text in path.read_bytes().split(b"\n") if path.exists() else ():
+        for text in self.path.read_bytes().split(b"\n") if self.path.exists() else ():
             try:
                 yield msgspec.json.decode(text, type=_Line)
             except msgspec.DecodeError:
@@ -154,26 +161,25 @@ class _Work:
                 self._keep(want, answer, at)
 
     def _keep(self, want: Want, answer: Answer, at: str) -> None:
+        hidden: Counter[str] = Counter()
+        if self.redact:
+            answer, hidden = redacted(answer)
         if isinstance(answer, Missing):
             line = _Line(want.id, want.node, at, why=answer.why)
         else:
             line = self._write(want, answer, at)
+            line.redacted = dict(sorted(hidden.items()))
         self.journal.write(msgspec.json.encode(line) + b"\n")
         self.journal.flush()
         self.lines.append(line)
 
     def _write(self, want: Want, found: Evidence, at: str) -> _Line:
         path = _place(want, found, at)
-        text = self.redactor.text(found) if self.redactor else found.text
-        stderr = self.redactor.words(found.stderr, found.ref) if self.redactor else found.stderr
         if path != NO_OBJECTS:
             file = self.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(text)
-        line = _Line(want.id, want.node, at, path, found.group, found.command, found.exit, stderr, found.partial)
-        if self.redactor and (counts := self.redactor.done.pop(found.ref, None)):
-            line.redacted = dict(sorted(counts.items()))
-        return line
+            file.write_bytes(found.text)
+        return _Line(want.id, want.node, at, path, found.group, found.command, found.exit, found.stderr, found.partial)
 
     def finish(self, description: str) -> Captured:
         """The manifest, then the folder packed or renamed."""
@@ -190,7 +196,7 @@ class _Work:
                 f"{self.source.name} shows nothing that could be recorded: {lines[0].why if lines else '?'}."
             )
         (self.folder / "manifest.json").write_bytes(self._manifest(lines, description))
-        (self.folder / JOURNAL).unlink()
+        self.path.unlink()
         files = sorted(p for p in self.folder.rglob("*") if p.is_file())
         if self.out.suffix == ".zip":
             _zip(self.folder, files, self.out)
@@ -202,15 +208,18 @@ class _Work:
         missing += self.source.unused if self.source.live else ()
         return Captured(self.out, len(files), size, {i.path: i.redacted for i in lines if i.redacted}, missing)
 
+    def _words(self, text: str) -> str:
+        return scrubbed_words(text, Counter()) if self.redact else text
+
     def _manifest(self, lines: list[_Line], description: str) -> bytes:
         recorded = self.source.now()
         asked = getattr(self.source, "asked_by", None)  # a recording of a recording is as old as that
         about = {
             "version": 1,
-            "description": description or f"Captured from {self.source.name}.",
+            "description": self._words(description or f"Captured from {self.source.name}."),
             "recorded": (recorded or _now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "captured_by": f"calicokit {__version__}",
-            **({} if asked is None else {"asked_by": asked}),
+            **({} if asked is None else {"asked_by": self._words(asked)}),
             **({"calico_namespace": home} if (home := self.source.calico_namespace) else {}),
             "no_objects": sorted({line.group.split("/")[0] for line in lines if line.path == NO_OBJECTS}),
             "files": {line.path: _row(line) for line in lines if line.path and line.path != NO_OBJECTS},

@@ -1,153 +1,113 @@
-"""What must not leave a cluster is taken out before anything is written: texts keep their layout, objects their shape.
+"""What must not leave a cluster is taken out of every answer before it is written or shown: objects keep their shape.
 
-The catalog says what in which evidence is secret; the rules here find it. Passwords and tokens are looked for in all
-texts, as logs and configurations may hold them anywhere.
+The catalog says what in which evidence is secret by its place; what looks like a secret is looked for in all texts, as
+logs and configurations may hold it anywhere. What cannot be read so that all of it is found is withheld.
 """
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
-from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Evidence
+from calicokit.evidence.catalog import CATALOG, Secret
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want, Wrapping
+from calicokit.evidence.recordings import secret_objects, secret_prints
+from calicokit.evidence.recordings.secret_objects import NotObjectsError
+from calicokit.evidence.recordings.secret_texts import REDACTED, scrubbed
 
-REDACTED = "REDACTED"
+__all__ = ["JOURNAL", "REDACTED", "Hidden", "Redacting", "guarded", "hidden_in", "redacted", "scrubbed_words"]
 
-_NAMES = rb"password|passwd|secret|token|api[_-]?key|access[_-]key|private[_-]?key|client-key-data"
-_HINTS = (b"passw", b"secret", b"token", b"key")
-_TEXTS: tuple[tuple[str, tuple[bytes, ...], re.Pattern[bytes]], ...] = (
-    (
-        "private keys",
-        (b"private key-----",),
-        re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----(?P<secret>[^-]{1,20000})-----END"),
-    ),
-    ("tokens", (b"eyj",), re.compile(rb"(?P<secret>eyJ[\w-]{8,2000}\.[\w-]{8,8000}\.[\w-]{8,2000})")),
-    ("tokens", (b"bearer",), re.compile(rb"(?i)\bbearer[ :]{1,3}(?P<secret>[\w.~+/=-]{8,8000})")),
-    (
-        "passwords and tokens",
-        _HINTS,
-        re.compile(
-            rb"(?i)(?:" + _NAMES + rb")(?:\\?[\"'])?(?:[ \t]{0,4}[=:][ \t]{0,4}|[ \t]{1,4})"
-            rb"\\?[\"'](?P<secret>[^\"'\\\r\n]{1,4000})\\?[\"']"
-        ),
-    ),
-    (
-        "passwords and tokens",
-        _HINTS,
-        re.compile(
-            rb"(?i)(?:--[\w-]{0,40}(?:"
-            + _NAMES
-            + rb") |(?:"
-            + _NAMES
-            + rb")[=:][ \t]{0,4})(?P<secret>[^\s\"'\\,;&]{1,4000})"
-        ),
-    ),
-    ("passwords in URLs", (b"://",), re.compile(rb"://[^/\s:@\"']{1,200}:(?P<secret>[^/\s@\"']{1,200})@")),
-)
-"""What is counted, words without which it cannot be there (looking for those is far quicker), and the pattern."""
+JOURNAL = "CALICOKIT_HIDDEN"
+"""The variable that names the file in which is written what is hidden; where it is set, every cluster is redacted."""
 
-_ANNOTATIONS = re.compile(r"last-applied-configuration|last-applied-spec|secret|token|password", re.IGNORECASE)
-_PLAIN_ENV = re.compile(
-    r"(?:CALICO|FELIX|TYPHA|IP|IP6|CLUSTER|DATASTORE|NODENAME|NO_DEFAULT|WAIT|KUBERNETES|BGP)(?:_\w+)?"
-)
-_SECRET_ENV = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|KEY|AUTH", re.IGNORECASE)
+_BY_PLACE: dict[Secret, Callable[[bytes, Counter[str]], bytes]] = {
+    Secret.OBJECTS: secret_objects.redacted,
+    Secret.DESCRIBED: secret_prints.described,
+    Secret.BIRD: secret_prints.bird,
+}
 
 
-class Redactor:
-    """Takes secrets out of evidence and counts, for each file, what was taken out."""
-
-    def __init__(self) -> None:
-        self.done: dict[str, Counter[str]] = {}
-
-    def text(self, evidence: Evidence) -> bytes:
-        """The evidence's text without what is secret in it."""
-        found: Counter[str] = Counter()
-        how = CATALOG[evidence.id].how
-        text = _objects(evidence.text, found) if isinstance(how, Api) else evidence.text
-        text = _scrubbed(text, found)
-        if found:
-            self.done.setdefault(evidence.ref, Counter()).update(found)
-        return text
-
-    def words(self, text: str, ref: str) -> str:
-        """The same for a command's standard error."""
-        found: Counter[str] = Counter()
-        clean = _scrubbed(text.encode(), found).decode()
-        if found:
-            self.done.setdefault(ref, Counter()).update(found)
-        return clean
-
-
-def _scrubbed(text: bytes, found: Counter[str]) -> bytes:
-    low = text.lower()
-    for what, hints, pattern in _TEXTS:
-        if any(hint in low for hint in hints):
-            text = pattern.sub(_replace(what, found), text)
-    return text
-
-
-def _replace(what: str, found: Counter[str]) -> Callable[[re.Match[bytes]], bytes]:
-    def replaced(match: re.Match[bytes]) -> bytes:
-        secret = match["secret"]
-        if secret in (REDACTED.encode(), b"null", b"true", b"false", b"{", b"[") or secret.startswith(b"$"):
-            return match[0]
-        found[what] += 1
-        start, end = (n - match.start() for n in match.span("secret"))
-        return match[0][:start] + REDACTED.encode() + match[0][end:]
-
-    return replaced
-
-
-def _objects(text: bytes, found: Counter[str]) -> bytes:
-    """An API list with the secret fields of its objects replaced; bytes that are no list are left to the patterns."""
+def redacted(answer: Answer) -> tuple[Answer, Counter[str]]:
+    """The answer without what is secret in it, and how much of which kind was taken out."""
+    found: Counter[str] = Counter()
+    if isinstance(answer, Missing):
+        return replace(answer, why=scrubbed_words(answer.why, found)), found
     try:
-        document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return text
-    before = found.total()
-    for item in document.get("items") or () if isinstance(document, dict) else ():
-        if isinstance(item, dict):
-            _object(item, found)
-    return msgspec.json.encode(document) if found.total() > before else text
+        text, partial = _text(answer, found), scrubbed_words(answer.partial, found)
+    except NotObjectsError as error:
+        found["texts that could not be read"] += 1
+        partial = f"withheld, as what is secret in it cannot be told: {error}"
+        text = _status(partial)
+    command, stderr = (scrubbed_words(words, found) for words in (answer.command, answer.stderr))
+    command = " ".join(secret_objects.arguments(command.split(" "), found))
+    return replace(answer, text=text, command=command, stderr=stderr, partial=partial), found
 
 
-def _object(item: dict[str, Any], found: Counter[str]) -> None:
-    meta = item.get("metadata")
-    found_notes = meta.get("annotations") if isinstance(meta, dict) else None
-    notes: dict[str, Any] = found_notes if isinstance(found_notes, dict) else {}
-    for name in notes:
-        if _ANNOTATIONS.search(name) and notes[name] != REDACTED:
-            notes[name] = REDACTED
-            found["annotations"] += 1
-    for key in ("spec", "data"):
-        _fields(item.get(key), found)
+def _text(evidence: Evidence, found: Counter[str]) -> bytes:
+    secret = CATALOG[evidence.id].secret
+    text = _BY_PLACE[secret](evidence.text, found) if secret else evidence.text
+    return text if secret is Secret.OBJECTS else scrubbed(text, found)
 
 
-def _fields(value: Any, found: Counter[str]) -> None:
-    """Environment values and headers of probes, wherever in the object containers stand."""
-    if isinstance(value, list):
-        for each in value:
-            _fields(each, found)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            if key in ("env", "httpHeaders") and isinstance(each, list):
-                for entry in each:
-                    _entry(entry, key, found)
-            else:
-                _fields(each, found)
+def _status(why: str) -> bytes:
+    """What stands in place of a list: no list, as the API server says that it gives none."""
+    return msgspec.json.encode({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": why})
 
 
-def _entry(entry: Any, key: str, found: Counter[str]) -> None:
-    """Calico's own settings stay, as they say how Calico runs."""
-    if not isinstance(entry, dict) or not entry.get("value") or entry["value"] == REDACTED:
-        return
-    name = str(entry.get("name", ""))
-    if key == "env" and _PLAIN_ENV.fullmatch(name) and not _SECRET_ENV.search(name):
-        return
-    entry["value"] = REDACTED
-    found["environment values" if key == "env" else "headers of probes"] += 1
+def scrubbed_words(text: str, found: Counter[str]) -> str:
+    """The same for a sentence or a command."""
+    return scrubbed(text.encode("utf-8", "surrogateescape"), found).decode("utf-8", "surrogateescape")
+
+
+class Hidden(msgspec.Struct):
+    """What was hidden of one file of a source, in the answer to one want."""
+
+    source: str
+    file: str
+    id: str
+    counts: dict[str, int]
+
+
+@dataclass
+class Redacting(Wrapping):
+    """Another source, of whose answers nothing secret is seen; the journal says what was hidden."""
+
+    journal: Path
+
+    def __post_init__(self) -> None:
+        self.name = self.source.name
+
+    @property
+    def unused(self) -> Sequence[Missing]:
+        return [replace(m, why=scrubbed_words(m.why, Counter())) for m in self.source.unused]
+
+    def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
+        """The other source's answers, redacted."""
+        for want, answer in self.source.fetch(wants):
+            clean, found = redacted(answer)
+            if found:
+                file = answer.ref if isinstance(answer, Evidence) else f"{want.id} (missing)"
+                self._note(Hidden(self.name, file, want.id, dict(sorted(found.items()))))
+            yield want, clean
+
+    def _note(self, hidden: Hidden) -> None:
+        with self.journal.open("ab") as journal:
+            journal.write(msgspec.json.encode(hidden) + b"\n")
+
+
+def guarded(source: Source) -> Source:
+    """The source as a cluster may read it: redacted while a report is written."""
+    journal = os.environ.get(JOURNAL)
+    return Redacting(source, Path(journal)) if journal else source
+
+
+def hidden_in(journal: Path) -> list[Hidden]:
+    """What a journal says was hidden, sorted; an answer that was read again is told once."""
+    lines = journal.read_bytes().splitlines() if journal.exists() else []
+    found = [msgspec.json.decode(line, type=Hidden) for line in lines]
+    return [one for _, one in sorted({(one.source, one.file, one.id): one for one in found}.items())]

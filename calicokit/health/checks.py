@@ -127,7 +127,7 @@ def _bird_says_no(
         )
 
 
-@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"})
+@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"}, absence=True)
 def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """Calico on a node goes by a name that is not the node's: its addresses and policy are kept under another name."""
     for row in records(names[names["name"].notna() & (names["name"] != names["node"])]):

@@ -53,6 +53,7 @@ class Objects:
     def rows(self, read: Callable[[Object], Any]) -> Iterator[Any]:
         """``read(object)`` for each object; an object of an unexpected shape becomes a problem and is passed over."""
         for raw in self.raw:
+            item: Any = None
             try:
                 item = _ITEM.decode(raw)
                 item["metadata"]["name"]  # every object has one

@@ -12,8 +12,10 @@ import typer
 
 from calicokit import __version__, progress, terminal
 from calicokit.acts.cli import app as act
+from calicokit.evidence.files import as_utf8
 from calicokit.evidence.model import CALICO_NAMESPACE, SourceError
 from calicokit.evidence.own_pods import OPTION
+from calicokit.faults import RAISES, log, words
 
 app = typer.Typer(
     name="calicokit",
@@ -525,11 +527,11 @@ def _read_text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         _fail(f"{file} cannot be read ({error.strerror}).")
-    return data.decode("utf-8", "backslashreplace")
+    return as_utf8(data).decode("utf-8", "backslashreplace")
 
 
 def main() -> None:
-    """Entry point: every foreseen failure is one sentence and exit status 2; Ctrl-C is 130."""
+    """Entry point: every failure is one sentence and exit status 2; Ctrl-C is 130."""
     try:
         app()
     except SourceError as error:
@@ -541,3 +543,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as error:  # whatever it is, it is ours, and whoever asked has no answer
+        if os.environ.get(RAISES):
+            raise
+        log.exception("no answer")
+        typer.echo(f"calicokit: {terminal.plain(words(error))}", err=True)
+        sys.exit(NO_ANSWER)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery
+from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery, Log
 from calicokit.evidence.model import (
     Answer,
     Coverage,
     Evidence,
     Failed,
     Missing,
+    PartlyRead,
     Source,
     SourceError,
     Unread,
@@ -172,6 +174,11 @@ class Cluster(Topics):
             if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
                 found.setdefault(want.id, {})[want.node] = missing
         return found
+
+    def partly_read(self) -> list[PartlyRead]:
+        """What could be read in part only, of which more may have been there; but logs, which lack much anyway."""
+        found = [p for p in self._problems if isinstance(p, PartlyRead)]
+        return [p for p in found if not isinstance(CATALOG[p.id].how, Log)]
 
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).
@@ -330,9 +337,13 @@ class Cluster(Topics):
         if isinstance(answer, Missing):
             self._missing.setdefault(want, []).append(answer)
             return
+        if b"\0" in answer.text:  # what a disk or a sparse file leaves of what was never written; some are very long
+            answer = replace(
+                answer, text=answer.text.replace(b"\0", b""), partial=f"{answer.ref} has gaps of zero bytes"
+            )
         self._evidence.setdefault(want, []).append(answer)
         if answer.partial:
-            self.note(Missing(want.id, answer.partial, want.node))
+            self.note(PartlyRead(want.id, answer.partial, want.node))
 
     def _telling(self) -> AbstractContextManager[Progress]:
         if self.progress is None and self._source.live:

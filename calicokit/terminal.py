@@ -118,6 +118,7 @@ def show_captured(done: Captured) -> None:
         typer.echo(f"Missing: {len(done.missing) - MOST_HOLES} more, listed in the manifest.")
 
 
+FORMULAS = ("=", "+", "-", "@")
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "reordered": "%"}
 MOST_COUNTERS = 10
 
@@ -236,7 +237,7 @@ def write_frame(
             raise SourceError("Parquet cannot be printed; give a file with -o FILE.parquet.")
         frame.astype({c: "str" for c in frame.columns if any(isinstance(v, dict) for v in frame[c])}).to_parquet(output)
     elif shape == "csv":
-        text = frame.to_csv(index=False)
+        text = _for_spreadsheets(frame).to_csv(index=False)
         output.write_text(text, encoding="utf-8") if output else sys.stdout.write(text)
     elif shape == "json":
         value = {"table": name, "rows": rows(frame), "coverage": coverage.as_dict() if coverage else {}}
@@ -246,6 +247,27 @@ def write_frame(
             output.write_bytes(_json(value))
     else:
         _show_frame(frame, name, limit, coverage)
+
+
+def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    texts = frame.select_dtypes(["object", "str", "category"])
+    return frame.assign(**{str(c): texts[c].astype(object).map(_spreadsheet) for c in texts})
+
+
+def _spreadsheet(value: Any) -> Any:
+    """A cell that neither steers a terminal nor is a formula to a spreadsheet, which an apostrophe keeps from being."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.startswith(FORMULAS) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _show_frame(frame: pd.DataFrame, name: str, limit: int, coverage: Coverage | None) -> None:

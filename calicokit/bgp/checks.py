@@ -32,7 +32,7 @@ SOURCES = {
 # ---- BIRD and its configuration
 
 
-@check("bird-dead", needs={"birds": "bgp.birds", "use": "bgp.use"})
+@check("bird-dead", needs={"birds": "bgp.birds", "use": "bgp.use"}, absence=True)
 def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
@@ -52,6 +52,7 @@ def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
 @check(
     "bgp-no-peers",
     needs={"use": "bgp.use", "expected": "bgp.expected", "nodes": "bgp.nodes", "configuration": "bgp.configuration"},
+    absence=True,
 )
 def no_peers(
     use: pd.DataFrame, expected: pd.DataFrame, nodes: pd.DataFrame, configuration: pd.DataFrame
@@ -83,6 +84,7 @@ def no_peers(
     "bgp-config-stale",
     needs={"differences": "bgp.config_differences", "use": "bgp.use"},
     wants={"confd": "bgp.confd", "birds": "bgp.birds", "compared": "bgp.compared"},
+    absence=True,
 )
 def config_stale(
     differences: pd.DataFrame,
@@ -172,6 +174,7 @@ def _dead_confd(node: str, log: Any, unsigned: bool) -> Finding:
     "bgp-as-mismatch",
     needs={"compared": "bgp.compared"},
     wants={"differences": "bgp.config_differences", "nodes": "bgp.nodes", "log": "bgp.session_log"},
+    absence=True,
 )
 def as_mismatch(
     compared: pd.DataFrame,
@@ -216,6 +219,7 @@ def _as_finding(peer: str, nodes: list[str], rows: pd.DataFrame, log: pd.DataFra
     "bgp-password-mismatch",
     needs={"compared": "bgp.compared"},
     wants={"md5": "bgp.md5", "differences": "bgp.config_differences"},
+    absence=True,
 )
 def password_mismatch(
     compared: pd.DataFrame, md5: pd.DataFrame | None = None, differences: pd.DataFrame | None = None
@@ -292,6 +296,7 @@ REMEDIES = {
     "bgp-session-down",
     needs={"compared": "bgp.compared"},
     wants={"firewall": "bgp.firewall", "birds": "bgp.birds", "sockets": "bgp.sockets", "log": "bgp.daemon_log"},
+    absence=True,
 )
 def session_down(
     compared: pd.DataFrame,
@@ -426,7 +431,7 @@ def session_flapping(compared: pd.DataFrame, log: pd.DataFrame | None = None) ->
             )
 
 
-@check("bgp-external-peer-down", needs={"compared": "bgp.compared"})
+@check("bgp-external-peer-down", needs={"compared": "bgp.compared"}, absence=True)
 def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
     """A router outside the cluster that nodes should peer with and do not."""
     rows = compared[
@@ -451,7 +456,7 @@ def external_peer_down(compared: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("rr-not-redundant", needs={"expected": "bgp.expected", "nodes": "bgp.nodes"})
+@check("rr-not-redundant", needs={"expected": "bgp.expected", "nodes": "bgp.nodes"}, absence=True)
 def rr_not_redundant(expected: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """All nodes get their routes from one route reflector."""
     clients = expected[expected["rr_client"].astype(bool) & expected["internal"].astype(bool)]

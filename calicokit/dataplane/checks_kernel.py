@@ -302,6 +302,7 @@ LOOK_AT = {
         "memberships": "dataplane.memberships",
         "resynced": "dataplane.resynced",
     },
+    absence=True,
 )
 def stale(
     differences: pd.DataFrame,

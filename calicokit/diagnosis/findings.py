@@ -11,10 +11,11 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.diagnosis.answer_html import answer_html
+from calicokit.diagnosis.doubt import EVERYWHERE, doubts, stepped_down
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
 from calicokit.diagnosis.ranking import Tree, rank, trees
 from calicokit.diagnosis.reach import Placed, Reach
-from calicokit.evidence.model import Coverage, Failed, Missing, SourceError
+from calicokit.evidence.model import Coverage, Failed, Missing, PartlyRead, SourceError
 from calicokit.faults import attempt
 from calicokit.progress import Progress
 from calicokit.sentences import listed, plural
@@ -145,6 +146,10 @@ class Checkable(Placed, Protocol):
         """What was seen, and what was not."""
         ...
 
+    def partly_read(self) -> list[PartlyRead]:
+        """What could be read in part only."""
+        ...
+
     def note(self, *missing: Missing) -> None:
         """Add holes to the coverage."""
         ...
@@ -178,6 +183,7 @@ class _Run:
     made: list[Check] = field(default_factory=list)
     held_up: dict[Missing, set[str]] = field(default_factory=dict)
     unchecked: dict[str, list[Missing]] = field(default_factory=dict)
+    unsure: dict[str, dict[str, Missing]] = field(default_factory=dict)
 
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
@@ -190,10 +196,18 @@ class _Run:
                 self.cluster.note(said)
                 holes = [said]
             else:
-                self.found += said
-                self.made.append(check)
+                holes = self._doubtful(check, said)
         for id_ in check.ids if holes else ():
             self.unchecked.setdefault(id_, []).extend(holes)
+
+    def _doubtful(self, check: Check, said: list[Finding]) -> list[Missing]:
+        """Keep what a check said, as sure as it can be; what of its evidence of the whole cluster was not read."""
+        found = doubts(check, self.cluster.partly_read())
+        self.found += [stepped_down(f, found) for f in said] if check.absence else said
+        self.made.append(check)
+        for id_ in check.ids:
+            self.unsure.setdefault(id_, {}).update({n: why for n, why in found.items() if n != EVERYWHERE})
+        return [why for node, why in found.items() if node == EVERYWHERE]
 
     def findings(self) -> Findings:
         """All that was found, ranked, with the coverage by finding and node."""
@@ -202,9 +216,10 @@ class _Run:
         coverage.unchecked = self.unchecked
         reach = Reach(self.cluster)
         for check in self.made:
-            if left_out := reach.left_out(check, check.told_by):
-                for id_ in set(check.ids) - set(self.unchecked):
-                    coverage.partly.setdefault(id_, {}).update(left_out)
+            left_out = reach.left_out(check, check.told_by)
+            for id_ in set(check.ids) - set(self.unchecked):
+                if nodes := {**self.unsure[id_], **left_out}:
+                    coverage.partly.setdefault(id_, {}).update(nodes)
         told = {i for check in self.made for i in check.ids}
         coverage.checked = sorted(told - set(coverage.partly) - set(self.unchecked))
         why: dict[str, set[str]] = {"blocked": set(), "failed": set(), "younger": set()}

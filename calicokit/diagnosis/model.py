@@ -141,10 +141,13 @@ class Check(Spec):
     """A registered check: a generator of findings, the ids it can say, and its inputs.
 
     ``told_by``: evidence of nodes without which its silence about a node says nothing, though its inputs are known.
+    ``absence``: it says what is not there, or not as it should be, so that its word is unsure where a part of what it
+    needs could not be read.
     """
 
     ids: tuple[str, ...] = field(kw_only=True)
     told_by: tuple[str, ...] = field(default=(), kw_only=True)
+    absence: bool = field(default=False, kw_only=True)
 
 
 CHECKS: list[Check] = []
@@ -176,14 +179,16 @@ def value_of(found: Finding, key: str) -> str | None:
 EXPLANATIONS: list[Explanation] = []
 
 
-def check(*ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+def check(
+    *ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = (), absence: bool = False
+) -> Callable[[Any], Any]:
     """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown.
 
-    :class:`Check` says what ``told_by`` means.
+    :class:`Check` says what ``told_by`` and ``absence`` mean.
     """
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by, absence=absence))
         return run
 
     return register

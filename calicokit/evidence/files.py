@@ -6,6 +6,7 @@ far more than they are are refused.
 
 from __future__ import annotations
 
+import codecs
 import lzma
 import os
 import stat
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from calicokit.evidence.model import SourceError
 
@@ -28,6 +30,17 @@ MAX_TAR_BYTES = 2 << 30
 BOMB_BYTES = 256 << 20
 BOMB_RATIO = 400
 """Text of a cluster shrinks 8 to 60 times; what unpacks to more than 256 MiB and 400 times its size is a bomb."""
+
+TOO_LARGE = f"larger than {MAX_FILE_BYTES >> 20} MiB"
+MAX_EXTENSION_BYTES = 1 << 20
+EXTENSIONS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+"""What tar keeps before a member's header: names and times, of a few hundred bytes."""
 
 TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz", ".tar.bz2")
 
@@ -46,7 +59,7 @@ class Files:
         """The bytes of a file. Raises ``OSError`` with the reason if it cannot be read."""
         if name in self.refused:
             raise OSError(self.refused[name])
-        return self.names[name]()
+        return as_utf8(self.names[name]())
 
     def below(self, root: str) -> Files:
         """The same files as seen from a folder of them."""
@@ -87,7 +100,7 @@ def _directory(top: Path) -> Files:
         for name in [*folders, *files]:
             path = Path(folder, name)
             mode = path.lstat().st_mode
-            key = path.relative_to(top).as_posix()
+            key = _readable(path.relative_to(top).as_posix())
             if stat.S_ISREG(mode):
                 found.names[key] = partial(_read_file, path)
             elif not stat.S_ISDIR(mode):
@@ -96,9 +109,25 @@ def _directory(top: Path) -> Files:
     return found
 
 
+def as_utf8(text: bytes) -> bytes:
+    """A text as Linux writes it: without a byte order mark, and not in UTF-16, as Windows' shells save outputs.
+
+    >>> as_utf8("\\ufeffBIRD".encode("utf-16-le")), as_utf8(b"BIRD")
+    (b'BIRD', b'BIRD')
+    """
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", "replace").encode()
+    return text.removeprefix(codecs.BOM_UTF8)
+
+
+def _readable(name: str) -> str:
+    """A name of which every character can be printed: Linux' names are bytes, of any kind."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _read_file(path: Path) -> bytes:
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        raise OSError(TOO_LARGE)
     return path.read_bytes()
 
 
@@ -111,6 +140,8 @@ def _zip(path: Path) -> Files:
         name = _safe_name(path, member.filename)
         if stat.S_ISLNK(member.external_attr >> 16):
             found.refused[name] = _safe_link(path, name, _read_zip(archive, member).decode("utf-8", "replace"))
+        elif member.file_size > MAX_FILE_BYTES:
+            found.refused[name] = TOO_LARGE
         elif not member.is_dir():
             found.names[name] = partial(_read_zip, archive, member)
     return found
@@ -127,7 +158,7 @@ def _tar(path: Path) -> Files:
     """Unpacked in one pass: the names come with the contents, so both are kept."""
     found = Files({})
     packed, total = path.stat().st_size, 0
-    with tarfile.open(path, mode="r|*") as archive:
+    with tarfile.open(path, mode="r|*", tarinfo=_Header) as archive:
         for member in archive:
             name = _safe_name(path, member.name)
             total += member.size
@@ -135,10 +166,25 @@ def _tar(path: Path) -> Files:
             if member.issym() or member.islnk():
                 found.refused[name] = _safe_link(path, name, member.linkname, member.islnk())
                 continue
+            if member.size > MAX_FILE_BYTES:
+                found.refused[name] = TOO_LARGE
+                continue
             file = archive.extractfile(member) if member.isreg() else None
             if file is not None:
                 found.names[name] = partial(bytes, file.read())
     return found
+
+
+class _Header(tarfile.TarInfo):
+    """A tar's header, whose extensions (long names, pax records) are read whole before anything else is known."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header in these bytes. Raises :class:`SourceError` for an extension that no tar program writes."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in EXTENSIONS and found.size > MAX_EXTENSION_BYTES:
+            raise SourceError(f"The archive has a name of {found.size >> 20:,} MiB; refused, pack it again.")
+        return found
 
 
 def _safe_name(path: Path, name: str) -> str:

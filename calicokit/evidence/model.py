@@ -94,6 +94,11 @@ class Unread(Missing):
 
 
 @dataclass(frozen=True, slots=True)
+class PartlyRead(Missing):
+    """A text or a list of which a part is lost or could not be read: what its tables lack may stand there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(Missing):
     """What could not be told through a fault of the kit, although its evidence is there."""
 

@@ -15,7 +15,7 @@ import msgspec
 import pandas as pd
 
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import ODD_SHAPE, Evidence, Missing
+from calicokit.evidence.model import ODD_SHAPE, Evidence, Missing, PartlyRead
 from calicokit.schema import Schema, SchemaError
 
 Object = dict[str, Any]
@@ -53,11 +53,15 @@ class Objects:
     def rows(self, read: Callable[[Object], Any]) -> Iterator[Any]:
         """``read(object)`` for each object; an object of an unexpected shape becomes a problem and is passed over."""
         for raw in self.raw:
-            item = _ITEM.decode(raw)
+            item: Any = None
             try:
-                yield read(item)
-            except ODD_SHAPE as error:
+                item = _ITEM.decode(raw)
+                item["metadata"]["name"]  # every object has one
+                found = read(item)
+            except (*ODD_SHAPE, RecursionError) as error:
                 self.reject(item, error)
+            else:
+                yield found
 
     def frame(self, schema: Schema, read: Callable[[Object], Row | Sequence[Row]]) -> pd.DataFrame:
         """A table of the rows that ``read`` gives for each object (one or several), with their evidence.
@@ -79,7 +83,7 @@ class Objects:
     def reject(self, item: object, error: Exception) -> None:
         """Note an object of an unexpected shape, once."""
         why = f"object {name_of(item)!r} has an unexpected structure and is skipped ({type(error).__name__}: {error})"
-        if (missing := Missing(self.id, why)) not in self.problems:
+        if (missing := PartlyRead(self.id, why)) not in self.problems:
             self.problems.append(missing)
 
 
@@ -113,7 +117,7 @@ def decode_list(evidence: Evidence) -> Objects:
         document = _LIST.decode(evidence.text)
     except msgspec.ValidationError as error:
         raise OddShapeError(f"{evidence.ref} is not a list of API objects") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OddShapeError(f"{evidence.ref} is not JSON ({error})") from error
     if document.kind == "Status":
         raise OddShapeError(f"{evidence.ref} contains an API server error: {document.message or '?'}")
@@ -122,11 +126,16 @@ def decode_list(evidence: Evidence) -> Objects:
     revision = str(document.metadata.get("resourceVersion", ""))
     return Objects(
         id=evidence.id,
-        raw=document.items or [],
+        raw=_distinct(document.items or []),
         ref=evidence.ref,
         group=document.apiVersion or evidence.group,
         revision=int(revision) if revision.isdigit() else None,
     )
+
+
+def _distinct(items: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    """Each object once: lists that were put together twice hold the same bytes twice."""
+    return list({hash(bytes(raw)): raw for raw in items}.values())
 
 
 def _plural(kind: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from calicokit.evidence.model import Evidence, Missing, Unread
+from calicokit.evidence.model import Evidence, Missing, PartlyRead, Unread
 from calicokit.parsers.base import Parsed, parse
+from calicokit.parsers.pasted import EDGE, broke_off
 from calicokit.schema import Schema
 
 
@@ -43,6 +44,8 @@ class Texts:
                 why = ": ".join(filter(None, (ended, evidence.stderr.strip()[:200])))
                 self.problems.append(Missing(self.id, why, evidence.node))
                 continue
+            if lost := _lost(evidence):
+                self.problems.append(PartlyRead(self.id, f"{evidence.ref} {lost}", evidence.node))
             parsed = parse(kind, evidence.decode())
             if parsed.unparsed:
                 first = parsed.unparsed[0]
@@ -52,10 +55,25 @@ class Texts:
                 if evidence.node and not evidence.want.series and read < len(parsed.unparsed):
                     self.problems.append(Unread(self.id, why, evidence.node))
                     continue
-                self.problems.append(Missing(self.id, why, evidence.node))
+                self.problems.append(PartlyRead(self.id, why, evidence.node))
             yield evidence, parsed
 
     def table(self, kind: str, schema: Schema) -> pd.DataFrame:
         """All of them in one table of that schema."""
         found = list(self.frames(kind))
         return schema.take(pd.concat(found)) if found else schema.frame()
+
+
+def _lost(evidence: Evidence) -> str:
+    """What shows that a text is not what the tool printed, or not all of it; empty where nothing does."""
+    if not (evidence.text.isascii() or _is_utf8(evidence.text)):
+        return "has bytes that are no text"
+    return "ends with an error" if broke_off(evidence.text[-EDGE:].decode("utf-8", "replace")) else ""
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

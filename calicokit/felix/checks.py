@@ -18,7 +18,13 @@ from calicokit.sentences import listed, plural
 # ---- Felix itself
 
 
-@check("felix-dead", "felix-not-ready", needs={"state": "felix.state"}, wants={"reporters": "felix.reporters"})
+@check(
+    "felix-dead",
+    "felix-not-ready",
+    needs={"state": "felix.state"},
+    wants={"reporters": "felix.reporters"},
+    absence=True,
+)
 def dead_or_not_ready(state: pd.DataFrame, reporters: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node on which Felix does not run, or runs and is not in sync, or of which it is not known yet."""
     for row in records(state[state["state"] == "dead"]):
@@ -152,7 +158,7 @@ NAMES = {"felix": "Felix", "confd": "confd", "typha": "Typha", "cni": "the CNI p
 # ---- Typha
 
 
-@check("typha-down", needs={"typha": "felix.typha"}, wants={"now": "@now"})
+@check("typha-down", needs={"typha": "felix.typha"}, wants={"now": "@now"}, absence=True)
 def typha_down(typha: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Typha that is deployed or configured, and nobody reaches."""
     for row in records(typha):

@@ -127,19 +127,35 @@ def _bird_says_no(
         )
 
 
-@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"})
+@check("nodename-mismatch", needs={"names": "health.nodenames", "nodes": "kube.nodes"}, absence=True)
 def nodename_mismatch(names: pd.DataFrame, nodes: pd.DataFrame) -> Iterator[Finding]:
     """Calico on a node goes by a name that is not the node's: its addresses and policy are kept under another name."""
     for row in records(names[names["name"].notna() & (names["name"] != names["node"])]):
-        other = "another node's name" if (nodes["node"] == row.name).any() else "no node's name"
+        known = bool((nodes["node"] == row.name).any())
+        torn = not known and _is_torn(row.name, row.node)
+        other = "another node's name" if known else "no node's name"
+        other += ", but what a damaged file would hold; look at it" if torn else ""
         yield finding(
             "nodename-mismatch",
+            severity="info" if torn else "",
             subject={"node": row.node},
             cause=f"calico-node on {row.node} uses the name {row.name}, which is {other}.",
             remedy="Set NODENAME of calico-node from spec.nodeName (as the manifests do), remove "
             "/var/lib/calico/nodename on the node, and restart calico-node there.",
             evidence=[Rows.of("nodename", "health.nodenames", [{"node": row.node}], row.node)],
         )
+
+
+def _is_torn(name: str, node: str) -> bool:
+    """Whether a name is a node's with one bit of it turned, or cut anywhere but at a dot, as short host names are.
+
+    >>> _is_torn("nofe-1", "node-1"), _is_torn("nod", "node-1"), _is_torn("ip-10-0-0-7", "ip-10-0-0-7.ec2.internal")
+    (True, True, False)
+    """
+    if len(name) < len(node):
+        return node.startswith(name) and node[len(name)] != "."
+    turned = [ord(a) ^ ord(b) for a, b in zip(name, node, strict=False) if a != b]
+    return len(name) == len(node) and len(turned) == 1 and turned[0].bit_count() == 1
 
 
 def _down(conditions: pd.DataFrame) -> pd.Series[str]:

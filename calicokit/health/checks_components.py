@@ -32,6 +32,7 @@ _MINOR = re.compile(r"v3\.(\d{1,3})\.")
     "crd-or-rbac-missing",
     needs={"kinds": "health.kinds"},
     wants={"refusals": "health.refusals", "versions": "health.versions"},
+    absence=True,
 )
 def kind_missing(
     kinds: pd.DataFrame, refusals: pd.DataFrame | None = None, versions: pd.DataFrame | None = None
@@ -51,6 +52,7 @@ def kind_missing(
     "crd-or-rbac-missing",
     needs={"refusals": "health.refusals"},
     wants={"kinds": "health.kinds", "errors": "cni.errors"},
+    absence=True,
 )
 def refused(
     refusals: pd.DataFrame, kinds: pd.DataFrame | None = None, errors: pd.DataFrame | None = None

@@ -22,7 +22,7 @@ PAST = pd.Timedelta(minutes=30)
 # ---- calico-node's pod
 
 
-@check("calico-node-absent", needs={"pods": "health.node_pods"}, wants={"now": "@now"})
+@check("calico-node-absent", needs={"pods": "health.node_pods"}, wants={"now": "@now"}, absence=True)
 def node_absent(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A node whose pods need Calico, or that the DaemonSet wants, has no calico-node pod."""
     for row in records(pods[pods["state"].isin(["absent", "ending"])]):

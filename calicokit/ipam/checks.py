@@ -246,7 +246,7 @@ def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"})
+@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"}, absence=True)
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
     for row in records(unallocated):
@@ -269,6 +269,7 @@ def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     "ipam-leak",
     needs={"allocations": "ipam.allocations", "pods": "kube.pods"},
     wants={"duplicates": "ipam.duplicates", "nodes": "kube.nodes"},
+    absence=True,
 )
 def leak(
     allocations: pd.DataFrame,
@@ -388,7 +389,7 @@ def block_problems(problems: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-affinity-stale", needs={"stale": "ipam.stale_affinities"})
+@check("ipam-affinity-stale", needs={"stale": "ipam.stale_affinities"}, absence=True)
 def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
     """Blocks with an affinity to a removed node, or stuck in pending or pendingDeletion."""
     for node, group in stale.groupby("node"):
@@ -409,6 +410,7 @@ def stale_affinities(stale: pd.DataFrame) -> Iterator[Finding]:
     "ipam-orphan-handle",
     "ipam-missing-handle",
     needs={"problems": "ipam.handle_problems", "allocations": "ipam.allocations"},
+    absence=True,
 )
 def handles(problems: pd.DataFrame, allocations: pd.DataFrame) -> Iterator[Finding]:
     """Handles without allocations, and allocations without handles."""

@@ -43,6 +43,12 @@ _PERHAPS = re.compile(
     rf"|\+ {_COMMAND}"
     r"|Failed to get .* using context .*|W\d{4} \d\d:\d\d:\d\d\.\d{1,9} .*|Warning: .*|No resources found.*"
 )
+_BROKE_OFF = re.compile(
+    r"command terminated with (?:non-zero )?exit code 1\d\d\b|(?:error: |E\d{4} .{0,200})?unable to upgrade connection"
+    r"|error dialing backend|unexpected EOF|http2: |Error from server|Unable to connect to the server"
+    r"|<html|Killed$|(?:Connection|client_loop: send disconnect).{0,100}(?:closed|reset|Broken pipe)",
+    re.IGNORECASE,
+)
 _RETURNS = re.compile(r"\r+$", re.MULTILINE)
 _QUOTED = re.compile(r"^>[ \t]?", re.MULTILINE)
 
@@ -91,6 +97,16 @@ def may_be_noise(line: str) -> bool:
     """
     stripped = line.strip()
     return is_noise(stripped) or (len(stripped) < EDGE and _PERHAPS.fullmatch(stripped) is not None)
+
+
+def broke_off(text: str) -> bool:
+    """Whether a text ends with the words of a client that lost the command or the server.
+
+    >>> broke_off("0: from all lookup local\\ncommand terminated with exit code 137\\n"), broke_off("BIRD is ready.\\n")
+    (True, False)
+    """
+    *_, last = text.rstrip().rsplit("\n", 1)
+    return _BROKE_OFF.match(last) is not None
 
 
 def _edges(text: str) -> list[str]:

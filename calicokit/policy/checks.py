@@ -46,6 +46,7 @@ def _by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     "policy-selects-nothing",
     needs={"idle": "policy.idle_selectors"},
     wants={"applied": "policy.applied", "endpoints": "dataplane.endpoints"},
+    absence=True,
 )
 def selects_nothing(
     idle: pd.DataFrame, applied: pd.DataFrame | None = None, endpoints: pd.DataFrame | None = None
@@ -149,7 +150,7 @@ def staged_would_drop(effects: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("dns-egress-denied", needs={"dns": "policy.dns"})
+@check("dns-egress-denied", needs={"dns": "policy.dns"}, absence=True)
 def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
     """Egress rules that let pods go somewhere, but not ask the cluster's DNS."""
     for namespace, group in dns[dns["dns"] == "deny"].groupby("namespace"):
@@ -171,7 +172,7 @@ def dns_denied(dns: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("hostendpoint-lockout", needs={"access": "policy.host_access"})
+@check("hostendpoint-lockout", needs={"access": "policy.host_access"}, absence=True)
 def lockout(access: pd.DataFrame) -> Iterator[Finding]:
     """Host endpoints whose policies cut off what the node needs."""
     for node, group in access[access["verdict"] == "deny"].groupby("node"):

@@ -18,6 +18,7 @@ from calicokit.net import Prefix, prefix
 from calicokit.policy.model import (
     ACCOUNT_PREFIX,
     DEFAULT_TIER,
+    DIRECTIONS,
     EGRESS,
     INGRESS,
     NAMESPACE,
@@ -153,9 +154,17 @@ def _rule(index: int, rule: Object, namespace: str) -> Rule:
     )
 
 
+def _given_types(types: list[str] | None) -> set[str]:
+    """The directions that a policy names; raises ``ValueError`` for what is none, as the API refuses it."""
+    given = {t.lower() for t in types or ()}
+    if given - set(DIRECTIONS):
+        raise ValueError(f"no types of policy: {types}")
+    return given
+
+
 def _types(body: Object, filled_in: bool) -> frozenset[Direction]:
     """The policy's types. Calico's API fills them in; where a stored object has none, Felix takes both."""
-    given = {str(t).lower() for t in body.get("types") or ()}
+    given = _given_types(body.get("types"))
     if given:
         return frozenset(d for d in (INGRESS, EGRESS) if d in given)
     if not filled_in:
@@ -337,7 +346,7 @@ def _allow(given: list[Object] | None, direction: Direction, namespace: str) -> 
 def _kubernetes(item: Object, group: str, new: bool, kind: str = "KubernetesNetworkPolicy") -> Policy:
     body, meta = spec(item), item["metadata"]
     namespace = meta["namespace"]
-    types = {str(t).lower() for t in body.get("policyTypes") or ()}
+    types = _given_types(body.get("policyTypes"))
     if new and not types and body.get("egress"):
         types = {INGRESS, EGRESS}  # as the API server fills it in
     where = f"({kubernetes_selector(body.get('podSelector') or {}, True)}) && {NAMESPACE} == '{namespace}'"

@@ -30,7 +30,7 @@ ENOUGH = 10
 # ---- addresses and subnets
 
 
-@check("node-address-wrong", needs={"addresses": "routes.addresses"})
+@check("node-address-wrong", needs={"addresses": "routes.addresses"}, absence=True)
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:
@@ -45,7 +45,7 @@ def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"})
+@check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"}, absence=True)
 def encap_needed(subnets: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A pool without encapsulation, nodes in different subnets, and no router that is told its routes."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
@@ -112,7 +112,11 @@ def _undo(row: Any) -> str:
     return f"`ip route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
 
 
-@check("bgp-filter-reject", needs={"filters": "routes.filters", "blocks": "routes.blocks", "expected": "bgp.expected"})
+@check(
+    "bgp-filter-reject",
+    needs={"filters": "routes.filters", "blocks": "routes.blocks", "expected": "bgp.expected"},
+    absence=True,
+)
 def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Finding]:
     """A BGPFilter keeps out a route that a node lacks."""
     lacking: dict[str, set[str]] = {}
@@ -169,6 +173,7 @@ def _lacking(blocks: pd.DataFrame) -> dict[tuple[str, str], Any]:
         "birds": "bgp.birds",
     },
     wants={"pools": "ipam.pools", "conditions": "health.node_conditions", "settings": "routes.settings", "now": "@now"},
+    absence=True,
 )
 def route_missing(
     blocks: pd.DataFrame,
@@ -260,7 +265,7 @@ def _where_lost(row: Any, blocks: pd.DataFrame) -> str:
     return "; its BIRD did not receive it, or filtered it"
 
 
-@check("bgp-block-conflict", needs={"claims": "routes.claims"})
+@check("bgp-block-conflict", needs={"claims": "routes.claims"}, absence=True)
 def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
     """A block, or a part of one, that two nodes claim."""
     for row in list(records(claims))[:MOST]:
@@ -276,7 +281,7 @@ def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("pod-route-missing", needs={"pods": "routes.pods"})
+@check("pod-route-missing", needs={"pods": "routes.pods"}, absence=True)
 def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
     """A running pod without its route or its interface on its node."""
     lost = pods[
@@ -309,7 +314,11 @@ def pod_route_missing(pods: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("bgp-service-not-advertised", needs={"services": "routes.services", "use": "bgp.use", "birds": "bgp.birds"})
+@check(
+    "bgp-service-not-advertised",
+    needs={"services": "routes.services", "use": "bgp.use", "birds": "bgp.birds"},
+    absence=True,
+)
 def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.DataFrame) -> Iterator[Finding]:
     """A service address that should be announced and that no node announces."""
     if not bool(use["in_use"].fillna(False).iloc[0]) or "answers" not in set(birds["state"]):
@@ -335,7 +344,12 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
 # ---- tunnels
 
 
-@check("vxlan-blocked", needs={"vxlan": "routes.vxlan", "tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
+@check(
+    "vxlan-blocked",
+    needs={"vxlan": "routes.vxlan", "tunnels": "routes.tunnels"},
+    wants={"walls": "routes.walls"},
+    absence=True,
+)
 def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """VXLAN leaves and does not arrive, or a node does not know where to send it."""
     silent = _silent(tunnels, "vxlan")
@@ -362,7 +376,7 @@ def vxlan_blocked(vxlan: pd.DataFrame, tunnels: pd.DataFrame, walls: pd.DataFram
         )
 
 
-@check("ipip-blocked", needs={"tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"})
+@check("ipip-blocked", needs={"tunnels": "routes.tunnels"}, wants={"walls": "routes.walls"}, absence=True)
 def ipip_blocked(tunnels: pd.DataFrame, walls: pd.DataFrame | None = None) -> Iterator[Finding]:
     """IP protocol 4 does not pass."""
     silent, walled = _silent(tunnels, "ipip"), _walled(walls, "ipip")
@@ -430,6 +444,7 @@ def offload_broken(tunnels: pd.DataFrame, counters: pd.DataFrame) -> Iterator[Fi
     "wireguard-down",
     needs={"wireguard": "routes.wireguard"},
     wants={"peers": "routes.wireguard_peers", "walls": "routes.walls"},
+    absence=True,
 )
 def wireguard_down(
     wireguard: pd.DataFrame, peers: pd.DataFrame | None = None, walls: pd.DataFrame | None = None

@@ -59,7 +59,7 @@ class Recording(Source):
         """The manifest; empty if it is absent or unreadable, as the files speak for themselves."""
         try:
             found = msgspec.json.decode(self._files.read("manifest.json"))
-        except (KeyError, OSError, msgspec.DecodeError):
+        except (KeyError, OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from calicokit.evidence.own_pods import APART, USUAL
 from calicokit.evidence.recordings.secret_patterns import SECRET_NAME
 from calicokit.evidence.recordings.secret_texts import REDACTED, scrubbed
 
-NAMESPACES = frozenset(("kube-system", "calico-system", "calico-apiserver", "tigera-operator"))
+NAMESPACES = USUAL | set(APART.values())
 """Where Calico's parts run, and where only administrators make pods."""
 
 CONTAINERS = frozenset(

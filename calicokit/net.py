@@ -1,8 +1,9 @@
-"""Addresses and prefixes: one canonical text form, and the numbers behind them."""
+"""Addresses and prefixes: one canonical text form, and the numbers behind them; names of nodes."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 
 BGP_PORT, VXLAN_PORT, WIREGUARD_PORT = 179, 4789, 51820
 """Ports on which nodes reach each other unless Calico is configured otherwise: TCP, UDP and UDP."""
+
+NODE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._-]{0,251}[a-zA-Z0-9])?")
+"""A DNS subdomain, as the names of all nodes; capitals are Calico's to complain of."""
 
 
 @dataclass(frozen=True, slots=True)

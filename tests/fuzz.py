@@ -11,22 +11,28 @@ only crashes, hangs and silence are faults.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import sys
+import tempfile
 import time
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from calicokit.diagnosis.findings import Findings
+from calicokit.diagnosis.model import UNKNOWN
 from calicokit.evidence.catalog import CATALOG, Api
-from calicokit.evidence.model import Answer, Evidence, SourceError, Want, Wrapping
-from tests import clusters
-from tests.recordings import names
+from calicokit.evidence.files import as_utf8
+from calicokit.evidence.model import Answer, Evidence, Source, SourceError, Want, Wrapping
+from calicokit.evidence.recordings.recording import Recording
+from tests import clusters, recordings
 
 HANGS = 60.0
 """Seconds of processor time after which a check counts as hanging; it takes one to four."""
@@ -40,6 +46,8 @@ ERRORS = (
     b"<html><head><title>504 Gateway Time-out</title></head></html>\n",
 )
 
+OTHERS: tuple[Any, ...] = (7, "?", [None], {"a": {}}, True, -1e308)
+NOTHING: tuple[Any, ...] = (None, [], {}, "")
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
@@ -81,14 +89,21 @@ def _error_at_end(text: bytes, rng: random.Random) -> bytes:
 
 def _wrong_type(text: bytes, rng: random.Random) -> bytes:
     """One value of a list's object replaced by one of another type."""
+    return _field(text, rng, OTHERS)
 
+
+def _field_gone(text: bytes, rng: random.Random) -> bytes:
+    """One value of a list's object replaced by nothing, as if nobody had given it."""
+    return _field(text, rng, NOTHING)
+
+
+def _field(text: bytes, rng: random.Random, values: tuple[Any, ...]) -> bytes:
     def change(items: list[Any]) -> list[Any]:
         at: Any = items[rng.randrange(len(items))]
         while True:
-            keys = list(at) if isinstance(at, dict) else list(range(len(at)))
-            key = rng.choice(keys)
+            key = rng.choice(list(at) if isinstance(at, dict) else list(range(len(at))))
             if not isinstance(at[key], dict | list) or not at[key] or rng.random() < 0.2:
-                at[key] = rng.choice((None, 7, "?", [], {}, [None], {"a": {}}, True, -1e308))
+                at[key] = rng.choice([v for v in values if type(v) is not type(at[key])])
                 return items
             at = at[key]
 
@@ -170,7 +185,12 @@ VISIBLE: dict[str, Mutation] = {
     "lost object": _lost_object,
     "deep": _deep,
 }
-QUIET: dict[str, Mutation] = {"line gone": _line_without, "object gone": _object_gone, "low bit": _low_bit}
+QUIET: dict[str, Mutation] = {
+    "line gone": _line_without,
+    "object gone": _object_gone,
+    "field gone": _field_gone,
+    "low bit": _low_bit,
+}
 HARMLESS: dict[str, Mutation] = {
     "doubled": _objects_doubled,
     "turned": _objects_turned,
@@ -179,6 +199,8 @@ HARMLESS: dict[str, Mutation] = {
     "blank": _blank,
 }
 ALL = VISIBLE | QUIET | HARMLESS
+ARCHIVE = "archive"
+"""Damage to the file that somebody sent, not to what is in it."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +217,11 @@ class Damage:
         where = f" of {self.node}" if self.node else ""
         return f"{self.incident}: {self.id}{where}, {self.how} ({self.seed})"
 
+    @property
+    def told(self) -> bool:
+        """Whether the kit can see that something is damaged."""
+        return self.how in VISIBLE or self.how == ARCHIVE
+
 
 @dataclass
 class Damaged(Wrapping):
@@ -210,7 +237,30 @@ class Damaged(Wrapping):
 
     def _damaged(self, answer: Evidence) -> Evidence:
         rng = random.Random(f"{self.damage} {answer.node}")
-        return replace(answer, text=ALL[self.damage.how](answer.text, rng))
+        return replace(answer, text=as_utf8(ALL[self.damage.how](answer.text, rng)))
+
+
+@cache
+def _zipped(incident: str) -> bytes:
+    """The incident as one archive, whose bytes are those of its files."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for path in recordings.paths(incident):
+            archive.writestr(f"it/{path}", recordings.read(incident, path))
+    return packed.getvalue()
+
+
+def damaged(damage: Damage, folder: Path) -> Source:
+    """The incident with the damage done to it."""
+    if damage.how != ARCHIVE:
+        return Damaged(clusters.recording(damage.incident), damage)
+    rng = random.Random(str(damage))
+    packed = _zipped(damage.incident)
+    for _ in range(rng.randrange(1, 20)):
+        packed = rng.choice((_noise, _high_bit, _low_bit, _zeros))(packed, rng)
+    path = folder / "it.zip"
+    path.write_bytes(packed[: rng.choice((len(packed), len(packed), _at(packed, rng)))])
+    return Recording(path)
 
 
 @cache
@@ -221,20 +271,20 @@ def _seen(incident: str) -> list[Want]:
 def damages(rng: random.Random) -> Iterator[Damage]:
     """Damages without end, of every incident and kind alike."""
     while True:
-        for incident in names():
+        for incident in recordings.names():
             want = rng.choice(_seen(incident))
-            how = rng.choice(list(ALL))
-            if how in ("doubled", "turned", "wrong type", "lost object", "object gone", "deep"):
+            how = rng.choice([*ALL, ARCHIVE])
+            if how in ("doubled", "turned", "wrong type", "lost object", "object gone", "field gone", "deep"):
                 want = rng.choice([w for w in _seen(incident) if isinstance(CATALOG[w.id].how, Api)])
             node = want.node if rng.random() < 0.7 else None
             yield Damage(incident, want.id, node, how, rng.randrange(1 << 30))
 
 
-def fault(damage: Damage) -> str:
+def fault(damage: Damage, folder: Path) -> str:
     """What is wrong with the kit's answer to a damaged incident; empty where nothing is."""
     start = time.process_time()
     try:
-        found = clusters.Sharing(Damaged(clusters.recording(damage.incident), damage)).check()
+        found = clusters.Sharing(damaged(damage, folder)).check()
     except SourceError:
         return ""
     except Exception:  # noqa: BLE001 (a crash is what is looked for)
@@ -253,9 +303,9 @@ def told(whole: Findings, found: Findings, damage: Damage) -> str:
         return "" if before == after else f"changed: gone {before - after}, new {after - before}"
     if whole.status == 1 and found.status == 0:
         return "silence"
-    if damage.how in VISIBLE and (new := _loud(found, "critical") - _loud(whole)):
-        return f"false critical: {sorted(new)}"
-    return ""
+    ids = {f.id for f in whole}
+    new = {(i, where) for i, where in _loud(found, "critical") - _loud(whole) if i not in ids or UNKNOWN not in where}
+    return f"false critical: {sorted(new)}" if damage.told and new else ""
 
 
 def _loud(found: Findings, *severities: str) -> set[tuple[str, str]]:
@@ -270,13 +320,14 @@ def main() -> int:
     counts: Counter[str] = Counter()
     tried: Counter[str] = Counter()
     end = time.monotonic() + 60 * asked.minutes
-    for damage in damages(random.Random(asked.seed)):
-        if time.monotonic() > end:
-            break
-        tried[damage.how] += 1
-        if what := fault(damage):
-            counts[what.partition(":")[0]] += 1
-            print(f"{damage}\n  {what}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for damage in damages(random.Random(asked.seed)):
+            if time.monotonic() > end:
+                break
+            tried[damage.how] += 1
+            if what := fault(damage, Path(folder)):
+                counts[what.partition(":")[0]] += 1
+                print(f"{damage}\n  {what}", flush=True)
     print(f"{tried.total():,} damages: {dict(tried)}; faults: {dict(counts) or 'none'}")
     return bool(counts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from calicokit import registry, terminal
+from calicokit.faults import RAISES
 from tests import recordings
 from tests.evidence.test_sources import unpacked
 
@@ -171,6 +174,27 @@ def test_text_of_a_cluster_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
     assert "[red]pool[/red]" in done.stdout
+
+
+def test_csv_steers_neither_a_terminal_nor_a_spreadsheet(tmp_path: Path) -> None:
+    recording = unpacked(tmp_path, "ipam-exhausted")
+    file = recording / "api" / "crd.projectcalico.org_v1_ippools.json"
+    formula = '=HYPERLINK(\\"http://x\\")\\u001b[2J'
+    file.write_text(file.read_text().replace('"default-ipv4-ippool"', f'"{formula}"'))
+    done = run("table", str(recording), "ipam.pools", "--format", "csv")
+    (row,) = [r for r in csv.DictReader(io.StringIO(done.stdout)) if "HYPERLINK" in r["pool"]]
+    assert row["pool"] == '\'=HYPERLINK("http://x") [2J'
+    assert "\x1b" not in done.stdout
+
+
+def test_a_fault_of_the_command_is_one_sentence_and_2() -> None:
+    code = "import calicokit.cli as c; c.app = lambda: 1 / 0; c.main()"
+    env = {k: v for k, v in os.environ.items() if k != RAISES}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 2
+    assert done.stderr.startswith("calicokit: a fault of calicokit")
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

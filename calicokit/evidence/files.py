@@ -180,10 +180,10 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """The header in these bytes. Raises :class:`SourceError` for an extension that no tar program writes."""
+        """The header in these bytes. Raises ``tarfile.ReadError`` for an extension that no tar program writes."""
         found = super().frombuf(buf, encoding, errors)
         if found.type in EXTENSIONS and found.size > MAX_EXTENSION_BYTES:
-            raise SourceError(f"The archive has a name of {found.size >> 20:,} MiB; refused, pack it again.")
+            raise tarfile.ReadError(f"a name in it has {found.size >> 20:,} MiB")
         return found
 
 

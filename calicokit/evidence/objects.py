@@ -56,7 +56,7 @@ class Objects:
             item: Any = None
             try:
                 item = _ITEM.decode(raw)
-                item["metadata"]["name"]  # every object has one
+                _check_name(item["metadata"])
                 found = read(item)
             except (*ODD_SHAPE, RecursionError) as error:
                 self.reject(item, error)
@@ -98,6 +98,12 @@ def _fitting(schema: Schema, given: Row | Sequence[Row]) -> list[Row]:
     rows: list[Row] = given if isinstance(given, list) else [given]  # type: ignore[list-item]
     _framed(schema, rows)
     return rows
+
+
+def _check_name(meta: Object) -> None:
+    """Raise where an object has no name, or one that is no text: tables' keys are made of it."""
+    if not isinstance(meta["name"], str) or not isinstance(meta.get("namespace") or "", str):
+        raise TypeError("its name is no text")
 
 
 def name_of(item: object) -> str:

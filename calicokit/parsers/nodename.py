@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
+from calicokit.net import NODE_NAME
 from calicokit.parsers.base import Text, parser
 from calicokit.schema import Column, Schema
 
 SCHEMA = Schema("nodename", "calico-node's name on a node.", (Column("name", "str", "name"),))
-
-_NAME = re.compile(r"[a-z0-9A-Z](?:[a-zA-Z0-9._-]{0,251}[a-z0-9A-Z])?")
-"""A DNS subdomain, as all nodes' names; capitals are Calico's to complain of."""
 
 
 @parser("nodename", SCHEMA, marks="")
@@ -23,7 +19,7 @@ def nodename(source: Text) -> dict[str, pd.DataFrame]:
     """
     names: list[dict[str, str]] = []
     for line in source.lines():
-        if names or not _NAME.fullmatch(line.text):
+        if names or not NODE_NAME.fullmatch(line.text):
             source.reject(line, "one name of a node")
         else:
             names.append({"name": line.text})

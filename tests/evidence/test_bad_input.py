@@ -57,6 +57,15 @@ def tar_link(name: str) -> tarfile.TarInfo:
     return info
 
 
+def tar_with_long_name(path: Path) -> Path:
+    """It is as long as it says, and takes no room on the disk."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1536 << 20
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, info.size + 4096)
+    return path
+
+
 def written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -95,6 +104,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a zip bomb": (lambda d: zip_with(d / "bomb.zip", ("it/api/big", bytes(300 << 20))), "bomb"),
     "a tar with ..": (lambda d: tar_with(d / "up.tar.gz", tarfile.TarInfo("../x")), "outside the archive"),
     "a tar with a link": (lambda d: tar_with(d / "link.tar.gz", tar_link("it/x")), "link"),
+    "a tar with a name of gigabytes": (lambda d: tar_with_long_name(d / "name.tar"), "a name in it has 1,536 MiB"),
     "a tar bomb": (lambda d: tar_with(d / "bomb.tar.gz", tarfile.TarInfo("it/api/big"), bytes(300 << 20)), "bomb"),
 }
 
@@ -254,3 +264,64 @@ def test_an_unreadable_member_of_a_zip_is_a_hole(recording: Path, tmp_path: Path
     cluster = Sharing(Recording(path))
     assert "cannot be read" in str(cluster.table("kube.events").unknown[0])
     assert cluster.check()[0].id == "ipam-exhausted"
+
+
+# ---- texts and names of other systems
+
+
+def test_a_member_above_the_limit_is_refused_before_it_is_read(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
+    for path in (zip_with(tmp_path / "a.zip", ("it/api/x.json", b"12345678901")), _tarred(tmp_path / "a.tar.gz")):
+        found = files.open_files(path)
+        assert found.refused["it/api/x.json"] == files.TOO_LARGE
+        assert "it/api/x.json" not in found.names
+
+
+def _tarred(path: Path) -> Path:
+    return tar_with(path, tarfile.TarInfo("it/api/x.json"), b"12345678901")
+
+
+@pytest.mark.parametrize("how", ["utf-16-le", "utf-16-be", "utf-8"])
+def test_what_windows_shells_save_is_read(recording: Path, how: str) -> None:
+    whole = Sharing(Recording(recording)).table("output.ip_rule")
+    for path in recording.glob("nodes/*/ip-rule.txt"):
+        path.write_bytes(("\ufeff" + path.read_text()).encode(how))
+    assert Sharing(Recording(recording)).table("output.ip_rule").equals(whole)
+
+
+def test_gaps_of_zero_bytes_are_left_out_and_said(recording: Path) -> None:
+    log = next(recording.glob("nodes/*/felix.log"))
+    os.truncate(log, log.stat().st_size + (64 << 20))
+    found = Sharing(Recording(recording)).check()
+    assert [f.id for f in found if f.severity == "critical"] == ["ipam-exhausted"]
+    assert [m.node for m in found.coverage.missing if "gaps of zero bytes" in m.why] == [log.parent.name]
+
+
+def test_a_folder_that_no_node_can_be_called_is_named_and_not_read(recording: Path) -> None:
+    node = next((recording / "nodes").iterdir())
+    os.rename(node, os.fsencode(recording / "nodes") + b"/node-\xff")
+    found = Sharing(Recording(recording)).check()
+    assert [f.id for f in found if f.severity == "critical"] == ["ipam-exhausted"]
+    assert "nodes/node-\\xff is not read: no node can have that name" in {m.why for m in found.coverage.missing}
+    str(found.coverage.missing).encode()  # it can be printed
+
+
+@pytest.mark.parametrize("text", [b"[" * 200_000 + b"]" * 200_000, b'{"kind":"PodList","items":[' + b"[" * 200_000])
+def test_an_endless_nesting_is_a_hole(recording: Path, text: bytes) -> None:
+    (recording / "api" / "v1_pods.json").write_bytes(text)
+    (recording / "manifest.json").write_bytes(text)
+    cluster = Sharing(Recording(recording))
+    assert cluster.table("kube.pods").unknown
+    assert cluster.check().status == 3 or cluster.check().status == 1
+
+
+def test_objects_that_a_list_has_twice_are_the_same_objects(recording: Path) -> None:
+    whole = Sharing(Recording(recording))
+    for path in (recording / "api").iterdir():
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps({**document, "items": [*document["items"], *document["items"]]}))
+    doubled = Sharing(Recording(recording))
+    assert [(f.id, f.where) for f in doubled.check()] == [(f.id, f.where) for f in whole.check()]
+    assert len(doubled.table("kube.nodes")) == len(whole.table("kube.nodes"))

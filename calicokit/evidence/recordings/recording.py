@@ -16,6 +16,7 @@ import msgspec
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log, Metrics
 from calicokit.evidence.files import Files, open_files
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want
+from calicokit.net import NODE_NAME
 
 FOLDERS = ("api", "cluster", "nodes")
 PODS = "cluster/pods/"
@@ -78,8 +79,18 @@ class Recording(Source):
         """Nodes with a folder of their own."""
         return sorted(self._nodes)
 
+    @property
+    def unused(self) -> Sequence[Missing]:
+        """Folders whose name no node can have."""
+        odd = sorted(n for n in self._folders if not NODE_NAME.fullmatch(n))
+        return [Missing("nodes", f"nodes/{name} is not read: no node can have that name") for name in odd]
+
     @cached_property
     def _nodes(self) -> frozenset[str]:
+        return frozenset(filter(NODE_NAME.fullmatch, self._folders))
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
         parts = (name.split("/", 2) for name in [*self._files.names, *self._files.refused])
         return frozenset(p[1] for p in parts if len(p) == 3 and p[0] == "nodes")
 

@@ -338,9 +338,8 @@ class Cluster(Topics):
             self._missing.setdefault(want, []).append(answer)
             return
         if b"\0" in answer.text:  # what a disk or a sparse file leaves of what was never written; some are very long
-            answer = replace(
-                answer, text=answer.text.replace(b"\0", b""), partial=f"{answer.ref} has gaps of zero bytes"
-            )
+            whole = b"\n".join(line for line in answer.text.split(b"\n") if b"\0" not in line)
+            answer = replace(answer, text=whole, partial=f"{answer.ref} has gaps of zero bytes")
         self._evidence.setdefault(want, []).append(answer)
         if answer.partial:
             self.note(PartlyRead(want.id, answer.partial, want.node))

@@ -5,7 +5,7 @@
 A damage is one of three kinds. After what is *visible* (bytes that are no text, a cut line, an error's text, a broken
 list) the kit may know less and must say so; after what is *harmless* (other line ends, doubled objects) it must say the
 same; what is *quiet* (a line or an object gone, another digit) leaves evidence that reads well and is untrue: there
-only crashes, hangs and silence are faults.
+only crashes and hangs are faults.
 """
 
 from __future__ import annotations
@@ -217,11 +217,6 @@ class Damage:
         where = f" of {self.node}" if self.node else ""
         return f"{self.incident}: {self.id}{where}, {self.how} ({self.seed})"
 
-    @property
-    def told(self) -> bool:
-        """Whether the kit can see that something is damaged."""
-        return self.how in VISIBLE or self.how == ARCHIVE
-
 
 @dataclass
 class Damaged(Wrapping):
@@ -301,11 +296,13 @@ def told(whole: Findings, found: Findings, damage: Damage) -> str:
     if damage.how in HARMLESS:
         before, after = _loud(whole), _loud(found)
         return "" if before == after else f"changed: gone {before - after}, new {after - before}"
+    if damage.how in QUIET:
+        return ""
     if whole.status == 1 and found.status == 0:
         return "silence"
     ids = {f.id for f in whole}
     new = {(i, where) for i, where in _loud(found, "critical") - _loud(whole) if i not in ids or UNKNOWN not in where}
-    return f"false critical: {sorted(new)}" if damage.told and new else ""
+    return f"false critical: {sorted(new)}" if new else ""
 
 
 def _loud(found: Findings, *severities: str) -> set[tuple[str, str]]:

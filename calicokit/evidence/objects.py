@@ -181,4 +181,7 @@ def calico_metadata(item: Object) -> Object:
 
 def labels(item: Object) -> dict[str, str]:
     """The labels that Calico sees: the object's own, overlaid with those in its metadata annotation."""
-    return {**(item["metadata"].get("labels") or {}), **(calico_metadata(item).get("labels") or {})}
+    found = {**(item["metadata"].get("labels") or {}), **(calico_metadata(item).get("labels") or {})}
+    if not all(type(value) is str for value in found.values()):
+        raise TypeError("a label is no text")
+    return found

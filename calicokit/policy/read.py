@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from calicokit.evidence.model import ODD_SHAPE
+from calicokit.evidence.model import ODD_SHAPE, PartlyRead
 from calicokit.evidence.objects import Object, Objects, calico_metadata, labels, spec
 from calicokit.evidence.own_pods import Home
 from calicokit.kube.tables import (
@@ -72,6 +72,7 @@ FAILSAFE_OUT = (*(("tcp", p) for p in (179, 2379, 2380, 5473, 6443, 6666, 6667))
 
 HOST_ACTION = "FELIX_DEFAULTENDPOINTTOHOSTACTION"
 IN_PORTS, OUT_PORTS = "FELIX_FAILSAFEINBOUNDHOSTPORTS", "FELIX_FAILSAFEOUTBOUNDHOSTPORTS"
+MOST_NAMED = 5
 Lists = Mapping[str, Objects | None]
 New = Mapping[str, list[Object]]
 """Id of a list → objects that do not exist yet, or not so."""
@@ -144,6 +145,8 @@ def _parts_of(reader: Reader, version: str | None) -> Parts:
     )
     inherited = Inherited.of(reader)
     pods = [p for p in reader.read("pods", lambda item: _pod(item, inherited)) if p is not None]
+    refs = (p.endpoint.ref if isinstance(p, Idle) else p.ref for p in pods)
+    _say_unlisted(reader, {ref.partition("/")[0] for ref in refs} - set(inherited.namespaces))
     felix = list(reader.read("felixconfigurations", lambda item: (item["metadata"]["name"], spec(item))))
     nodes = tuple(reader.read("nodes", _node))
     general = dict(felix).get("default", {})
@@ -170,6 +173,14 @@ def _parts_of(reader: Reader, version: str | None) -> Parts:
         exclude_hosts=general.get("natOutgoingExclusions") == "IPPoolsAndHostIPs",
         bpf=bool(general.get("bpfEnabled", False)),
     )
+
+
+def _say_unlisted(reader: Reader, namespaces: set[str]) -> None:
+    """Every pod's namespace exists: a list without it is not whole, and what it would tell is not known."""
+    listed = reader.lists.get("namespaces")
+    if listed is not None and namespaces:
+        why = f"the list lacks {', '.join(sorted(namespaces)[:MOST_NAMED])}, of which there are pods"
+        listed.problems.append(PartlyRead(listed.id, why))
 
 
 def _not_needed(policies: Iterable[Policy], reader: Reader) -> frozenset[str]:

@@ -115,3 +115,15 @@ def test_a_text_that_ends_with_an_error_is_no_whole_one() -> None:
     found = after(MESH, "bird.cfg", "node-2", broken)
     assert loud(found) == []
     assert found.status == 3
+
+
+@pytest.mark.slow
+def test_a_list_without_the_namespace_of_a_pod_is_not_whole() -> None:
+    def without(text: str) -> str:
+        document = json.loads(text)
+        return json.dumps({**document, "items": [n for n in document["items"] if n["metadata"]["name"] != "legacy"]})
+
+    found = after(MESH, "namespaces", None, without)
+    assert loud(found) == []
+    assert found.status == 3
+    assert "the list lacks legacy, of which there are pods" in {m.why for m in found.coverage.missing}

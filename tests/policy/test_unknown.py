@@ -194,7 +194,7 @@ def test_without_the_list_of_kinds_what_was_not_listed_is_unknown(tmp_path: Path
 def test_a_live_cluster_without_the_kind(served: set[str], known: bool) -> None:
     live = LiveCluster.__new__(LiveCluster)
     live._discovered = {"crd.projectcalico.org/v1": served, "projectcalico.org/v3": set()}
-    live.server = SimpleNamespace(time=None, list=refuse)
+    live.server, live._all = SimpleNamespace(time=None, list=refuse), None
     how = CATALOG["tiers"].how
     assert isinstance(how, Api)
     assert isinstance(live._listed(Want("tiers"), how), Evidence) is known

@@ -56,7 +56,7 @@ class Objects:
             item: Any = None
             try:
                 item = _ITEM.decode(raw)
-                _check_name(item["metadata"])
+                _check_metadata(item["metadata"])
                 found = read(item)
             except (*ODD_SHAPE, RecursionError) as error:
                 self.reject(item, error)
@@ -100,10 +100,11 @@ def _fitting(schema: Schema, given: Row | Sequence[Row]) -> list[Row]:
     return rows
 
 
-def _check_name(meta: Object) -> None:
-    """Raise where an object has no name, or one that is no text: tables' keys are made of it."""
-    if not isinstance(meta["name"], str) or not isinstance(meta.get("namespace") or "", str):
-        raise TypeError("its name is no text")
+def _check_metadata(meta: Object) -> None:
+    """Raise where a name or a label is no text, of which tables' keys are made and by which policy selects."""
+    texts = [meta["name"], meta.get("namespace") or "", *(meta.get("labels") or {}).values()]
+    if not all(type(text) is str for text in texts):
+        raise TypeError("its name or a label is no text")
 
 
 def name_of(item: object) -> str:
@@ -181,7 +182,4 @@ def calico_metadata(item: Object) -> Object:
 
 def labels(item: Object) -> dict[str, str]:
     """The labels that Calico sees: the object's own, overlaid with those in its metadata annotation."""
-    found = {**(item["metadata"].get("labels") or {}), **(calico_metadata(item).get("labels") or {})}
-    if not all(type(value) is str for value in found.values()):
-        raise TypeError("a label is no text")
-    return found
+    return {**(item["metadata"].get("labels") or {}), **(calico_metadata(item).get("labels") or {})}

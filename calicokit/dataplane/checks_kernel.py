@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.kernel.settings import STRICT, carrying
+from calicokit.dataplane.programmed.drift import NOT_COMPARED
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import always
 from calicokit.felix.state.configuration import in_force
@@ -314,7 +315,8 @@ def stale(
     asked = {} if readiness is None else dict(cells(readiness, "node", "ready"))
     unready = {n for n, r in asked.items() if r is False}
     found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
-    for row in records(differences[~differences["node"].isin(unready)]):
+    compared = differences[differences["difference"] != NOT_COMPARED]
+    for row in records(compared[~compared["node"].isin(unready)]):
         policy = row.policy if isinstance(row.policy, str) else UNKNOWN
         key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
         found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))

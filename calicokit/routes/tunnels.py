@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.texts import Texts
+from calicokit.felix.state.configuration import in_ebpf
 from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.routes.kernel import TUNNELS, is_workload
@@ -118,7 +119,7 @@ def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
         "forwarding": "output.bridge_fdb",
         "devices": "routes.tunnels",
     },
-    wants={"settings": "routes.settings"},
+    wants={"felix": "felix.configuration"},
 )
 def vxlan(
     blocks: pd.DataFrame,
@@ -127,16 +128,15 @@ def vxlan(
     neighbours: pd.DataFrame,
     forwarding: pd.DataFrame,
     devices: pd.DataFrame,
-    settings: pd.DataFrame | None = None,
+    felix: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each direction between nodes of a VXLAN pool where both have the device.
 
-    None with eBPF, whose device asks no such entries (source: vxlan_mgr.go, FlowBased).
+    None from nodes with eBPF, whose device asks no such entries (source: vxlan_mgr.go, FlowBased).
     """
-    if settings is not None and settings["bpf"].any():
-        return VXLAN.frame()
     pairs = blocks[(blocks["mode"] == "vxlan") & (blocks["kind"] == "remote")][["node", "owner"]].astype("str")
     with_device = set(devices[devices["mode"] == "vxlan"]["node"])
+    flow_based = in_ebpf(felix)
     address = dict(cells(nodes, "node", "address"))
     vteps = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
     on_vxlan = neighbours[neighbours["interface"] == "vxlan.calico"]
@@ -145,7 +145,7 @@ def vxlan(
     heard, told = set(neighbours["node"]), set(forwarding["node"])
     rows = []
     for node, peer in sorted(set(cells(pairs, "node", "owner"))):
-        if node not in with_device or peer not in with_device or peer not in vteps:
+        if node in flow_based or not {node, peer} <= with_device or peer not in vteps:
             continue
         mac = macs.get((node, vteps[peer]))
         row: dict[str, Any] = {"node": node, "peer": peer, "vtep": vteps[peer], "peer_address": address.get(peer)}
@@ -163,9 +163,21 @@ def vxlan(
         "links": "output.ip_link_stats",
         "addresses": "output.ip_addr",
     },
+    wants={"felix": "felix.configuration"},
 )
-def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, addresses: pd.DataFrame) -> pd.DataFrame:
-    """One row for each node whose way out is known; see :data:`MTUS`."""
+def mtus(
+    blocks: pd.DataFrame,
+    nodes: pd.DataFrame,
+    links: pd.DataFrame,
+    addresses: pd.DataFrame,
+    felix: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row for each node whose way out is known; see :data:`MTUS`.
+
+    With eBPF the VXLAN device is flow-based and its own MTU limits nothing: routes carry one (recording healthy-ebpf-
+    vxlan: device 1500, routes and pods 1450), so that no ``tunnel_mtu`` is compared.
+    """
+    flow_based = in_ebpf(felix)
     own = {(n, a): i for n, a, i in cells(addresses, "node", "address", "interface")}
     mtu = {(n, i): m for n, i, m in cells(links, "node", "interface", "mtu") if pd.notna(m)}
     modes = _modes(blocks, links)
@@ -176,6 +188,8 @@ def mtus(blocks: pd.DataFrame, nodes: pd.DataFrame, links: pd.DataFrame, address
             continue
         mode = modes.get(node, "none")
         tunnel = next((m for (n, i), m in mtu.items() if n == node and TUNNELS.get(i) == mode), None)
+        if mode == "vxlan" and node in flow_based:
+            tunnel = None
         pods = [m for (n, i), m in mtu.items() if n == node and is_workload(i)]
         row = {"node": node, "interface": interface, "host_mtu": mtu[node, interface], "mode": mode}
         rows.append({**row, "tunnel_mtu": tunnel, "pod_mtu": max(pods, default=None)})

@@ -19,6 +19,7 @@ from calicokit.dataplane.packets.compile_nft import compile_nft
 from calicokit.dataplane.rules.chains import Place, chain_names
 from calicokit.dataplane.rules.naming import role, unlayered
 from calicokit.dataplane.rules.tables import PLACE
+from calicokit.felix.state.configuration import in_ebpf
 from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Policy
@@ -29,12 +30,18 @@ NODE = Column("node", "str", "node")
 SETTLED = 30.0
 """Seconds after which a pod's rules must be there."""
 
+NOT_COMPARED = "not-compared"
+
 DIFFERENCES = Schema(
     "dataplane.differences",
     "Differences between what is programmed on a node and the policies and pods.",
     (
         NODE,
-        Column("difference", "str", "kind of difference: no-chain, missing, extra, order, rules"),
+        Column(
+            "difference",
+            "str",
+            "kind of difference: no-chain, missing, extra, order, rules; not-compared: eBPF",
+        ),
         Column("kind", "str", "kind of the policy"),
         Column("policy", "str", "policy (NS/NAME or NAME); null for a pod without any chain, or a chain of no policy"),
         Column("direction", "str", "ingress or egress"),
@@ -44,6 +51,7 @@ DIFFERENCES = Schema(
         Column("programmed", "str", "actual content"),
         Column("asked", "str", "expected content"),
     ),
+    undecided=("difference", NOT_COMPARED),
 )
 
 RESYNCED = Schema(
@@ -109,6 +117,7 @@ over: they change neither which of the others are asked nor their order.
         "pods": "kube.pods",
         "now": "@now",
     },
+    wants={"felix": "felix.configuration"},
 )
 def differences(
     rules: pd.DataFrame,
@@ -119,20 +128,23 @@ def differences(
     model: Explainer,
     pods: pd.DataFrame,
     now: pd.Timestamp,
+    felix: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a difference, IPv4 only; see :data:`DIFFERENCES`.
 
-    Nodes without any chain of Calico, pods that just came or that go, and endpoints whose policies cannot all be read
-    are left out.
+    With eBPF policy is in programs, which are not compared. Nodes without any chain of Calico, pods that just came or
+    that go, and endpoints whose policies cannot all be read are left out.
     """
     model.parts.need(*DECIDING)
     if policies["problem"].notna().any():
         return DIFFERENCES.frame()  # what cannot be read may or may not apply
     known = chain_names(policies)
     unlisted = frozenset(POLICY_KINDS[i][0] for i in model.parts.missing & set(OPTIONAL_KINDS))
+    compiled = in_ebpf(felix)
+    rules, chains = (frame[~frame["node"].isin(compiled)] for frame in (rules, chains))
     programmed = _Programmed.of(rules, chains, known).without(unlisted)
     asked = _asked(applied)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [{"node": node, "difference": NOT_COMPARED} for node in sorted(compiled)]
     for node, namespace, pod, interface in _settled(endpoints, pods, now):
         if node in programmed.nodes:
             rows += _of_pod(programmed, asked, node, namespace, pod, interface)

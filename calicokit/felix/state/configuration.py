@@ -393,6 +393,13 @@ def _known_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def in_ebpf(configuration: pd.DataFrame | None) -> set[str]:
+    """The nodes whose Felix runs the eBPF dataplane; none where its configuration is not known."""
+    if configuration is None:
+        return set()
+    return {n for n, value in in_force(configuration, "bpfEnabled").items() if value == "true"}
+
+
 def in_force(configuration: pd.DataFrame, name: str) -> dict[str, str]:
     """Node → the value of a field that is in force there; nodes on which it has none are left out."""
     own = configuration[configuration["field"] == name]

@@ -293,6 +293,10 @@ class Dataplane:
     def drops(self) -> Table:
         """Every rule that drops or rejects, with its reason and counters; a policy's rule has one row per
         endpoint known to have lost packets to it during sampling."""
+    def resynced(self) -> Table:
+        """Calico chains that Felix found modified by another program and rewrote."""
+    def differences(self) -> Table:
+        """Differences between what is programmed on a node and the policies and pods."""
     def dropped_flows(self) -> Table:
         """Flows observed during sampling whose walk ends in a rule that dropped packets during sampling."""
     def foreign_drops(self) -> Table:
@@ -312,10 +316,6 @@ class Dataplane:
     def walk(self, from_: str, to: str, port: str = '', proto: str = 'tcp') -> Table:
         """Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to
         NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp)."""
-    def resynced(self) -> Table:
-        """Calico chains that Felix found modified by another program and rewrote."""
-    def differences(self) -> Table:
-        """Differences between what is programmed on a node and the policies and pods."""
     def failures(self) -> Table:
         """Dataplane programming failures from Felix's log, per node and area."""
     def memberships(self) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from calicokit.dataplane import sentences
 from calicokit.dataplane.kernel.settings import effective
 from tests import clusters, recordings
 from tests.edited import Edit, Edited, adding, without
@@ -307,6 +308,22 @@ def test_a_set_that_lacks_a_pod() -> None:
     found = of(Edited(MESH).edit("ipset-list", "node-1", without), "dataplane-stale")
     assert {f.subject["node"] for f in found} == {"node-1"}
     assert all(inside in f.cause for f in found)
+
+
+@pytest.mark.slow
+def test_nodes_with_ebpf_have_no_stale_chains_and_are_said_not_to_be_compared() -> None:
+    def enable(item: dict[str, Any]) -> None:
+        item["spec"]["bpfEnabled"] = True
+
+    lab = Edited(MESH).objects("felixconfigurations", enable)
+    for node in lab.nodes():
+        lab.edit("iptables-nft-save", node, without(":cali-tw-")).edit("iptables-save", node, without(":cali-tw-"))
+        lab.gone.add(("felix-log", node))  # in which Felix said otherwise
+    found = lab.cluster().check()
+    assert [f.id for f in found if f.id == "dataplane-stale"] == []
+    assert set(found.coverage.partly["dataplane-stale"]) == set(lab.nodes())
+    said = sentences.differences(lab.cluster().dataplane.differences(), lab.cluster().dataplane.memberships())
+    assert said.startswith("Not compared on node-1, node-2, node-3 and 1 more: with eBPF, policy is in programs.")
 
 
 def test_stale_rules_are_under_a_felix_that_is_not_ready() -> None:

@@ -110,7 +110,7 @@ def show_captured(done: Captured) -> None:
     for counts in done.redacted.values():
         for what, count in counts.items():
             totals[what] = totals.get(what, 0) + count
-    said = ", ".join(f"{count} {what}" for what, count in sorted(totals.items())) or "nothing"
+    said = ", ".join(f"{what}: {count}" for what, count in sorted(totals.items())) or "nothing"
     typer.echo(f"Redacted: {said} (the manifest lists the files).")
     for missing in done.missing[:MOST_HOLES]:
         typer.echo(f"Missing: {plain(missing)}")

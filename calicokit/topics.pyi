@@ -321,6 +321,8 @@ class Dataplane:
     def memberships(self) -> Table:
         """IP sets of policy selectors with missing or extra members, compared with pods and network sets
         (IPv4)."""
+    def programs(self) -> Table:
+        """Pod interfaces on nodes with eBPF, with Calico's BPF program in each direction."""
     def endpoints(self) -> Table:
         """Pods (not host-networked) with their host-side interface: hashed from the pod's name, or from the
         route to its address."""
@@ -565,6 +567,8 @@ class Output:
         """TCP connections of BGP: `ss -tnap`."""
     def tc_qdisc(self) -> Table:
         """Queueing disciplines and their drops: `tc -s qdisc`."""
+    def bpftool_net(self) -> Table:
+        """BPF programs attached to interfaces: `bpftool net show`."""
     def proc_net_dev(self) -> Table:
         """Interface counters: `cat /proc/net/dev`."""
     def nstat(self) -> Table:

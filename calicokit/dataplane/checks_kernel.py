@@ -226,6 +226,24 @@ def _loss(row: Any, plain: bool) -> str:
     return ""
 
 
+@check("bpf-program-missing", needs={"programs": "dataplane.programs"}, told_by=("bpftool-net",), absence=True)
+def program_missing(programs: pd.DataFrame) -> Iterator[Finding]:
+    """In eBPF mode, the interface of a pod that has run for a while lacks a program."""
+    lost = programs[programs["program"].isna() & programs["settled"].fillna(False)]
+    for (node, interface), group in lost.groupby(["node", "interface"]):
+        row, ways = next(records(group)), " and ".join(group["direction"])
+        keys = [{"node": node, "interface": interface, "direction": d} for d in group["direction"]]
+        yield finding(
+            "bpf-program-missing",
+            subject={"node": str(node), "interface": str(interface)},
+            cause=f"On {node}, {interface} of {row.namespace}/{row.pod} has no program of Calico at {ways}: with eBPF, "
+            "programs apply policy and services to the pod's packets.",
+            remedy="Look with `bpftool net show` in calico-node for who detached it, and restart calico-node there: "
+            "Felix attaches its programs again.",
+            evidence=[Rows.of("bpftool-net", "dataplane.programs", keys, str(node))],
+        )
+
+
 @check(
     "bpf-kube-proxy-conflict",
     needs={"felix": "felix.configuration", "rules": "dataplane.rules"},

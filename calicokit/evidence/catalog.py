@@ -251,6 +251,7 @@ _POLICY = "network-policy-debugging/policy-investigation"
 _FELIX = "felix-and-dataplane/felix-configuration"
 _RULES = "felix-and-dataplane/iptables-rules"
 _DROPS = "felix-and-dataplane/dataplane-issues"
+_EBPF = "felix-and-dataplane/ebpf-dataplane-if-enabled"
 _METRICS = "performance-and-scaling/performance-metrics"
 _USE = "performance-and-scaling/resource-utilization"
 _TYPHA = "performance-and-scaling/typha-for-large-clusters"
@@ -674,6 +675,7 @@ ITEMS = (
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
     _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
+    _node("bpftool-net", "BPF programs attached to interfaces", "bpftool net show", guide=_EBPF, since="0.2.0"),
     _node("proc-net-dev", "Interface counters", "cat /proc/net/dev", guide=_LINKS),
     _node("nstat", "Network stack counters", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
     _node(

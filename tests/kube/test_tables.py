@@ -75,7 +75,12 @@ def test_events_of_both_kinds() -> None:
         "lastTimestamp": "2026-01-01T00:00:00Z",
         "count": 4,
     }
-    new = {"metadata": {"name": "e"}, "involvedObject": {}, "eventTime": "2026-01-01T00:00:00.123456Z", "series": {"count": 7}}
+    new = {
+        "metadata": {"name": "e"},
+        "involvedObject": {},
+        "eventTime": "2026-01-01T00:00:00.123456Z",
+        "series": {"count": 7},
+    }
     rows = cluster_of(events=[old, new]).kube.events()
     assert rows["count"].tolist() == [4, 7]
     assert rows["last"].notna().all()

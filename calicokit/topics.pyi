@@ -280,6 +280,8 @@ class Dataplane:
     def firewall(self) -> Table:
         """Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or
         would if nothing accepted them before; once for each need. IPv4."""
+    def bpf_drops(self) -> Table:
+        """Packets that eBPF programs dropped, by interface, reason and direction, where there are any."""
     def kernel(self) -> Table:
         """Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack."""
     def interfaces(self) -> Table:
@@ -569,6 +571,8 @@ class Output:
         """Queueing disciplines and their drops: `tc -s qdisc`."""
     def bpftool_net(self) -> Table:
         """BPF programs attached to interfaces: `bpftool net show`."""
+    def bpf_counters(self) -> Table:
+        """Packets that eBPF programs let pass and dropped: `calico-node -bpf counters dump`."""
     def proc_net_dev(self) -> Table:
         """Interface counters: `cat /proc/net/dev`."""
     def nstat(self) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.dataplane.drops.bpf import BY_POLICY
 from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import named_or_about
@@ -129,9 +130,17 @@ def _endpoint(row: Any) -> str:
     return row.workload if isinstance(row.workload, str) else UNKNOWN
 
 
-@check("policy-drop", needs={"drops": "dataplane.drops"}, wants={"flows": "dataplane.dropped_flows"})
-def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Iterator[Finding]:
+@check(
+    "policy-drop",
+    needs={"drops": "dataplane.drops"},
+    wants={"flows": "dataplane.dropped_flows", "compiled": "dataplane.bpf_drops"},
+    told_by=("bpf-counters",),
+)
+def policy_drop(
+    drops: pd.DataFrame, flows: pd.DataFrame | None = None, compiled: pd.DataFrame | None = None
+) -> Iterator[Finding]:
     """Traffic that a policy, or a tier's end, dropped during sampling; totals are told as information."""
+    yield from _by_programs(compiled)
     decided = drops[drops["reason"].isin(DECIDED)]
     grown = decided[decided["grown"].fillna(0) > 0]
     found = _grouped(grown, flows)
@@ -143,6 +152,29 @@ def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Itera
         yield _dropped(subject, rows, watched=False)
 
 
+def _by_programs(compiled: pd.DataFrame | None) -> Iterator[Finding]:
+    """The same of eBPF programs, which count by interface: whose policy it was, and the other end, they do not tell."""
+    if compiled is None:
+        return
+    mine = compiled[(compiled["reason"] == BY_POLICY) & compiled["workload"].notna()]
+    for (workload, direction), rows in mine.groupby(["workload", "direction"]):
+        grown = int(rows["grown"].fillna(0).sum())
+        src, dst = (str(workload), UNKNOWN) if direction == "egress" else (UNKNOWN, str(workload))
+        count, when = (grown, "during sampling") if grown else (int(rows["packets"].sum()), SINCE)
+        keys = [{"node": n, "interface": i, "direction": direction} for n, i in cells(rows, "node", "interface")]
+        yield finding(
+            "policy-drop",
+            severity="" if grown else "info",
+            subject={"src": src, "dst": dst, "port": UNKNOWN, "policy": UNKNOWN},
+            cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, UNKNOWN)} dropped {when}, "
+            f"by {direction} policy (eBPF programs do not count which).",
+            remedy="If this traffic is wanted, find its policy: `calicokit explain` shows every policy evaluated.",
+            evidence=[Rows.of("bpf-counters", "dataplane.bpf_drops", keys)],
+            about={src, dst},
+        )
+
+
+SINCE = "since the rules were programmed, which is normal"
 DECIDED = ("policy", "end-of-tier", "no-profile", "to-host")
 """Reasons of drops that policy decided."""
 NAMELESS = {"no-profile": "no policy and no profile", "to-host": "defaultEndpointToHostAction"}
@@ -166,7 +198,7 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
     which = f"rule {int(first.policy_rule)} of {policy}" if pd.notna(first.policy_rule) else policy
     tier = f", tier {first.tier}" if isinstance(first.tier, str) else ""
     count = sum(int(r.grown if watched else r.packets) for r in rows)
-    when = "during sampling" if watched else "since the rules were programmed, which is normal"
+    when = "during sampling" if watched else SINCE
     frame = pd.DataFrame(rows)
     return finding(
         "policy-drop",

@@ -20,7 +20,7 @@ WATCHED = frozenset(
     (
         *("ipamblocks", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
         *("iptables-save", "nft-ruleset-json", "conntrack", "conntrack-stats"),
-        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev"),
+        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev", "bpf-counters"),
     )
 )
 
@@ -676,6 +676,14 @@ ITEMS = (
     ),
     _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
     _node("bpftool-net", "BPF programs attached to interfaces", "bpftool net show", guide=_EBPF, since="0.2.0"),
+    _node(
+        "bpf-counters",
+        "Packets that eBPF programs let pass and dropped",
+        "calico-node -bpf counters dump",
+        "calico component node bpf counters dump",
+        guide=_EBPF,
+        since="0.2.0",
+    ),
     _node("proc-net-dev", "Interface counters", "cat /proc/net/dev", guide=_LINKS),
     _node("nstat", "Network stack counters", "nstat -az", "cat /proc/net/snmp /proc/net/netstat", guide=_DROPS),
     _node(

@@ -1,4 +1,4 @@
-"""BPF programs beside the interfaces that must have them: a recording as if its nodes were in eBPF mode.
+"""BPF programs beside the interfaces that must have them, and their counters: a recording as if in eBPF mode.
 
 What the real tool prints is in ``tests/parsers/samples/bpftool-net.txt``, in layout; on the recordings healthy-ebpf and
 ebpf-workload-program-deleted, which are not bundled, silence and the one interface were seen.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,14 +28,30 @@ class WithPrograms(Wrapping):
     """A source whose nodes have programs on all interfaces of pods; ``text`` is what a node prints instead."""
 
     texts: dict[str, str] = field(default_factory=dict)
+    counters: tuple[int, ...] = ()
     name: str = "ebpf"
 
     def gives(self, want: Want) -> bool:
-        return want.id == "bpftool-net" and not want.series
+        return want.id == "bpf-counters" or (want.id == "bpftool-net" and not want.series)
 
     def given(self, want: Want) -> Iterator[Answer]:
+        if want.id == "bpf-counters":
+            yield from self.counted(want)
+            return
         text = self.texts.get(str(want.node), self.printed(str(want.node)))
         yield Evidence(want, text.encode()) if text else Missing(want.id, "no such tool", want.node)
+
+    def counted(self, want: Want) -> Iterator[Answer]:
+        """Node-2's counters of its first pod, at the end or in samples before it."""
+        now, interface = self.now(), self.printed("node-2").split("(")[0].splitlines()[-1]
+        assert now is not None
+        if want.node != "node-2" or not self.counters:
+            yield Missing(want.id, "no such tool", want.node)
+        elif not want.series:
+            yield Evidence(want, counted(interface, self.counters[-1]).encode())
+        for number, count in enumerate(self.counters if want.series and want.node == "node-2" else ()):
+            time = now - timedelta(seconds=60 - number)
+            yield Evidence(want, counted(interface, count).encode(), path=str(number), time=time)
 
     def printed(self, node: str) -> str:
         ((_, links),) = self.source.fetch([Want("ip-link-stats", node)])
@@ -45,6 +62,18 @@ class WithPrograms(Wrapping):
 
 
 WAYS = ("ingress", "egress")
+
+
+def counted(interface: str, count: int) -> str:
+    return (
+        "+----------+-----------+---------+--------+-----+\n"
+        "| CATEGORY | TYPE      | INGRESS | EGRESS | XDP |\n"
+        "+----------+-----------+---------+--------+-----+\n"
+        "| Accepted | by policy |      12 |      9 | N/A |\n"
+        f"| Dropped  | by policy | {count:7} |      0 | N/A |\n"
+        "+----------+-----------+---------+--------+-----+\n"
+        f"dumped {interface} counters.\n"
+    )
 
 
 def enabled() -> Edited:
@@ -88,6 +117,26 @@ def test_another_programs_is_not_calicos() -> None:
     source = WithPrograms(enabled())
     source.texts["node-2"] = source.printed("node-2").replace("cali_tc_preamble", "from_container")
     assert {f.subject["node"] for f in missing(source)} == {"node-2"}
+
+
+def drops(*counters: int) -> list[Finding]:
+    cluster = clusters.Sharing(WithPrograms(enabled(), counters=counters))
+    assert cluster.dataplane.bpf_drops()["direction"].tolist() == ["egress"] * bool(counters[-1])
+    return [f for f in only(cluster, "policy-drop") if f.evidence[0].id == "bpf-counters"]
+
+
+def test_what_programs_dropped_while_watched_is_told_of_the_pod() -> None:
+    (found,) = drops(5, 9, 30)
+    assert found.severity == "warning"
+    assert found.cause.startswith("25 packets from ")
+    assert "during sampling, by egress policy (eBPF programs do not count which)" in found.cause
+    assert (found.subject["dst"], found.subject["policy"]) == ("unknown", "unknown")
+
+
+def test_totals_are_information_and_no_drop_is_nothing() -> None:
+    (found,) = drops(7, 7)
+    assert (found.severity, found.cause.partition(" ")[0]) == ("info", "7")
+    assert drops(0, 0) == []
 
 
 def test_a_node_that_did_not_tell_is_left_out_and_said() -> None:

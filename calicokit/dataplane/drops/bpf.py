@@ -1,0 +1,92 @@
+"""Packets that Calico's eBPF programs dropped, by interface and reason, from their own counters.
+
+A program at ingress sees what comes out of the pod, so that its drops by policy are of the pod's egress (felix/bpf-gpl/
+tc.c; recording ebpf-policy-drop: a client's packets count at ingress of its interface). Which policy it was is not
+counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from calicokit.evidence.texts import Texts
+from calicokit.felix.state.configuration import in_ebpf
+from calicokit.parsers.base import parse
+from calicokit.registry import Spared, not_applicable, table
+from calicokit.schema import Column, Schema, cells
+
+BPF_DROPS = Schema(
+    "dataplane.bpf_drops",
+    "Packets that eBPF programs dropped, by interface, reason and direction, where there are any.",
+    (
+        Column("node", "str", "node"),
+        Column("interface", "str", "interface"),
+        Column("namespace", "str", "namespace of the pod; null if the interface is of no known pod"),
+        Column("pod", "str", "pod"),
+        Column("workload", "str", "NS/NAME of the pod's owner"),
+        Column("reason", "str", "reason in Calico's words: by policy, packets with unknown route, …"),
+        Column("direction", "str", "ingress or egress, as the pod sees it; of other interfaces, as the host sees it"),
+        Column("packets", "int", "packets since the program was attached", "packets"),
+        Column("grown", "int", "packets during sampling; null without samples", "packets"),
+        Column("evidence", "str", "where this was read"),
+    ),
+    key=("node", "interface", "reason", "direction"),
+)
+
+BY_POLICY = "by policy"
+HOOKS = ("ingress", "egress")
+_Key = tuple[str, str, str]
+
+
+@table(
+    BPF_DROPS,
+    needs={"counters": "output.bpf_counters", "endpoints": "dataplane.endpoints"},
+    wants={"series": "bpf-counters+series"},
+)
+def bpf_drops(counters: pd.DataFrame, endpoints: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
+    """One row an interface, reason and direction with drops; see :data:`BPF_DROPS`."""
+    whose = {row[:2]: row[2:] for row in cells(endpoints, "node", "interface", "namespace", "pod", "workload")}
+    first = _first(series)
+    rows: list[dict[str, Any]] = []
+    dropped = counters[counters["category"] == "Dropped"]
+    for node, interface, reason, evidence, *counts in cells(dropped, "node", "interface", "type", "evidence", *HOOKS):
+        namespace, pod, workload = whose.get((node, interface), (None, None, None))
+        for hook, packets in zip(HOOKS, counts, strict=True):
+            if pd.isna(packets) or not packets:
+                continue
+            before = first.get(node, {}).get((interface, reason, hook), 0) if node in first else None
+            row = {"node": node, "interface": interface, "namespace": namespace, "pod": pod, "workload": workload}
+            row |= {"reason": reason, "packets": packets, "evidence": evidence}
+            row["direction"] = _other(hook) if pod is not None else hook
+            row["grown"] = None if before is None else max(0, int(packets) - before)
+            rows.append(row)
+    return BPF_DROPS.frame(rows)
+
+
+def _other(hook: str) -> str:
+    return HOOKS[1 - HOOKS.index(hook)]
+
+
+def _first(series: Texts | None) -> dict[str, dict[_Key, int]]:
+    """Node → what its counters were at the first sample."""
+    found: dict[str, tuple[Any, dict[_Key, int]]] = {}
+    for sample in series or ():
+        node = str(sample.node)
+        if sample.time is not None and (node not in found or sample.time < found[node][0]):
+            found[node] = sample.time, dict(_dropped(parse("bpf-counters", sample.decode()).frame))
+    return {node: counts for node, (_, counts) in found.items()}
+
+
+def _dropped(frame: pd.DataFrame) -> Iterator[tuple[_Key, int]]:
+    own = frame[frame["category"] == "Dropped"]
+    for interface, reason, *counts in cells(own, "interface", "type", *HOOKS):
+        yield from (((interface, reason, h), int(n)) for h, n in zip(HOOKS, counts, strict=True) if pd.notna(n))
+
+
+@not_applicable(needs={"felix": "felix.configuration"})
+def _without_ebpf(felix: pd.DataFrame) -> Spared:
+    """Nobody misses the counters of a node without eBPF."""
+    yield from (("bpf-counters", node) for node in set(felix["node"]) - in_ebpf(felix))

@@ -49,7 +49,7 @@ _Key = tuple[str, str, str]
 def bpf_drops(counters: pd.DataFrame, endpoints: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
     """One row an interface, reason and direction with drops; see :data:`BPF_DROPS`."""
     whose = {row[:2]: row[2:] for row in cells(endpoints, "node", "interface", "namespace", "pod", "workload")}
-    first = _first(series)
+    grown = _growth(series)
     rows: list[dict[str, Any]] = []
     dropped = counters[counters["category"] == "Dropped"]
     for node, interface, reason, evidence, *counts in cells(dropped, "node", "interface", "type", "evidence", *HOOKS):
@@ -57,11 +57,10 @@ def bpf_drops(counters: pd.DataFrame, endpoints: pd.DataFrame, series: Texts | N
         for hook, packets in zip(HOOKS, counts, strict=True):
             if pd.isna(packets) or not packets:
                 continue
-            before = first.get(node, {}).get((interface, reason, hook), 0) if node in first else None
             row = {"node": node, "interface": interface, "namespace": namespace, "pod": pod, "workload": workload}
             row |= {"reason": reason, "packets": packets, "evidence": evidence}
             row["direction"] = _other(hook) if pod is not None else hook
-            row["grown"] = None if before is None else max(0, int(packets) - before)
+            row["grown"] = grown.get((node, (interface, reason, hook)))
             rows.append(row)
     return BPF_DROPS.frame(rows)
 
@@ -70,14 +69,14 @@ def _other(hook: str) -> str:
     return HOOKS[1 - HOOKS.index(hook)]
 
 
-def _first(series: Texts | None) -> dict[str, dict[_Key, int]]:
-    """Node → what its counters were at the first sample."""
-    found: dict[str, tuple[Any, dict[_Key, int]]] = {}
-    for sample in series or ():
-        node = str(sample.node)
-        if sample.time is not None and (node not in found or sample.time < found[node][0]):
-            found[node] = sample.time, dict(_dropped(parse("bpf-counters", sample.decode()).frame))
-    return {node: counts for node, (_, counts) in found.items()}
+def _growth(series: Texts | None) -> dict[tuple[str, _Key], int]:
+    """Node and counter → what it grew by from the first to the last sample that has it; made anew, it counts from 0."""
+    found: dict[tuple[str, _Key], list[int]] = {}
+    samples = sorted((s for s in series or () if s.time is not None), key=lambda s: str(s.time))
+    for sample in samples:
+        for key, packets in _dropped(parse("bpf-counters", sample.decode()).frame):
+            found.setdefault((str(sample.node), key), []).append(packets)
+    return {key: n[-1] - n[0] if n[-1] >= n[0] else n[-1] for key, n in found.items() if len(n) > 1}
 
 
 def _dropped(frame: pd.DataFrame) -> Iterator[tuple[_Key, int]]:

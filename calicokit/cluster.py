@@ -177,8 +177,9 @@ class Cluster(Topics):
 
     def partly_read(self) -> list[PartlyRead]:
         """What could be read in part only, of which more may have been there; but logs, which lack much anyway."""
-        found = [p for p in self._problems if isinstance(p, PartlyRead)]
-        return [p for p in found if not isinstance(CATALOG[p.id].how, Log)]
+        found = [p for p in self._problems if isinstance(p, PartlyRead) and not isinstance(CATALOG[p.id].how, Log)]
+        spared = self._spared() if found else set()
+        return [p for p in found if (p.id, p.node) not in spared]
 
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them, with their columns).

@@ -180,15 +180,20 @@ EXPLANATIONS: list[Explanation] = []
 
 
 def check(
-    *ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = (), absence: bool = False
+    *ids: str,
+    needs: Bound,
+    wants: Bound = NOTHING,
+    told_by: tuple[str, ...] = (),
+    absence: bool = False,
+    printed: tuple[str, ...] = (),
 ) -> Callable[[Any], Any]:
     """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown.
 
-    :class:`Check` says what ``told_by`` and ``absence`` mean.
+    :class:`Check` says what ``told_by`` and ``absence`` mean, :class:`~calicokit.registry.Spec` what ``printed`` does.
     """
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by, absence=absence))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by, absence=absence, printed=printed))
         return run
 
     return register

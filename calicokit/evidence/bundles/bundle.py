@@ -14,7 +14,7 @@ import msgspec
 
 from calicokit.evidence.bundles.kubectl_output import SINGLE, Documents, Printed, ended, not_served, refusal, unmixed
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log
-from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
+from calicokit.evidence.model import Answer, Evidence, Left, Missing, Source, Want
 from calicokit.evidence.recordings.recording import EMPTY_LIST
 
 UNKNOWN_NODE = "unknown"
@@ -49,7 +49,7 @@ class Contents:
 
     ``title`` says what made the bundle; ``lacks`` why a want has no part; ``known`` are its nodes; ``empty`` the ids
     of lists that are known to be of kinds that the cluster does not have; ``partial`` which objects its lists hold,
-    where these are not all by its nature.
+    where these are not all by its nature; ``by_hand`` if somebody chose its files, not a tool.
     """
 
     title: str
@@ -59,6 +59,7 @@ class Contents:
     known: set[str] = field(default_factory=set)
     empty: set[str] = field(default_factory=set)
     partial: str = ""
+    by_hand: bool = False
     time: datetime | None = None
     unused: list[Missing] = field(default_factory=list)
 
@@ -78,6 +79,14 @@ class Bundle(Source):
     def unused(self) -> Sequence[Missing]:
         """Files that are no evidence, and why; the cluster's coverage names them."""
         return self._contents.unused
+
+    @property
+    def holds(self) -> Sequence[Left]:
+        """The parts of a folder that somebody filled; a tool's bundle has much that nobody asks for."""
+        if not self._contents.by_hand:
+            return ()
+        texts = [Left(p.path, want) for want, parts in self._contents.texts.items() for p in parts]
+        return texts + [Left(p.path, Want(id_)) for id_, parts in self._contents.lists.items() for p in parts]
 
     def nodes(self) -> Sequence[str]:
         """Nodes that the bundle names or has outputs of."""

@@ -45,6 +45,7 @@ def sort_loose(files: Files, contents: Contents, other_objects: bool = True) -> 
 
     Lists of objects that no question needs are not said without ``other_objects``: where a tool collects them.
     """
+    contents.by_hand = other_objects
     placed: list[_Placed] = []
     for path in sorted(files.names):
         if path.rsplit("/", 1)[-1] == BY_USER:

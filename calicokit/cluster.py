@@ -412,7 +412,7 @@ class Cluster(Topics):
         made = self._build_of(name, spec)
         said = [CATALOG[i].how.words for i in spec.inputs if i in CATALOG and self._input(i) is not None]
         said += [w for i in spec.inputs if i in self._lower for w in self._lower[i].words]
-        if made.unknown or not said:
+        if made.empty or not said:  # no row says that there is nothing
             return listed
         self._lower[name] = Lower(tuple(dict.fromkeys(said)), listed.unknown)
         return made

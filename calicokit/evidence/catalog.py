@@ -342,6 +342,9 @@ def _saved_by(tool: str) -> str:
     return f"{named}|{v6}" if tool == "ip6tables-save" else named
 
 
+_POD_ROWS = r"NAME +READY +STATUS +RESTARTS|^(?:[\w.-]+ +)?[\w.-]+ +\d+/\d+ +[A-Z]\S* +\d+ "
+"""Lines of `kubectl get pods`, whose header a grep may have taken."""
+
 ITEMS = (
     _core("nodes", "Nodes", guide=_HEALTH),
     _core("pods", "Pods", guide=_HEALTH),
@@ -485,8 +488,10 @@ ITEMS = (
     *(
         _admin(f"kubectl-get-{id_}", title, f"kubectl get {words}", "kubectl-get", _HEALTH, tells)
         for id_, title, words, tells in (
-            ("pods-wide", "Pods", "pods -A -o wide", r"NAME +READY +STATUS.*NOMINATED"),
-            ("nodes-wide", "Nodes", "nodes -o wide", r"NAME +STATUS +ROLES.*INTERNAL-IP"),
+            ("pods-wide", "Pods", "pods -A -o wide", _POD_ROWS),
+            ("nodes-wide", "Nodes", "nodes -o wide", r"NAME +STATUS +ROLES"),
+            ("apiservices", "API services", "apiservices", r"NAME +SERVICE +AVAILABLE"),
+            ("tigerastatus", "Status of the operator's components", "tigerastatus", r"NAME +AVAILABLE +PROGRESSING"),
         )
     ),
     _admin("kubectl-get-events", "Events", "kubectl get events -A", "kubectl-events", _ISSUES),

@@ -33,7 +33,7 @@ def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("calico-pod-oomkilled", needs={"pods": "health.pods"})
+@check("calico-pod-oomkilled", needs={"pods": "health.pods"}, printed=("health.pods",))
 def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
     """A container of Calico's was killed for want of memory."""
     for pod in records(pods[pods["oom_killed"]]):
@@ -48,7 +48,7 @@ def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"})
+@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"}, printed=("health.pods",))
 def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Calico pod keeps restarting, now."""
     recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
@@ -75,6 +75,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
         "birds": "bgp.birds",
         "sessions": "bgp.sessions",
     },
+    printed=("health.pods",),
 )
 def not_ready(
     pods: pd.DataFrame,

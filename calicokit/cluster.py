@@ -266,7 +266,7 @@ class Cluster(Topics):
         return list(check.make(partial(self._given_to, check)))
 
     def unknown_to(self, spec: Spec) -> list[Missing]:
-        """Why what this needs is unknown, or known in lower rank only and it takes no such table; empty if it is not."""
+        """Why what this needs is unknown, or known in lower rank only where it takes no such table; or none."""
         self.fetch(spec.needed)
         return list(dict.fromkeys(m for n in spec.needed if self._is_lost(n, spec) for m in self._holes(n)))
 

@@ -236,7 +236,9 @@ def model(name: str, wants: Bound) -> Callable[[Build], Build]:
     return register
 
 
-def printed(name: str, needs: Bound = NOTHING, any_of: Bound = NOTHING, wants: Bound = NOTHING) -> Callable[[Build], Build]:
+def printed(
+    name: str, needs: Bound = NOTHING, any_of: Bound = NOTHING, wants: Bound = NOTHING
+) -> Callable[[Build], Build]:
     """Register the decorated pure function as the builder of the table ``name`` in lower rank (:data:`PRINTED`).
 
     It takes all its inputs in lower rank too.

@@ -217,7 +217,8 @@ class _Run:
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
         holes, lower = self.cluster.unknown_to(check), self.cluster.lower(check)
-        for hole in (*holes, *(m for rank in lower for m in rank.holes)):
+        lost = [m for each in lower for m in each.holes]
+        for hole in (*holes, *lost):
             self.held_up.setdefault(hole, set()).update(check.ids)
         if not holes:
             said = attempt(", ".join(check.ids), partial(self.cluster.run, check))
@@ -226,7 +227,7 @@ class _Run:
                 holes = [said]
             elif lower:
                 self.found += [_of_prints(f, lower) for f in said]
-                holes = [m for rank in lower for m in rank.holes]  # what is not printed is not known to be absent
+                holes = lost  # what is not printed is not known to be absent
             else:
                 holes = self._doubtful(check, said)
         for id_ in check.ids if holes else ():
@@ -284,7 +285,7 @@ def _unused(left: Left) -> Missing:
 
 def _of_prints(found: Finding, lower: Iterable[Lower]) -> Finding:
     """The finding with the rank of its evidence."""
-    words = listed(list(dict.fromkeys(w for rank in lower for w in rank.words)))
+    words = listed(list(dict.fromkeys(w for each in lower for w in each.words)))
     return replace(found, cause=f"{found.cause} Known from what {words} printed, not from the API's objects.")
 
 

@@ -270,17 +270,23 @@ def _elsewhere(address: str, nets: list[Prefix] | None) -> str:
     return "to whom IPAM allocated it is not known"
 
 
-@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"}, absence=True)
+@check(
+    "ipam-unallocated-in-use",
+    needs={"unallocated": "ipam.unallocated"},
+    absence=True,
+    printed=("ipam.unallocated",),
+)
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
     for row in records(unallocated):
-        block = f"block {row.block} has it as free" if isinstance(row.block, str) else "no block covers it"
+        block = f"block {row.block} has it as free" if isinstance(row.block, str) else "no block has it allocated"
+        pool = f" of pool {row.pool}" if isinstance(row.pool, str) else ""
         doubt = "" if row.certain else " (the lists were not taken at the same moment, so this may be a race)"
         yield finding(
             "ipam-unallocated-in-use",
             severity="" if row.certain else "info",
             subject={"address": row.address, "owner": row.owner},
-            cause=f"{row.address} of pool {row.pool} is used by {row.owner}, but {block}{doubt}.",
+            cause=f"{row.address}{pool} is used by {row.owner}, but {block}{doubt}.",
             remedy=f"Delete {row.owner}, so that it gets an address from IPAM; until then IPAM can allocate it to "
             "another pod."
             if row.kind == "pod"
@@ -311,7 +317,7 @@ def leak(
     why[leaked["owner"].isin(disputed)] = "left behind"
     groups = leaked.assign(pool=leaked["pool"].fillna(UNKNOWN), young=young, cause=why)
     for (pool, is_young, cause), group in groups.groupby(["pool", "young", "cause"]):
-        yield _leak(str(pool), group, bool(is_young), str(cause))
+        yield leak_of(str(pool), group, bool(is_young), str(cause))
 
 
 LEAK_REMEDIES = {
@@ -322,7 +328,8 @@ LEAK_REMEDIES = {
 }
 
 
-def _leak(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
+def leak_of(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
+    """The finding of some addresses of a pool, leaked for one of :data:`LEAK_REMEDIES`."""
     addresses = sorted(group["address"])
     why = "; ".join(f"{n} × {w}" for w, n in group["why"].value_counts().items())
     owners = f"{addresses[0]} of {group['owner'].iloc[0]}" if len(group) == 1 else ", ".join(addresses[:3])

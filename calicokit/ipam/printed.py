@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.texts import Texts
-from calicokit.ipam.owners import DUPLICATES
-from calicokit.ipam.tables import CONFIG, POOLS
+from calicokit.ipam.owners import ALLOCATIONS, DUPLICATES, UNALLOCATED
+from calicokit.ipam.tables import CONFIG, POOLS, pool_of, pool_prefixes
 from calicokit.ipam.usage import UTILISATION
+from calicokit.kube.printed import address_in
 from calicokit.kube.tables import pod_ref
 from calicokit.net import canonical_cidr, prefix
 from calicokit.registry import Given, printed
@@ -129,6 +130,43 @@ def config(texts: Texts) -> pd.DataFrame:
             }
         )
     return CONFIG.frame([r for r in rows if r["strict_affinity"] is not None][:1])
+
+
+CHECKED = ("calicoctl-ipam-check", "calicoctl-ipam-check-all")
+SAID = "calicoctl ipam check says so"
+"""Why an address counts as leaked or unallocated where only calicoctl's own check was printed."""
+
+
+def _problems(checked: Given, kind: str) -> Iterator[Any]:
+    """The problems of a kind that ``calicoctl ipam check`` printed, each address once."""
+    frames = (f for texts in checked.values() if texts for f in texts.frames("calicoctl-ipam-check:problems"))
+    found = {row.subject: row for frame in frames for row in records(frame[frame["kind"] == kind])}
+    yield from (found[subject] for subject in sorted(found))
+
+
+@printed("ipam.allocations", any_of={"checked": CHECKED}, wants={"pools": "ipam.pools"})
+def allocations(checked: Given, pools: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each address that ``calicoctl ipam check`` named as leaked; see :data:`~owners.ALLOCATIONS`."""
+    nets = pool_prefixes(pools)
+    rows = []
+    for row in _problems(checked, "leaked"):
+        if address := address_in(row.subject):
+            place = {"address": address, "pool": pool_of(prefix(address), nets), "version": prefix(address).version}
+            owner = {"owner": row.owner, "type": "pod", "state": "leaked", "why": SAID}
+            rows.append({**place, **owner, "evidence": row.evidence})
+    return ALLOCATIONS.frame(rows)
+
+
+@printed("ipam.unallocated", any_of={"checked": CHECKED}, wants={"pools": "ipam.pools"})
+def unallocated(checked: Given, pools: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row for each address that it named as in use and not allocated; see :data:`~owners.UNALLOCATED`."""
+    nets = pool_prefixes(pools)
+    rows = []
+    for row in _problems(checked, "not-allocated"):
+        if address := address_in(row.subject):
+            place = {"address": address, "pool": pool_of(prefix(address), nets)}
+            rows.append({**place, "owner": row.owner, "kind": "pod", "certain": True})
+    return UNALLOCATED.frame([r for r in rows if isinstance(r["owner"], str)])
 
 
 @printed("ipam.duplicates", needs={"pods": "kube.pods"}, wants={"use": "ipam.utilisation"})

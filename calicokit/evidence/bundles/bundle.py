@@ -12,7 +12,16 @@ from datetime import datetime
 
 import msgspec
 
-from calicokit.evidence.bundles.kubectl_output import SINGLE, Documents, Printed, ended, not_served, refusal, unmixed
+from calicokit.evidence.bundles.kubectl_output import (
+    DEFAULTS,
+    SINGLE,
+    Documents,
+    Printed,
+    ended,
+    not_served,
+    refusal,
+    unmixed,
+)
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log
 from calicokit.evidence.model import Answer, Evidence, Left, Missing, Source, Want
 from calicokit.evidence.recordings.recording import EMPTY_LIST
@@ -146,6 +155,8 @@ class Bundle(Source):
                 holes[part.path] = why
             else:
                 whole[part.path] = found
+                if not found.lists and (rest := DEFAULTS.get(want.id)):
+                    holes[part.path] = f"the object default alone; {rest}"
         why = "; ".join(f"{path}: {why}" for path, why in holes.items())
         return self._merged(want, api, whole, why) if whole else Missing(want.id, why)
 
@@ -175,7 +186,8 @@ def _not_whole(found: Documents, id: str) -> str:  # noqa: A002
     if found.broken:
         return f"{found.broken}; {len(found.objects)} objects stand before"
     mine = [o for o in found.objects if (o.group, o.plural) not in found.lists and ("", "") not in found.lists]
-    if mine and id not in SINGLE:
+    default = id in DEFAULTS and all(o.name == "default" for o in mine)
+    if mine and id not in SINGLE and not default:
         names = ", ".join(o.name for o in mine[:3])
         return f"single objects ({names}), not the list of all; `kubectl get {mine[0].plural} -A -o yaml` gives it"
     return ""

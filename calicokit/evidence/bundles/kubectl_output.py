@@ -25,6 +25,13 @@ SINGLE = frozenset(
 )
 """Lists that hold one object by nature, so that the object alone is the list."""
 
+DEFAULTS = {
+    "felixconfigurations": "those of nodes (node.NAME) are not known",
+    "bgpconfigurations": "those of nodes (node.NAME) are not known",
+    "apiservers": "",
+}
+"""Lists whose object ``default`` is the cluster's setting, alone or with others; and what is not known without those."""
+
 
 @dataclass(frozen=True, slots=True)
 class Printed:

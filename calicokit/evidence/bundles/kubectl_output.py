@@ -30,7 +30,7 @@ DEFAULTS = {
     "bgpconfigurations": "those of nodes (node.NAME) are not known",
     "apiservers": "",
 }
-"""Lists whose object ``default`` is the cluster's setting, alone or with others; and what is not known without those."""
+"""Lists whose object ``default`` is the cluster's setting, alone or with others; what is not known without those."""
 
 
 @dataclass(frozen=True, slots=True)

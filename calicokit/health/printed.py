@@ -49,10 +49,20 @@ def _pod(row: Any) -> dict[str, Any]:
         "phase": phase_of(status),
         "ready": whole if told else None,
         "message": None if whole else f"{ready[0]} of its containers are ready",
-        "waiting": None if status in ("Running", "Completed", "Terminating") else status,
+        "waiting": _waiting(status),
         "restarts": restarts(fields)[0],
         "oom_killed": True if status == "OOMKilled" else None,
     }
+
+
+def _waiting(status: str) -> str | None:
+    """The reason of a waiting container that STATUS names; null where it is a state of the pod.
+
+    >>> _waiting("CrashLoopBackOff"), _waiting("Init:CrashLoopBackOff"), _waiting("Init:0/2"), _waiting("Running")
+    ('CrashLoopBackOff', 'CrashLoopBackOff', None, None)
+    """
+    word = status.removeprefix("Init:")
+    return word if word.endswith(("BackOff", "Error", "ErrImagePull")) and word != "Error" else None
 
 
 def _should_be_ready(status: str) -> bool:

@@ -15,6 +15,7 @@ from calicokit.schema import cells
 
 _AS = re.compile(r"(\()?(\d{1,10})\)?")
 """An AS number as calicoctl prints it: in parentheses where it is the cluster's."""
+_NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 
 
 @printed("bgp.nodes", needs={"texts": "calicoctl-get-nodes-wide"})
@@ -47,11 +48,11 @@ def peers(texts: Texts) -> pd.DataFrame:
             if "peerip" not in fields:
                 continue
             number, where = _AS.fullmatch(fields.get("asn", "")), fields.get("node", "")
-            selects = "(" in where  # (global), or a selector such as all()
+            named = bool(_NODE.fullmatch(where))  # else (global), or a selector such as all()
             rows[name] = {
                 "peer": name,
-                "node": where if where and not selects else None,
-                "node_selector": where if selects and where != "(global)" else None,
+                "node": where if named else None,
+                "node_selector": where if where and not named and where != "(global)" else None,
                 "peer_ip": fields["peerip"] or None,
                 "address": address_in(fields["peerip"]),
                 "as_number": int(number[2]) or None if number else None,

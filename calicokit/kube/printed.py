@@ -44,8 +44,8 @@ def pod_rows(texts: Texts) -> Iterator[tuple[Evidence, list[Any]]]:
     for evidence, rows in sorted(lists, key=lambda found: -len(found[1])):
         spaces = {row["namespace"] for row in rows}
         if seen & spaces or (seen and None in seen | spaces):
-            why = f"{evidence.ref} lists pods as another output does, which is used"
-            texts.problems.append(Missing(texts.id, f"{why}; they may be of different times"))
+            why = "lists pods as another output does, which is used; they may be of different times"
+            texts.problems.append(Missing(evidence.path or texts.id, why))
             continue
         seen |= spaces
         yield evidence, rows

@@ -58,7 +58,7 @@ def addresses(nodes: pd.DataFrame, kube: pd.DataFrame, found: pd.DataFrame | Non
 @printed("routes.addresses", needs={"nodes": "bgp.nodes", "kube": "kube.nodes"})
 def printed_addresses(nodes: pd.DataFrame, kube: pd.DataFrame) -> pd.DataFrame:
     """The same of nodes that were printed. That no other node is in a network is not known: others may not be shown."""
-    found = addresses(nodes, kube)
+    found: pd.DataFrame = addresses(nodes, kube)
     shared = pd.Series([bool(same) for same in found["same"]], index=found.index, dtype=bool)
     return found.assign(problem=found["problem"].where(shared, None))
 

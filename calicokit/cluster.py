@@ -390,13 +390,13 @@ class Cluster(Topics):
 
     def _resolve(self, name: str) -> Table:
         if name not in self._built:
-            self._built[name] = self._build(name)
-        found: Table = self._built[name]
-        return found
+            found = self._build(name)
+            self._built[name] = self._of_prints(name, found) if found.unknown and name in registry.PRINTED else found
+        made: Table = self._built[name]
+        return made
 
     def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
-        found = self._build_of(name, registry.TABLES[name], options)
-        return self._of_prints(name, found) if found.unknown and name in registry.PRINTED else found
+        return self._build_of(name, registry.TABLES[name], options)
 
     def _of_prints(self, name: str, listed: Table) -> Table:
         """The table in lower rank, where its evidence is missing and something printed holds rows of it.

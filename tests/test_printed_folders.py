@@ -39,7 +39,7 @@ def hold(folder: Path, expect: dict[str, Any]) -> Findings:
     return found
 
 
-@pytest.mark.parametrize("folder, expect", entries(OWN / "INDEX.json"))
+@pytest.mark.parametrize(("folder", "expect"), entries(OWN / "INDEX.json"))
 def test_a_folder_of_printed_tables_gives_what_it_must(folder: Path, expect: dict[str, Any]) -> None:
     found = hold(folder, expect)
     for each in found if expect.get("rank") else ():
@@ -48,6 +48,6 @@ def test_a_folder_of_printed_tables_gives_what_it_must(folder: Path, expect: dic
 
 
 @pytest.mark.skipif(not POSTED.exists(), reason="the folders of public threads are not beside this repository")
-@pytest.mark.parametrize("folder, expect", entries(POSTED / "FOLDERS.json"))
+@pytest.mark.parametrize(("folder", "expect"), entries(POSTED / "FOLDERS.json"))
 def test_a_folder_of_a_public_thread_gives_what_it_must(folder: Path, expect: dict[str, Any]) -> None:
     hold(folder, expect)

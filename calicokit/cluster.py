@@ -410,12 +410,18 @@ class Cluster(Topics):
         self._spare |= ids
         self.fetch(spec.inputs)
         made = self._build_of(name, spec)
-        said = [CATALOG[i].how.words for i in spec.inputs if i in CATALOG and self._input(i) is not None]
+        said = [f"`{e.command}`" if e.command else CATALOG[e.id].how.words for e in self._texts(spec)]
         said += [w for i in spec.inputs if i in self._lower for w in self._lower[i].words]
         if made.empty or not said:  # no row says that there is nothing
             return listed
         self._lower[name] = Lower(tuple(dict.fromkeys(said)), listed.unknown)
         return made
+
+    def _texts(self, spec: Spec) -> Iterator[Evidence]:
+        """The texts that this takes."""
+        for name in spec.inputs:
+            if name in CATALOG and isinstance(texts := self._input(name), Texts):
+                yield from texts
 
     def _is_lost(self, name: str, spec: Spec) -> bool:
         """Whether an input is unknown to this."""

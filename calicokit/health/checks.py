@@ -59,8 +59,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
             subject={"pod": pod_ref(pod)},
             cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
             + (f"; now waiting: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
-            remedy=f"kubectl logs -n {pod.namespace} {pod.pod} --previous; kubectl describe pod -n {pod.namespace} "
-            f"{pod.pod}.",
+            remedy=f"kubectl logs {_named(pod)} --previous; kubectl describe pod {_named(pod)}.",
             evidence=[_row(pod)],
         )
 
@@ -101,7 +100,7 @@ def not_ready(
             severity="warning" if young else "",
             subject={"pod": pod_ref(pod)},
             cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
-            remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
+            remedy=f"Run kubectl describe pod {_named(pod)} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
         )
     if probes is not None:
@@ -166,6 +165,11 @@ def _down(conditions: pd.DataFrame) -> pd.Series[str]:
 def _when(pod: Any) -> str:
     reason = f" ({pod.last_reason})" if isinstance(pod.last_reason, str) else ""
     return "time unknown" if pd.isna(pod.last_exit) else f"last at {pod.last_exit:%Y-%m-%d %H:%M:%S} UTC{reason}"
+
+
+def _named(pod: Any) -> str:
+    """The pod as kubectl wants it; without its namespace where that was not printed."""
+    return f"-n {pod.namespace} {pod.pod}" if isinstance(pod.namespace, str) else str(pod.pod)
 
 
 def _row(pod: Any) -> Rows:

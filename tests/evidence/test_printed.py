@@ -138,3 +138,22 @@ def test_lists_of_the_same_pods_are_not_put_together(outputs: Any, names: int, t
     cluster = Cluster(source_of(str(bundles.written({"x.txt": "".join(texts).encode()}, tmp_path))))
     assert len(cluster.table("kube.pods")) == names
     assert [f for f in cluster.check() if f.id == "ipam-duplicate"] == []
+
+
+def test_a_printed_pod_tells_the_node_of_the_log_that_is_named_after_it(tmp_path: Path) -> None:
+    pods = HEADER.replace("NAME    ", "NAME               ") + (
+        "calico-node-x2k9q   1/1     Running   0          9m    10.9.1.4    reed-1\n"
+        "calico-node-b7v4s   1/1     Running   0          9m    10.9.1.5    reed-2\n"
+    )
+    line = b"2026-02-11 10:11:12.131 [INFO][71] felix/int_dataplane.go 765: Finished applying updates to dataplane.\n"
+    files = {"pods.txt": pods.encode(), "calico-node-b7v4s.log": line, "some.log": line}
+    cluster = Cluster(source_of(str(bundles.written(files, tmp_path))))
+    assert sorted(cluster.table("output.felix_log")["node"]) == ["reed-2", "unknown"]
+
+
+def test_one_printed_pod_is_not_the_only_node(tmp_path: Path) -> None:
+    pods = HEADER.replace("NAME    ", "NAME               ")
+    pods += "calico-node-x2k9q   1/1     Running   0          9m    10.9.1.4    reed-1\n"
+    line = b"2026-02-11 10:11:12.131 [INFO][71] felix/int_dataplane.go 765: Finished applying updates to dataplane.\n"
+    cluster = Cluster(source_of(str(bundles.written({"pods.txt": pods.encode(), "some.log": line}, tmp_path))))
+    assert list(cluster.table("output.felix_log")["node"]) == ["unknown"]

@@ -410,7 +410,7 @@ class Cluster(Topics):
         self._spare |= ids
         self.fetch(spec.inputs)
         made = self._build_of(name, spec)
-        said = [f"`{e.command}`" if e.command else CATALOG[e.id].how.words for e in self._texts(spec)]
+        said = [e.command or CATALOG[e.id].how.words.strip("`") for e in self._texts(spec)]
         said += [w for i in spec.inputs if i in self._lower for w in self._lower[i].words]
         if made.empty or not said:  # no row says that there is nothing
             return listed

@@ -466,7 +466,7 @@ class Output:
     def kubectl_get_apiservices(self) -> Table:
         """API services: `kubectl get apiservices`."""
     def kubectl_get_tigerastatus(self) -> Table:
-        """Status of the operator's components: `kubectl get tigerastatus`."""
+        """The operator's components: `kubectl get tigerastatus`."""
     def kubectl_get_events(self) -> Table:
         """Events: `kubectl get events -A`."""
     def kubectl_describe_nodes(self) -> Table:

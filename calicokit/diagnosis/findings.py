@@ -285,8 +285,9 @@ def _unused(left: Left) -> Missing:
 
 def _of_prints(found: Finding, lower: Iterable[Lower]) -> Finding:
     """The finding with the rank of its evidence."""
-    words = listed(list(dict.fromkeys(w for each in lower for w in each.words)))
-    return replace(found, cause=f"{found.cause} Known from what {words} printed, not from the API's objects.")
+    words = tuple(dict.fromkeys(w for each in lower for w in each.words))
+    said = f"Known from what {listed([f'`{w}`' for w in words])} printed, not from the API's objects."
+    return replace(found, cause=f"{found.cause} {said}", printed=words)
 
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:

@@ -77,6 +77,8 @@ class Finding:
     evidence: tuple[Rows, ...] = ()
     explained_by: str = ""
     about: frozenset[str] = frozenset()
+    printed: tuple[str, ...] = ()
+    """The commands whose printed tables it rests on, where the API's objects were not seen: evidence of lower rank."""
     depth: int = 0
     """How many findings stand above this one: 0 for a root, 1 for its effect, 2 for an effect of that."""
 
@@ -105,6 +107,7 @@ class Finding:
             "remedy": self.remedy,
             "guide_step": self.guide_step,
             **({"explained_by": self.explained_by} if self.explained_by else {}),
+            **({"printed": list(self.printed)} if self.printed else {}),
         }
 
 

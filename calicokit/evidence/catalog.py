@@ -276,9 +276,10 @@ def _admin(
     guide: str,
     tells: str = "",
     secret: Secret = Secret.NONE,
+    since: str = "",
 ) -> Item:
     """A command of the cluster's administrator (kubectl, calicoctl)."""
-    return Item(id, title, Admin(words), file=f"{id}.txt", parser=parser, guide=guide, tells=tells, secret=secret)
+    return Item(id, title, Admin(words), "cluster", f"{id}.txt", parser, False, secret, guide, tells, since)
 
 
 def _node(
@@ -486,12 +487,12 @@ ITEMS = (
     ),
     _admin("calicoctl-version", "Versions", "calicoctl version", "calicoctl-version", _HEALTH),
     *(
-        _admin(f"kubectl-get-{id_}", title, f"kubectl get {words}", "kubectl-get", _HEALTH, tells)
-        for id_, title, words, tells in (
-            ("pods-wide", "Pods", "pods -A -o wide", _POD_ROWS),
-            ("nodes-wide", "Nodes", "nodes -o wide", r"NAME +STATUS +ROLES"),
-            ("apiservices", "API services", "apiservices", r"NAME +SERVICE +AVAILABLE"),
-            ("tigerastatus", "Status of the operator's components", "tigerastatus", r"NAME +AVAILABLE +PROGRESSING"),
+        _admin(f"kubectl-get-{id_}", title, f"kubectl get {words}", "kubectl-get", _HEALTH, tells, since=since)
+        for id_, title, words, tells, since in (
+            ("pods-wide", "Pods", "pods -A -o wide", _POD_ROWS, ""),
+            ("nodes-wide", "Nodes", "nodes -o wide", r"NAME +STATUS +ROLES", ""),
+            ("apiservices", "API services", "apiservices", r"NAME +SERVICE +AVAILABLE", "0.2.0"),
+            ("tigerastatus", "The operator's components", "tigerastatus", r"NAME +AVAILABLE +PROGRESSING", "0.2.0"),
         )
     ),
     _admin("kubectl-get-events", "Events", "kubectl get events -A", "kubectl-events", _ISSUES),

@@ -401,10 +401,11 @@ class Cluster(Topics):
     def _of_prints(self, name: str, listed: Table) -> Table:
         """The table in lower rank, where its evidence is missing and something printed holds rows of it.
 
-        No live cluster prints: there, only the administrator could run these commands.
+        No live cluster prints, as only its administrator could run these commands; a recording that lacks a list is
+        damaged, which is to be told.
         """
         spec = registry.PRINTED[name]
-        if self._source.live:
+        if not self._source.by_hand:
             return listed
         ids = {i for i in spec.inputs if i in CATALOG} - {w.id for w in (*self._evidence, *self._missing)}
         self._spare |= ids

@@ -142,6 +142,11 @@ class Source(Protocol):
         return ()
 
     @property
+    def by_hand(self) -> bool:
+        """Whether somebody put it together of what was at hand: then printed tables stand for lists that it lacks."""
+        return False
+
+    @property
     def holds(self) -> Sequence[Left]:
         """What somebody put into it by hand, so that they want to know what of it was of no use: a folder's parts."""
         return ()
@@ -177,6 +182,10 @@ class Wrapping(Source):
     @property
     def unused(self) -> Sequence[Missing]:
         return self.source.unused
+
+    @property
+    def by_hand(self) -> bool:
+        return self.source.by_hand
 
     @property
     def holds(self) -> Sequence[Left]:

@@ -90,6 +90,11 @@ class Bundle(Source):
         return self._contents.unused
 
     @property
+    def by_hand(self) -> bool:
+        """Whether it is a folder that somebody filled."""
+        return self._contents.by_hand
+
+    @property
     def holds(self) -> Sequence[Left]:
         """The parts of a folder that somebody filled; a tool's bundle has much that nobody asks for."""
         if not self._contents.by_hand:

@@ -471,6 +471,8 @@ class Output:
         """Events: `kubectl get events -A`."""
     def kubectl_describe_nodes(self) -> Table:
         """Description of nodes: `kubectl describe nodes`."""
+    def kubectl_describe_tigerastatus(self) -> Table:
+        """Description of the operator's components: `kubectl describe tigerastatus`."""
     def kubectl_describe_pods(self) -> Table:
         """Description of Calico's pods: `kubectl describe pods -n kube-system`."""
     def kernel_log(self) -> Table:

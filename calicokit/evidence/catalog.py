@@ -506,6 +506,15 @@ ITEMS = (
         Secret.DESCRIBED,
     ),
     _admin(
+        "kubectl-describe-tigerastatus",
+        "Description of the operator's components",
+        "kubectl describe tigerastatus",
+        "kubectl-describe",
+        _HEALTH,
+        "^Kind: +TigeraStatus",
+        since="0.2.0",
+    ),
+    _admin(
         "kubectl-describe-pods",
         "Description of Calico's pods",
         "kubectl describe pods -n kube-system",

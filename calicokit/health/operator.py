@@ -39,7 +39,7 @@ IDS = {"TigeraStatus": "tigerastatuses", "Installation": "installations", "APISe
 AVAILABLE, DEGRADED = "Available", "Degraded"
 GOOD = {AVAILABLE: "True", DEGRADED: "False"}
 _NAMES = {"Ready": AVAILABLE}
-_NO_REASON = ("", "Unknown", "NotApplicable")
+NO_REASON = ("", "Unknown", "NotApplicable")
 
 
 @table(
@@ -90,7 +90,7 @@ def _row(condition: Object, kind: str, component: str) -> dict[str, Any]:
         "condition": name,
         "status": condition["status"],
         "good": condition["status"] == GOOD[name] if name in GOOD else None,
-        "reason": None if reason in _NO_REASON else reason,
+        "reason": None if reason in NO_REASON else reason,
         "message": condition.get("message") or None,
         "since": condition.get("lastTransitionTime"),
         "evidence": IDS[kind],

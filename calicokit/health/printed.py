@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from calicokit.evidence.texts import Texts
 from calicokit.health.apis import APIS, V3
-from calicokit.health.operator import GOOD, OPERATOR
+from calicokit.health.operator import GOOD, NO_REASON, OPERATOR
 from calicokit.health.tables import COMPONENTS, PODS
 from calicokit.kube.printed import RUNS, phase_of, pod_rows, restarts
 from calicokit.parsers.kubernetes.objects import seconds
 from calicokit.registry import printed
-from calicokit.schema import cells
+from calicokit.schema import cells, records
 
 STARTING = 90.0
 """Seconds for which a pod that is not ready may be starting."""
@@ -88,17 +89,41 @@ def apis(texts: Texts) -> pd.DataFrame:
     return APIS.frame(list(rows.values()))
 
 
-@printed("health.operator", needs={"texts": "kubectl-get-tigerastatus"})
-def operator(texts: Texts) -> pd.DataFrame:
-    """One row for each component and condition that was printed; see :data:`~calicokit.health.operator.OPERATOR`."""
-    rows = []
+CONDITIONS = ("Available", "Progressing", "Degraded")
+
+
+@printed(
+    "health.operator",
+    any_of={"listed": "kubectl-get-tigerastatus", "described": "kubectl-describe-tigerastatus"},
+)
+def operator(listed: Texts | None, described: Texts | None) -> pd.DataFrame:
+    """One row for each component and condition that was printed; see :data:`~calicokit.health.operator.OPERATOR`.
+
+    A description, which has reason and message, goes before the line of a list.
+    """
+    rows = [*(_listed(listed) if listed else ()), *(_described(described) if described else ())]
+    return OPERATOR.frame(list({(r["component"], r["condition"]): r for r in rows}.values()))
+
+
+def _listed(texts: Texts) -> Iterator[dict[str, Any]]:
     for frame in texts.frames("kubectl-get"):
         for name, fields in cells(frame[frame["name"].notna()], "name", "fields"):
-            for condition in ("Available", "Progressing", "Degraded"):
-                status = fields.get(condition.lower(), "")
-                if status in ("True", "False", "Unknown"):
-                    good = status == GOOD[condition] if condition in GOOD else None
-                    row = {"component": name, "kind": "TigeraStatus", "condition": condition, "status": status}
-                    row |= {"good": good, "message": fields.get("message") or None, "evidence": texts.id}
-                    rows.append(row)
-    return OPERATOR.frame(list({(r["component"], r["condition"]): r for r in rows}.values()))
+            said = {"message": fields.get("message") or None, "evidence": texts.id}
+            for condition in CONDITIONS:
+                yield from _condition(name, condition, fields.get(condition.lower(), ""), said)
+
+
+def _described(texts: Texts) -> Iterator[dict[str, Any]]:
+    for _, parsed in texts.parsed("kubectl-describe"):
+        own = set(parsed.frame[parsed.frame["kind"] == "TigeraStatus"]["name"])
+        for row in records(parsed.tables["conditions"]):
+            reason = row.reason if isinstance(row.reason, str) and row.reason not in NO_REASON else None
+            said = {"reason": reason, "message": row.message, "since": row.last_transition, "evidence": texts.id}
+            if row.name in own and row.type in CONDITIONS:
+                yield from _condition(row.name, row.type, row.status, said)
+
+
+def _condition(component: str, condition: str, status: object, said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if status in ("True", "False", "Unknown"):
+        row = {"component": component, "kind": "TigeraStatus", "condition": condition, "status": status}
+        yield {**row, "good": status == GOOD[condition] if condition in GOOD else None, **said}

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from calicokit.evidence.bundles.kubectl_output import (
-    DEFAULTS,
+    ALONE,
     SINGLE,
     Documents,
     Printed,
@@ -160,8 +160,8 @@ class Bundle(Source):
                 holes[part.path] = why
             else:
                 whole[part.path] = found
-                if not found.lists and (rest := DEFAULTS.get(want.id)):
-                    holes[part.path] = f"the object default alone; {rest}"
+                if not found.lists and (rest := ALONE.get(want.id, ("", ""))[1]):
+                    holes[part.path] = f"{', '.join(o.name for o in found.objects[:3])} alone; {rest}"
         why = "; ".join(f"{path}: {why}" for path, why in holes.items())
         return self._merged(want, api, whole, why) if whole else Missing(want.id, why)
 
@@ -191,8 +191,8 @@ def _not_whole(found: Documents, id: str) -> str:  # noqa: A002
     if found.broken:
         return f"{found.broken}; {len(found.objects)} objects stand before"
     mine = [o for o in found.objects if (o.group, o.plural) not in found.lists and ("", "") not in found.lists]
-    default = id in DEFAULTS and all(o.name == "default" for o in mine)
-    if mine and id not in SINGLE and not default:
+    of_use = id in ALONE and all(o.name == (ALONE[id][0] or o.name) for o in mine)
+    if mine and id not in SINGLE and not of_use:
         names = ", ".join(o.name for o in mine[:3])
         return f"single objects ({names}), not the list of all; `kubectl get {mine[0].plural} -A -o yaml` gives it"
     return ""

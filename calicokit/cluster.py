@@ -58,8 +58,10 @@ else:
 
 @dataclass(frozen=True)
 class Lower:
-    """How a table is known in lower rank: the commands that printed it, and why what it should rest on is unknown."""
+    """How a table is known in lower rank: by which evidence, printed by which commands; why its lists are unknown."""
 
+    table: str
+    ids: tuple[str, ...]
     words: tuple[str, ...]
     holes: tuple[Missing, ...]
 
@@ -411,12 +413,19 @@ class Cluster(Topics):
         self._spare |= ids
         self.fetch(spec.inputs)
         made = self._build_of(name, spec)
-        said = [e.command or CATALOG[e.id].how.words.strip("`") for e in self._texts(spec)]
-        said += [w for i in spec.inputs if i in self._lower for w in self._lower[i].words]
-        if made.empty or not said:  # no row says that there is nothing
+        rank = self._rank_of(name, spec, listed.unknown)
+        if made.empty or not rank.ids:  # no row says that there is nothing
             return listed
-        self._lower[name] = Lower(tuple(dict.fromkeys(said)), listed.unknown)
+        self._lower[name] = rank
         return made
+
+    def _rank_of(self, name: str, spec: Spec, holes: tuple[Missing, ...]) -> Lower:
+        """What a table in lower rank rests on: the texts that this takes, and those of its inputs of lower rank."""
+        said = [(e.id, e.command or CATALOG[e.id].how.words.strip("`")) for e in self._texts(spec)]
+        below = [self._lower[i] for i in spec.inputs if i in self._lower]
+        ids = dict.fromkeys([i for i, _ in said] + [i for b in below for i in b.ids])
+        words = dict.fromkeys([w for _, w in said] + [w for b in below for w in b.words])
+        return Lower(name, tuple(ids), tuple(words), holes)
 
     def _texts(self, spec: Spec) -> Iterator[Evidence]:
         """The texts that this takes."""

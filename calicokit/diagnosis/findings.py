@@ -178,6 +178,16 @@ class Lower(Protocol):
     """How a table is known in lower rank."""
 
     @property
+    def table(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The evidence that it was made from."""
+        ...
+
+    @property
     def words(self) -> Sequence[str]:
         """The commands that printed it."""
         ...
@@ -287,7 +297,9 @@ def _of_prints(found: Finding, lower: Iterable[Lower]) -> Finding:
     """The finding with the rank of its evidence."""
     words = tuple(dict.fromkeys(w for each in lower for w in each.words))
     said = f"Known from what {listed([f'`{w}`' for w in words])} printed, not from the API's objects."
-    return replace(found, cause=f"{found.cause} {said}", printed=words)
+    by_table = {each.table: each.ids[0] for each in lower}
+    rows = tuple(replace(r, id=by_table.get(r.table, r.id)) for r in found.evidence)
+    return replace(found, cause=f"{found.cause} {said}", printed=words, evidence=rows)
 
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:

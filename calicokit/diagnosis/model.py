@@ -54,7 +54,10 @@ class Rows:
     @classmethod
     def of(cls, id: str, table: str, keys: Iterable[Mapping[str, Any]], node: str | None = None) -> Rows:  # noqa: A002
         every = list(keys)
-        return cls(id, table, tuple(every[:MOST_ROWS]), len(every), node)
+        known = (
+            {k: None if isinstance(v, float) and v != v else v for k, v in key.items()} for key in every[:MOST_ROWS]
+        )
+        return cls(id, table, tuple(known), len(every), node if isinstance(node, str) else None)
 
     def as_dict(self) -> dict[str, Any]:
         rows = [{"table": self.table, "key": dict(k)} for k in self.keys]

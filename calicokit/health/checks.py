@@ -40,8 +40,7 @@ def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
         yield finding(
             "calico-pod-oomkilled",
             subject={"pod": pod_ref(pod)},
-            cause=f"A container of {pod_ref(pod)} on {pod.node} was OOM-killed ({_when(pod)}; "
-            f"{pod.restarts} restarts).",
+            cause=f"A container of {pod_ref(pod)}{_place(pod)} was OOM-killed ({_when(pod)}; {pod.restarts} restarts).",
             remedy=f"Raise the memory limit of {pod.component}, or find what grows: process_resident_memory_bytes in "
             "its metrics, the number of policies and endpoints.",
             evidence=[_row(pod)],
@@ -57,7 +56,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
         yield finding(
             "calico-pod-restarting",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
+            cause=f"{pod_ref(pod)}{_place(pod)} has restarted {pod.restarts} times, {_when(pod)}"
             + (f"; now waiting: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
             remedy=f"kubectl logs {_named(pod)} --previous; kubectl describe pod {_named(pod)}.",
             evidence=[_row(pod)],
@@ -89,7 +88,6 @@ def not_ready(
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):
         young = now is not None and now - pod.created <= STARTING
-        where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
         why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
         if pod.node in lost:
             why.append("its node is not ready either")
@@ -99,7 +97,7 @@ def not_ready(
             "calico-pod-not-ready",
             severity="warning" if young else "",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
+            cause=f"{pod_ref(pod)} ({pod.component}){_place(pod)} is not ready: {'; '.join(why) or 'no reason given'}.",
             remedy=f"Run kubectl describe pod {_named(pod)} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
         )
@@ -165,6 +163,13 @@ def _down(conditions: pd.DataFrame) -> pd.Series[str]:
 def _when(pod: Any) -> str:
     reason = f" ({pod.last_reason})" if isinstance(pod.last_reason, str) else ""
     return "time unknown" if pd.isna(pod.last_exit) else f"last at {pod.last_exit:%Y-%m-%d %H:%M:%S} UTC{reason}"
+
+
+def _place(pod: Any) -> str:
+    """Where a pod is; nothing where it has a node that was not printed."""
+    if isinstance(pod.node, str):
+        return f" on {pod.node}"
+    return " without a node" if pod.phase == "Pending" and not isinstance(pod.waiting, str) else ""
 
 
 def _named(pod: Any) -> str:

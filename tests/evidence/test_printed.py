@@ -56,6 +56,7 @@ def test_printed_tables_say_what_the_lists_say(name: str, tmp_path: Path) -> Non
     assert not {f.id for f in found} - {f.id for f in listed} - {"ipam-nearly-exhausted"}
     assert _leaked(found) == _leaked(listed)
     assert all("not from the API's objects" in f.cause and f.as_dict()["printed"] for f in found)
+    assert {r.id for f in found for r in f.evidence} <= {w.id for w in found.coverage.seen}
     assert not {f.id for f in found} & set(found.coverage.checked)
     assert found.status == (1 if any(f.severity != "info" for f in found) else 3)
 

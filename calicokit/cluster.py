@@ -404,10 +404,11 @@ class Cluster(Topics):
         """The table in lower rank, where its evidence is missing and something printed holds rows of it.
 
         No live cluster prints, as only its administrator could run these commands; a recording that lacks a list is
-        damaged, which is to be told.
+        damaged, and a list that is not whole lies beside: these are to be told.
         """
         spec = registry.PRINTED[name]
-        if not self._source.by_hand:
+        broken = {left.want.id for left in self._source.holds} & {w.id for w in self._missing}
+        if not self._source.by_hand or broken & set(registry.TABLES[name].needed):
             return listed
         ids = {i for i in spec.inputs if i in CATALOG} - {w.id for w in (*self._evidence, *self._missing)}
         self._spare |= ids

@@ -158,3 +158,16 @@ def test_one_printed_pod_is_not_the_only_node(tmp_path: Path) -> None:
     line = b"2026-02-11 10:11:12.131 [INFO][71] felix/int_dataplane.go 765: Finished applying updates to dataplane.\n"
     cluster = Cluster(source_of(str(bundles.written({"pods.txt": pods.encode(), "some.log": line}, tmp_path))))
     assert list(cluster.table("output.felix_log")["node"]) == ["unknown"]
+
+
+POOL = b"apiVersion: crd.projectcalico.org/v1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.9.0.0/16}\n"
+
+
+def test_a_list_that_is_not_whole_is_told_and_holds_up_no_other_table(tmp_path: Path) -> None:
+    pods = b"$ kubectl get pods -n a -o json\n" + recordings.read("healthy-bgp-mesh", "api/v1_pods.json")
+    shown = recordings.read("bgp-tcp179-blocked", "nodes/node-3/calicoctl-node-status.txt")
+    printed = (HEADER + "p1       1/1     Running   0          9m    10.9.0.1    n1\n").encode()
+    files = {"some.txt": pods, "pool.yaml": POOL, "node-status.txt": shown, "pods.txt": printed}
+    cluster = Cluster(source_of(str(bundles.written(files, tmp_path))))
+    assert "namespace a only" in str(cluster.table("kube.pods").unknown[0])
+    assert [f.id for f in cluster.check() if f.severity != "info"] == ["bgp-session-down"]

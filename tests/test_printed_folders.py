@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import calicokit
+from calicokit import registry
 from calicokit.diagnosis.findings import Findings
+from tests.diagnosis.test_reach import each_once
 
 OWN = Path(__file__).parent / "folders"
 POSTED = Path(__file__).parents[2] / "shared" / "posted"
@@ -24,6 +26,7 @@ def entries(index: Path) -> list[Any]:
 def hold(folder: Path, expect: dict[str, Any]) -> Findings:
     """Check that a folder gives what it must."""
     found = calicokit.open(folder).check()
+    each_once(found)
     loud = [f for f in found if f.severity != "info"]
     seen, missing = {w.id for w in found.coverage.seen}, {m.id for m in found.coverage.missing}
     for any_of in expect.get("findings", ()):
@@ -45,6 +48,14 @@ def test_a_folder_of_printed_tables_gives_what_it_must(folder: Path, expect: dic
     for each in found if expect.get("rank") else ():
         assert "Known from what `" in each.cause
     assert found.status == (1 if "findings" in expect else 3)  # silence of what was printed is no health
+
+
+@pytest.mark.parametrize("name", ["healthy-tables", "nodes-with-one-address", "addresses-that-leak"])
+def test_every_table_of_a_folder_of_printed_tables_is_built(name: str) -> None:
+    cluster = calicokit.open(OWN / name)
+    for table, spec in registry.load().items():
+        if not spec.options:
+            cluster.table(table)
 
 
 @pytest.mark.skipif(not POSTED.exists(), reason="the folders of public threads are not beside this repository")

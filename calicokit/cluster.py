@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from calicokit.evidence.model import (
     Coverage,
     Evidence,
     Failed,
+    Left,
     Missing,
     PartlyRead,
     Source,
@@ -39,6 +41,7 @@ from calicokit.evidence.sources import source_of
 from calicokit.evidence.texts import Texts
 from calicokit.faults import attempt
 from calicokit.progress import Progress, shown
+from calicokit.registry import Spec
 from calicokit.schema import Table
 
 if TYPE_CHECKING:
@@ -51,6 +54,16 @@ if TYPE_CHECKING:
     from calicokit.topics import Topics
 else:
     Topics = object
+
+
+@dataclass(frozen=True)
+class Lower:
+    """How a table is known in lower rank: by which evidence, printed by which commands; why its lists are unknown."""
+
+    table: str
+    ids: tuple[str, ...]
+    words: tuple[str, ...]
+    holes: tuple[Missing, ...]
 
 
 NO_NODE = "no node is known of which it could be asked"
@@ -107,6 +120,8 @@ class Cluster(Topics):
         self._evidence: dict[Want, list[Evidence]] = {}
         self._missing: dict[Want, list[Missing]] = {}
         self._built: dict[str, Any] = {}
+        self._lower: dict[str, Lower] = {}
+        self._spare: set[str] = set()  # ids that only tables of lower rank asked for: nobody misses them
         self._fetched: set[str] = set()  # names whose evidence has been asked for: it is asked for once
         self._problems: dict[Missing, None] = {}  # in order, each once
         self.progress: Progress | None = None
@@ -144,7 +159,8 @@ class Cluster(Topics):
         Nor is it one that a recording has nothing of what the kit did not know of when it was made.
         """
         coverage = Coverage(seen=list(self._evidence))
-        coverage.add_missing(m for want, missing in self._missing.items() if not want.series for m in missing)
+        asked = {w: ms for w, ms in self._missing.items() if not w.series and w.id not in self._spare}
+        coverage.add_missing(m for missing in asked.values() for m in missing)
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
@@ -162,7 +178,7 @@ class Cluster(Topics):
         known = [
             spec
             for spec in registry.NOT_APPLICABLE
-            if all(n in self._built and not self._built[n].unknown for n in spec.needed)
+            if all(n in self._built and not self._built[n].unknown and n not in self._lower for n in spec.needed)
         ]
         return {spared for spec in known for spared in spec.make(self._built.__getitem__)}
 
@@ -249,7 +265,26 @@ class Cluster(Topics):
 
     def run(self, check: Check) -> list[Finding]:
         """What one check finds, not yet ranked; its needs must be known."""
-        return list(check.make(self.given))
+        self.fetch(check.inputs)
+        return list(check.make(partial(self._given_to, check)))
+
+    def unknown_to(self, spec: Spec) -> list[Missing]:
+        """Why what this needs is unknown, or known in lower rank only where it takes no such table; or none."""
+        self.fetch(spec.needed)
+        return list(dict.fromkeys(m for n in spec.needed if self._is_lost(n, spec) for m in self._holes(n)))
+
+    def lower(self, spec: Spec) -> list[Lower]:
+        """What this needs and is known in lower rank only."""
+        return [self._lower[n] for n in spec.needed if n in self._lower]
+
+    def rank(self, name: str) -> Lower | None:
+        """How a table is known in lower rank, if it is; it must have been asked for."""
+        return self._lower.get(name)
+
+    def left_over(self) -> list[Left]:
+        """What lies in the source, was read, and nothing asked for so far."""
+        asked = {*self._evidence, *self._missing}
+        return [left for left in self._source.holds if left.want not in asked]
 
     def given(self, name: str) -> Any:
         """An input of a builder or check: a table, ``@now``, or raw evidence; None where it is unknown."""
@@ -257,7 +292,12 @@ class Cluster(Topics):
         return self._given(name)
 
     def _given(self, name: str) -> Any:
+        return self._given_to(None, name)
+
+    def _given_to(self, spec: Spec | None, name: str) -> Any:
         value = self._input(name)
+        if name in self._lower and (spec is None or name not in spec.printed):
+            return None
         if isinstance(value, Table):  # builders compute with plain DataFrames, which are faster, and know None
             return None if value.unknown else pd.DataFrame(value)
         return value
@@ -352,39 +392,86 @@ class Cluster(Topics):
 
     def _resolve(self, name: str) -> Table:
         if name not in self._built:
-            self._built[name] = self._build(name)
-        found: Table = self._built[name]
-        return found
+            found = self._build(name)
+            self._built[name] = self._of_prints(name, found) if found.unknown and name in registry.PRINTED else found
+        made: Table = self._built[name]
+        return made
 
     def _build(self, name: str, options: dict[str, str] | None = None) -> Table:
-        spec = registry.TABLES[name]
+        return self._build_of(name, registry.TABLES[name], options)
+
+    def _of_prints(self, name: str, listed: Table) -> Table:
+        """The table in lower rank, where its evidence is missing and something printed holds rows of it.
+
+        No live cluster prints, as only its administrator could run these commands; a recording that lacks a list is
+        damaged, and a list that is not whole lies beside: these are to be told.
+        """
+        spec = registry.PRINTED[name]
+        broken = {left.want.id for left in self._source.holds} & {w.id for w in self._missing}
+        if not self._source.by_hand or broken & set(registry.TABLES[name].needed):
+            return listed
+        ids = {i for i in spec.inputs if i in CATALOG} - {w.id for w in (*self._evidence, *self._missing)}
+        self._spare |= ids
+        self.fetch(spec.inputs)
+        made = self._build_of(name, spec)
+        rank = self._rank_of(name, spec, listed.unknown)
+        if made.empty or not rank.ids:  # no row says that there is nothing
+            return listed
+        self._lower[name] = rank
+        return made
+
+    def _rank_of(self, name: str, spec: Spec, holes: tuple[Missing, ...]) -> Lower:
+        """What a table in lower rank rests on: the texts that this takes, and those of its inputs of lower rank."""
+        said = [(e.id, e.command or CATALOG[e.id].how.words.strip("`")) for e in self._texts(spec)]
+        below = [self._lower[i] for i in spec.inputs if i in self._lower]
+        ids = dict.fromkeys([i for i, _ in said] + [i for b in below for i in b.ids])
+        words = dict.fromkeys([w for _, w in said] + [w for b in below for w in b.words])
+        return Lower(name, tuple(ids), tuple(words), holes)
+
+    def _texts(self, spec: Spec) -> Iterator[Evidence]:
+        """The texts that this takes."""
+        for name in spec.inputs:
+            if name in CATALOG and isinstance(texts := self._input(name), Texts):
+                yield from texts
+
+    def _is_lost(self, name: str, spec: Spec) -> bool:
+        """Whether an input is unknown to this."""
+        return _is_unknown(self._input(name)) or (name in self._lower and name not in spec.printed)
+
+    def _holes(self, name: str) -> Iterable[Missing]:
+        if name in self._lower:
+            return self._lower[name].holes
+        return getattr(self._input(name), "unknown", ()) or self._why(name)
+
+    def _build_of(self, name: str, spec: Spec, options: dict[str, str] | None = None) -> Table:
+        schema = registry.TABLES[name].schema
         inputs = {i: self._input(i) for i in spec.inputs}
-        lost = [i for i in spec.needed if _is_unknown(inputs[i])]
-        if spec.any_needed and all(_is_unknown(inputs[i]) for i in spec.any_needed):
+        lost = [i for i in spec.needed if self._is_lost(i, spec)]
+        if spec.any_needed and all(self._is_lost(i, spec) for i in spec.any_needed):
             lost += spec.any_needed
         if lost:
-            holes = (m for i in lost for m in getattr(inputs[i], "unknown", ()) or self._why(i))
-            return Table(spec.schema.frame(), unknown=tuple(dict.fromkeys(holes)))
+            holes = (m for i in lost for m in self._holes(i))
+            return Table(schema.frame(), unknown=tuple(dict.fromkeys(holes)))
 
         def build() -> pd.DataFrame:
             with _collector_paused():
-                return spec.schema.check(spec.make(self._given, **(options or {})))
+                return schema.check(spec.make(partial(self._given_to, spec), **(options or {})))
 
         said = registry.UnseenError, registry.UnreadableError, registry.OptionError
         try:
             frame: pd.DataFrame | Missing = attempt(name, build, passing=said)
         except registry.UnseenError as error:
             why = dict.fromkeys(m for i in error.names or spec.wanted for m in self._why(i))
-            return Table(spec.schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
+            return Table(schema.frame(), unknown=tuple(why) or (Missing(name, str(error)),))
         except registry.UnreadableError as error:
             frame = Missing(name, str(error))
         finally:
             self._note_problems(inputs.values())
         if any(isinstance(value, Texts) and not value.items for value in inputs.values()):
-            return self._build(name, options)  # one of its inputs told nothing, and is unknown by now
+            return self._build_of(name, spec, options)  # one of its inputs told nothing, and is unknown by now
         if isinstance(frame, Missing):
             self.note(frame)
-            return Table(spec.schema.frame(), unknown=(frame,))
+            return Table(schema.frame(), unknown=(frame,))
         return Table(frame)
 
     def _input(self, name: str) -> Any:

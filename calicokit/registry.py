@@ -48,6 +48,8 @@ class Spec:
 
     Raises ``TypeError`` where a parameter is bound to nothing or twice, or where an input that may be unknown goes to a
     parameter that takes no None.
+
+    ``printed``: inputs that it also takes in lower rank, as :data:`PRINTED` makes them; others are unknown to it then.
     """
 
     build: Build
@@ -56,9 +58,12 @@ class Spec:
     wants: Bound = field(default_factory=dict)
     known: tuple[str, ...] = field(default=(), kw_only=True)
     any_known: tuple[str, ...] = field(default=(), kw_only=True)
+    printed: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         _hold_to_signature(self)
+        if strange := set(self.printed) - set(self.inputs):
+            raise TypeError(f"{self.build}: {', '.join(sorted(strange))} is none of its inputs")
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -148,6 +153,12 @@ def _takes_none(parameter: inspect.Parameter) -> bool:
 TABLES: dict[str, TableSpec] = {}
 MODELS: dict[str, Spec] = {}
 """What several tables are built from and is no table itself: read once, and never shown."""
+PRINTED: dict[str, Spec] = {}
+"""How a table is made in lower rank, where its evidence is missing: from what kubectl or calicoctl printed of it.
+
+Columns that are not printed are null, rows that are not printed are missing. So nothing gets such a table that does not
+say that it can do with it (:attr:`Spec.printed`); what is made of it is of lower rank too.
+"""
 
 
 class UnseenError(Exception):
@@ -225,6 +236,24 @@ def model(name: str, wants: Bound) -> Callable[[Build], Build]:
     return register
 
 
+def printed(
+    name: str, needs: Bound = NOTHING, any_of: Bound = NOTHING, wants: Bound = NOTHING
+) -> Callable[[Build], Build]:
+    """Register the decorated pure function as the builder of the table ``name`` in lower rank (:data:`PRINTED`).
+
+    It takes all its inputs in lower rank too.
+    """
+
+    def register(build: Build) -> Build:
+        if name in PRINTED:
+            raise ValueError(f"the printed form of {name} is declared twice")
+        names = tuple(n for bound in (needs, any_of, wants) for n in _names(bound))
+        PRINTED[name] = Spec(build, needs, any_of, wants, printed=names)
+        return build
+
+    return register
+
+
 def spec_of(name: str) -> Spec | None:
     """How a table or model is made; None for evidence."""
     return TABLES.get(name) or MODELS.get(name)
@@ -245,8 +274,9 @@ def load() -> dict[str, TableSpec]:
 def refuse_circles() -> None:
     """Raise ``TypeError`` with one sentence where a table or model rests on itself."""
     specs = {**TABLES, **MODELS}
+    inputs = {name: (*spec.inputs, *(PRINTED[name].inputs if name in PRINTED else ())) for name, spec in specs.items()}
     try:
-        TopologicalSorter({name: spec.inputs for name, spec in specs.items()}).prepare()
+        TopologicalSorter(inputs).prepare()
     except CycleError as error:
         raise TypeError(f"a table rests on itself: {' → '.join(error.args[1])}") from None
 

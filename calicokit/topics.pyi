@@ -100,6 +100,17 @@ class Bgp:
         first pair, if all are up)."""
     def node_statuses(self) -> Table:
         """Sessions as CalicoNodeStatus objects report them."""
+    def external_peers(self) -> Table:
+        """BGPPeers to external routers."""
+    def configuration(self) -> Table:
+        """BGPConfiguration as it takes effect, with Calico's defaults where nothing is set: one row for the
+        cluster."""
+    def node_configurations(self) -> Table:
+        """Per-node BGPConfigurations (node.NAME)."""
+    def nodes(self) -> Table:
+        """BGP settings of each node: addresses, AS, port and cluster id."""
+    def peers(self) -> Table:
+        """BGPPeers and their settings."""
     def protocols(self) -> Table:
         """BGP sessions as BIRD prints them (birdcl show protocols all)."""
     def daemons(self) -> Table:
@@ -112,17 +123,6 @@ class Bgp:
         """BGP sockets that listen or wait for a TCP handshake."""
     def md5(self) -> Table:
         """TCP segments that each node dropped for their MD5 signature, since boot."""
-    def external_peers(self) -> Table:
-        """BGPPeers to external routers."""
-    def configuration(self) -> Table:
-        """BGPConfiguration as it takes effect, with Calico's defaults where nothing is set: one row for the
-        cluster."""
-    def node_configurations(self) -> Table:
-        """Per-node BGPConfigurations (node.NAME)."""
-    def nodes(self) -> Table:
-        """BGP settings of each node: addresses, AS, port and cluster id."""
-    def peers(self) -> Table:
-        """BGPPeers and their settings."""
     def session_events(self) -> Table:
         """Session events in BIRD's log, line by line."""
     def timeline(self) -> Table:
@@ -467,10 +467,16 @@ class Output:
         """Pods: `kubectl get pods -A -o wide`."""
     def kubectl_get_nodes_wide(self) -> Table:
         """Nodes: `kubectl get nodes -o wide`."""
+    def kubectl_get_apiservices(self) -> Table:
+        """API services: `kubectl get apiservices`."""
+    def kubectl_get_tigerastatus(self) -> Table:
+        """The operator's components: `kubectl get tigerastatus`."""
     def kubectl_get_events(self) -> Table:
         """Events: `kubectl get events -A`."""
     def kubectl_describe_nodes(self) -> Table:
         """Description of nodes: `kubectl describe nodes`."""
+    def kubectl_describe_tigerastatus(self) -> Table:
+        """Description of the operator's components: `kubectl describe tigerastatus`."""
     def kubectl_describe_pods(self) -> Table:
         """Description of Calico's pods: `kubectl describe pods -n kube-system`."""
     def kernel_log(self) -> Table:

@@ -13,7 +13,7 @@ from calicokit.bgp.sentences import NOT_UP, meaning
 from calicokit.evidence.model import Evidence
 from calicokit.evidence.texts import Texts
 from calicokit.parsers.bird.protocols import peer_of
-from calicokit.registry import Given, Spared, UnseenError, not_applicable, table
+from calicokit.registry import Given, Spared, UnseenError, not_applicable, printed, table
 from calicokit.schema import Column, Schema, cells, records
 
 SESSIONS = Schema(
@@ -200,6 +200,13 @@ def sessions(
     clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))
     rows = rows.assign(since=_times(rows, clocks, now))
     return SESSIONS.take(_explained(rows))
+
+
+@printed("bgp.sessions", needs={"calicoctl": "calicoctl-node-status"}, wants={"now": "@now"})
+def printed_sessions(calicoctl: Texts, now: pd.Timestamp | None = None) -> pd.DataFrame:
+    """The sessions that ``calicoctl node status`` printed, where whether BGP is in use is not known."""
+    found = list(_sources(None, None, calicoctl, None))
+    return SESSIONS.take(_explained(found[0].assign(since=_times(found[0], {}, now)))) if found else SESSIONS.frame()
 
 
 def _sources(

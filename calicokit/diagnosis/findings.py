@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -15,9 +15,12 @@ from calicokit.diagnosis.doubt import EVERYWHERE, doubts, stepped_down
 from calicokit.diagnosis.model import CHECKS, SEVERITIES, Check, Finding, vocabulary
 from calicokit.diagnosis.ranking import Tree, rank, trees
 from calicokit.diagnosis.reach import Placed, Reach
-from calicokit.evidence.model import Coverage, Failed, Missing, PartlyRead, SourceError
+from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.model import Coverage, Failed, Left, Missing, PartlyRead, SourceError
 from calicokit.faults import attempt
+from calicokit.output.tables import table_name
 from calicokit.progress import Progress
+from calicokit.registry import Spec
 from calicokit.sentences import listed, plural
 
 MOST_NAMED = 6
@@ -158,6 +161,42 @@ class Checkable(Placed, Protocol):
         """What one check finds."""
         ...
 
+    def unknown_to(self, spec: Spec) -> list[Missing]:
+        """Why what this needs is unknown to it."""
+        ...
+
+    def lower(self, spec: Spec) -> Sequence[Lower]:
+        """What this needs and is known in lower rank only."""
+        ...
+
+    def left_over(self) -> Sequence[Left]:
+        """What the source holds and nobody asked for."""
+        ...
+
+
+class Lower(Protocol):
+    """How a table is known in lower rank."""
+
+    @property
+    def table(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The evidence that it was made from."""
+        ...
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The commands that printed it."""
+        ...
+
+    @property
+    def holes(self) -> Sequence[Missing]:
+        """Why what it should rest on is unknown."""
+        ...
+
 
 def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings:
     """Every registered check that has its evidence, ranked. Raises ``SourceError`` if there is no evidence at all."""
@@ -165,12 +204,12 @@ def run_checks(cluster: Checkable, progress: Progress | None = None) -> Findings
     say = progress or (lambda _: None)
     say("fetching evidence")
     cluster.fetch([name for c in CHECKS for name in c.inputs])
-    if not cluster.answered:
-        raise SourceError(_nothing(cluster))
     run = _Run(cluster)
     for check in CHECKS:
         say(", ".join(check.ids))
         run.make(check)
+    if not cluster.answered:
+        raise SourceError(_nothing(cluster))
     return run.findings()
 
 
@@ -187,14 +226,18 @@ class _Run:
 
     def make(self, check: Check) -> None:
         """Run a check whose needs are known; note for want of what the others do not run."""
-        holes = list(dict.fromkeys(m for name in check.needed for m in self.cluster.table(name).unknown))
-        for hole in holes:
+        holes, lower = self.cluster.unknown_to(check), self.cluster.lower(check)
+        lost = [m for each in lower for m in each.holes]
+        for hole in (*holes, *lost):
             self.held_up.setdefault(hole, set()).update(check.ids)
         if not holes:
             said = attempt(", ".join(check.ids), partial(self.cluster.run, check))
             if isinstance(said, Failed):
                 self.cluster.note(said)
                 holes = [said]
+            elif lower:
+                self.found += [_of_prints(f, lower) for f in said]
+                holes = lost  # what is not printed is not known to be absent
             else:
                 holes = self._doubtful(check, said)
         for id_ in check.ids if holes else ():
@@ -212,6 +255,7 @@ class _Run:
     def findings(self) -> Findings:
         """All that was found, ranked, with the coverage by finding and node."""
         coverage = self.cluster.coverage
+        coverage.add_missing(_unused(left) for left in self.cluster.left_over())
         coverage.missing = [_with_checks(m, self.held_up.get(m, set())) for m in coverage.missing]
         coverage.unchecked = self.unchecked
         reach = Reach(self.cluster)
@@ -237,8 +281,25 @@ def _why_unchecked(holes: Iterable[Missing]) -> str:
 
 def _nothing(cluster: Checkable) -> str:
     why = next((m.why for m in cluster.coverage.missing if m.id in ("nodes", "pods")), "")
-    said = f" ({why})" if why else "; is it a recording of Calico?"
+    also = "".join(f"; {_unused(left)}" for left in cluster.left_over()[:MOST_NAMED])
+    said = f" ({why}{also})" if why else "; is it a recording of Calico?"
     return f"{cluster.name} holds no evidence that any check can use{said}"
+
+
+def _unused(left: Left) -> Missing:
+    """That a file was read, and of no use to any check; with the table that it became."""
+    item = CATALOG[left.want.id]
+    shown = f" (`calicokit table SOURCE {table_name(item)}` shows it)" if item.parser else ""
+    return Missing(left.path, f"was read as {left.want.id}, {item.title}{shown}; no check uses it", left.want.node)
+
+
+def _of_prints(found: Finding, lower: Iterable[Lower]) -> Finding:
+    """The finding with the rank of its evidence."""
+    words = tuple(dict.fromkeys(w for each in lower for w in each.words))
+    said = f"Known from what {listed([f'`{w}`' for w in words])} printed, not from the API's objects."
+    by_table = {each.table: each.ids[0] for each in lower}
+    rows = tuple(replace(r, id=by_table.get(r.table, r.id)) for r in found.evidence)
+    return replace(found, cause=f"{found.cause} {said}", printed=words, evidence=rows)
 
 
 def _with_checks(hole: Missing, ids: set[str]) -> Missing:

@@ -54,7 +54,10 @@ class Rows:
     @classmethod
     def of(cls, id: str, table: str, keys: Iterable[Mapping[str, Any]], node: str | None = None) -> Rows:  # noqa: A002
         every = list(keys)
-        return cls(id, table, tuple(every[:MOST_ROWS]), len(every), node)
+        known = (
+            {k: None if isinstance(v, float) and v != v else v for k, v in key.items()} for key in every[:MOST_ROWS]
+        )
+        return cls(id, table, tuple(known), len(every), node if isinstance(node, str) else None)
 
     def as_dict(self) -> dict[str, Any]:
         rows = [{"table": self.table, "key": dict(k)} for k in self.keys]
@@ -77,6 +80,8 @@ class Finding:
     evidence: tuple[Rows, ...] = ()
     explained_by: str = ""
     about: frozenset[str] = frozenset()
+    printed: tuple[str, ...] = ()
+    """The commands whose printed tables it rests on, where the API's objects were not seen: evidence of lower rank."""
     depth: int = 0
     """How many findings stand above this one: 0 for a root, 1 for its effect, 2 for an effect of that."""
 
@@ -105,6 +110,7 @@ class Finding:
             "remedy": self.remedy,
             "guide_step": self.guide_step,
             **({"explained_by": self.explained_by} if self.explained_by else {}),
+            **({"printed": list(self.printed)} if self.printed else {}),
         }
 
 
@@ -180,15 +186,20 @@ EXPLANATIONS: list[Explanation] = []
 
 
 def check(
-    *ids: str, needs: Bound, wants: Bound = NOTHING, told_by: tuple[str, ...] = (), absence: bool = False
+    *ids: str,
+    needs: Bound,
+    wants: Bound = NOTHING,
+    told_by: tuple[str, ...] = (),
+    absence: bool = False,
+    printed: tuple[str, ...] = (),
 ) -> Callable[[Any], Any]:
     """Register the decorated generator of findings: parameter → table. It gets None for a want that is unknown.
 
-    :class:`Check` says what ``told_by`` and ``absence`` mean.
+    :class:`Check` says what ``told_by`` and ``absence`` mean, :class:`~calicokit.registry.Spec` what ``printed`` does.
     """
 
     def register(run: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
-        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by, absence=absence))
+        CHECKS.append(Check(run, needs, wants=wants, ids=ids, told_by=told_by, absence=absence, printed=printed))
         return run
 
     return register

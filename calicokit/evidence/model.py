@@ -103,6 +103,14 @@ class Failed(Missing):
     """What could not be told through a fault of the kit, although its evidence is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a source holds and may be asked for: where it stands, and the want that it answers."""
+
+    path: str
+    want: Want
+
+
 ODD_SHAPE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What reading an object of a shape nobody foresaw raises."""
 
@@ -131,6 +139,16 @@ class Source(Protocol):
     @property
     def unused(self) -> Sequence[Missing]:
         """What lies in it and is no evidence, with the reason: files of a bundle that nothing could read."""
+        return ()
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody put it together of what was at hand: then printed tables stand for lists that it lacks."""
+        return False
+
+    @property
+    def holds(self) -> Sequence[Left]:
+        """What somebody put into it by hand, so that they want to know what of it was of no use: a folder's parts."""
         return ()
 
     @property
@@ -164,6 +182,14 @@ class Wrapping(Source):
     @property
     def unused(self) -> Sequence[Missing]:
         return self.source.unused
+
+    @property
+    def by_hand(self) -> bool:
+        return self.source.by_hand
+
+    @property
+    def holds(self) -> Sequence[Left]:
+        return self.source.holds
 
     @property
     def calico_namespace(self) -> str:

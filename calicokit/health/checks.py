@@ -33,22 +33,21 @@ def datastore_not_ready(datastore: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("calico-pod-oomkilled", needs={"pods": "health.pods"})
+@check("calico-pod-oomkilled", needs={"pods": "health.pods"}, printed=("health.pods",))
 def oom_killed(pods: pd.DataFrame) -> Iterator[Finding]:
     """A container of Calico's was killed for want of memory."""
     for pod in records(pods[pods["oom_killed"]]):
         yield finding(
             "calico-pod-oomkilled",
             subject={"pod": pod_ref(pod)},
-            cause=f"A container of {pod_ref(pod)} on {pod.node} was OOM-killed ({_when(pod)}; "
-            f"{pod.restarts} restarts).",
+            cause=f"A container of {pod_ref(pod)}{_place(pod)} was OOM-killed ({_when(pod)}; {pod.restarts} restarts).",
             remedy=f"Raise the memory limit of {pod.component}, or find what grows: process_resident_memory_bytes in "
             "its metrics, the number of policies and endpoints.",
             evidence=[_row(pod)],
         )
 
 
-@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"})
+@check("calico-pod-restarting", needs={"pods": "health.pods"}, wants={"now": "@now"}, printed=("health.pods",))
 def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[Finding]:
     """A Calico pod keeps restarting, now."""
     recent = pods["last_exit"].notna() if now is None else now - pods["last_exit"] <= RECENT
@@ -57,10 +56,9 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
         yield finding(
             "calico-pod-restarting",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} on {pod.node} has restarted {pod.restarts} times, {_when(pod)}"
+            cause=f"{pod_ref(pod)}{_place(pod)} has restarted {pod.restarts} times, {_when(pod)}"
             + (f"; now waiting: {pod.waiting}." if isinstance(pod.waiting, str) else "."),
-            remedy=f"kubectl logs -n {pod.namespace} {pod.pod} --previous; kubectl describe pod -n {pod.namespace} "
-            f"{pod.pod}.",
+            remedy=f"kubectl logs {_named(pod)} --previous; kubectl describe pod {_named(pod)}.",
             evidence=[_row(pod)],
         )
 
@@ -75,6 +73,7 @@ def restarting(pods: pd.DataFrame, now: pd.Timestamp | None = None) -> Iterator[
         "birds": "bgp.birds",
         "sessions": "bgp.sessions",
     },
+    printed=("health.pods",),
 )
 def not_ready(
     pods: pd.DataFrame,
@@ -89,7 +88,6 @@ def not_ready(
     lost = set() if conditions is None else set(_down(conditions))
     for pod in records(down):
         young = now is not None and now - pod.created <= STARTING
-        where = f"on {pod.node}" if isinstance(pod.node, str) else "without a node"
         why = [str(t) for t in (pod.waiting, pod.message) if isinstance(t, str)]
         if pod.node in lost:
             why.append("its node is not ready either")
@@ -99,8 +97,8 @@ def not_ready(
             "calico-pod-not-ready",
             severity="warning" if young else "",
             subject={"pod": pod_ref(pod)},
-            cause=f"{pod_ref(pod)} ({pod.component}) {where} is not ready: {'; '.join(why) or 'no reason given'}.",
-            remedy=f"Run kubectl describe pod -n {pod.namespace} {pod.pod} for the probe's result, then read its logs.",
+            cause=f"{pod_ref(pod)} ({pod.component}){_place(pod)} is not ready: {'; '.join(why) or 'no reason given'}.",
+            remedy=f"Run kubectl describe pod {_named(pod)} for the probe's result, then read its logs.",
             evidence=[_row(pod)],
         )
     if probes is not None:
@@ -165,6 +163,18 @@ def _down(conditions: pd.DataFrame) -> pd.Series[str]:
 def _when(pod: Any) -> str:
     reason = f" ({pod.last_reason})" if isinstance(pod.last_reason, str) else ""
     return "time unknown" if pd.isna(pod.last_exit) else f"last at {pod.last_exit:%Y-%m-%d %H:%M:%S} UTC{reason}"
+
+
+def _place(pod: Any) -> str:
+    """Where a pod is; nothing where it has a node that was not printed."""
+    if isinstance(pod.node, str):
+        return f" on {pod.node}"
+    return " without a node" if pod.phase == "Pending" and not isinstance(pod.waiting, str) else ""
+
+
+def _named(pod: Any) -> str:
+    """The pod as kubectl wants it; without its namespace where that was not printed."""
+    return f"-n {pod.namespace} {pod.pod}" if isinstance(pod.namespace, str) else str(pod.pod)
 
 
 def _row(pod: Any) -> Rows:

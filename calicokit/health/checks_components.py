@@ -168,7 +168,12 @@ def _kind_in(error: str) -> str:
 # ---- Calico's API server
 
 
-@check("calico-apiserver-down", needs={"apis": "health.apis"}, wants={"pods": "health.pods", "now": "@now"})
+@check(
+    "calico-apiserver-down",
+    needs={"apis": "health.apis"},
+    wants={"pods": "health.pods", "now": "@now"},
+    printed=("health.apis",),
+)
 def apiserver_down(
     apis: pd.DataFrame, pods: pd.DataFrame | None = None, now: pd.Timestamp | None = None
 ) -> Iterator[Finding]:

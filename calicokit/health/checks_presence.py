@@ -120,7 +120,7 @@ def _short(text: object) -> str:
 # ---- the operator
 
 
-@check("operator-degraded", needs={"operator": "health.operator"})
+@check("operator-degraded", needs={"operator": "health.operator"}, printed=("health.operator",))
 def operator_degraded(operator: pd.DataFrame) -> Iterator[Finding]:
     """The operator says of a component that it is degraded, or not available."""
     bad = operator[operator["condition"].isin([DEGRADED, AVAILABLE]) & operator["good"].eq(False).fillna(False)]

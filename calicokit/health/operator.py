@@ -37,9 +37,9 @@ OPERATOR = Schema(
 IDS = {"TigeraStatus": "tigerastatuses", "Installation": "installations", "APIServer": "apiservers"}
 """Kind → id of the evidence that lists it."""
 AVAILABLE, DEGRADED = "Available", "Degraded"
-_GOOD = {AVAILABLE: "True", DEGRADED: "False"}
+GOOD = {AVAILABLE: "True", DEGRADED: "False"}
 _NAMES = {"Ready": AVAILABLE}
-_NO_REASON = ("", "Unknown", "NotApplicable")
+NO_REASON = ("", "Unknown", "NotApplicable")
 
 
 @table(
@@ -89,8 +89,8 @@ def _row(condition: Object, kind: str, component: str) -> dict[str, Any]:
         "kind": kind,
         "condition": name,
         "status": condition["status"],
-        "good": condition["status"] == _GOOD[name] if name in _GOOD else None,
-        "reason": None if reason in _NO_REASON else reason,
+        "good": condition["status"] == GOOD[name] if name in GOOD else None,
+        "reason": None if reason in NO_REASON else reason,
         "message": condition.get("message") or None,
         "since": condition.get("lastTransitionTime"),
         "evidence": IDS[kind],

@@ -12,6 +12,7 @@ from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, f
 from calicokit.ipam.owners import YOUNG
 from calicokit.ipam.usage import DEFAULT_MAX_BLOCKS
 from calicokit.kube.tables import pod_ref
+from calicokit.net import Prefix, prefix
 from calicokit.schema import cells, records
 
 NEARLY = 0.85
@@ -105,6 +106,7 @@ def exhausted_by_word(
     "ipam-nearly-exhausted",
     needs={"utilisation": "ipam.utilisation"},
     wants={"waiting": "ipam.waiting", "config": "ipam.config"},
+    printed=("ipam.utilisation", "ipam.config"),
 )
 def nearly_exhausted(
     utilisation: pd.DataFrame, waiting: pd.DataFrame | None = None, config: pd.DataFrame | None = None
@@ -112,7 +114,7 @@ def nearly_exhausted(
     """A pool that is used above 85 %, or, under strictAffinity, has no whole block left to claim."""
     strict = config is not None and bool(config["strict_affinity"].iloc[0])
     needed = [] if waiting is None else list(_waits(waiting[waiting["free"] == 0], *NO_ADDRESS)["pools"])
-    for pool in records(utilisation[~utilisation["disabled"]]):
+    for pool in records(utilisation[~utilisation["disabled"].fillna(False)]):
         if any(pool.pool in (pools or []) for pools in needed):
             continue  # exhausted
         no_block = strict and pool.blocks_unclaimed == 0 and pool.blocks_empty == 0
@@ -122,6 +124,8 @@ def nearly_exhausted(
             "strictAffinity forbids borrowing and no whole block is left to claim"
             if no_block
             else "no pod is waiting yet"
+            if waiting is not None
+            else "whether pods wait for one is not known"
         )
         yield finding(
             "ipam-nearly-exhausted",
@@ -226,13 +230,23 @@ def pool_node_selector(waiting: pd.DataFrame, pools: pd.DataFrame, node_pools: p
 # ---- addresses
 
 
-@check("ipam-duplicate", needs={"duplicates": "ipam.duplicates"})
-def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
+@check(
+    "ipam-duplicate",
+    needs={"duplicates": "ipam.duplicates"},
+    wants={"allocations": "ipam.allocations", "use": "ipam.utilisation"},
+    printed=("ipam.duplicates", "ipam.utilisation"),
+)
+def duplicate(
+    duplicates: pd.DataFrame, allocations: pd.DataFrame | None = None, use: pd.DataFrame | None = None
+) -> Iterator[Finding]:
     """One address used by several owners."""
+    nets = None if use is None else [prefix(str(cidr)) for cidr in use["cidr"]]
     for row in records(duplicates):
         recorded = (
             f"IPAM allocated it to {row.allocated_to}"
             if isinstance(row.allocated_to, str)
+            else _elsewhere(row.address, nets)
+            if allocations is None
             else "IPAM has it unallocated"
         )
         yield finding(
@@ -246,17 +260,33 @@ def duplicate(duplicates: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-@check("ipam-unallocated-in-use", needs={"unallocated": "ipam.unallocated"}, absence=True)
+def _elsewhere(address: str, nets: list[Prefix] | None) -> str:
+    """What is known of an address where IPAM's records are not."""
+    if nets and not any(net.covers(prefix(address)) for net in nets):
+        return (
+            "no IP pool holds it, so that these pods have their network from something else than Calico: another CNI "
+            "plugin, or a runtime that uses none (172.17.0.0/16 is docker0's)"
+        )
+    return "to whom IPAM allocated it is not known"
+
+
+@check(
+    "ipam-unallocated-in-use",
+    needs={"unallocated": "ipam.unallocated"},
+    absence=True,
+    printed=("ipam.unallocated",),
+)
 def unallocated(unallocated: pd.DataFrame) -> Iterator[Finding]:
     """An address in use inside a pool, that no block has allocated: the next pod may get it too."""
     for row in records(unallocated):
-        block = f"block {row.block} has it as free" if isinstance(row.block, str) else "no block covers it"
+        block = f"block {row.block} has it as free" if isinstance(row.block, str) else "no block has it allocated"
+        pool = f" of pool {row.pool}" if isinstance(row.pool, str) else ""
         doubt = "" if row.certain else " (the lists were not taken at the same moment, so this may be a race)"
         yield finding(
             "ipam-unallocated-in-use",
             severity="" if row.certain else "info",
             subject={"address": row.address, "owner": row.owner},
-            cause=f"{row.address} of pool {row.pool} is used by {row.owner}, but {block}{doubt}.",
+            cause=f"{row.address}{pool} is used by {row.owner}, but {block}{doubt}.",
             remedy=f"Delete {row.owner}, so that it gets an address from IPAM; until then IPAM can allocate it to "
             "another pod."
             if row.kind == "pod"
@@ -287,7 +317,7 @@ def leak(
     why[leaked["owner"].isin(disputed)] = "left behind"
     groups = leaked.assign(pool=leaked["pool"].fillna(UNKNOWN), young=young, cause=why)
     for (pool, is_young, cause), group in groups.groupby(["pool", "young", "cause"]):
-        yield _leak(str(pool), group, bool(is_young), str(cause))
+        yield leak_of(str(pool), group, bool(is_young), str(cause))
 
 
 LEAK_REMEDIES = {
@@ -298,7 +328,8 @@ LEAK_REMEDIES = {
 }
 
 
-def _leak(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
+def leak_of(pool: str, group: pd.DataFrame, young: bool, cause: str) -> Finding:
+    """The finding of some addresses of a pool, leaked for one of :data:`LEAK_REMEDIES`."""
     addresses = sorted(group["address"])
     why = "; ".join(f"{n} × {w}" for w, n in group["why"].value_counts().items())
     owners = f"{addresses[0]} of {group['owner'].iloc[0]}" if len(group) == 1 else ", ".join(addresses[:3])

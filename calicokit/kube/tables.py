@@ -345,5 +345,5 @@ def _event(item: Object) -> Object:
 
 
 def pod_ref(row: Any) -> str:
-    """NS/POD of a row, as findings name pods."""
-    return f"{row.namespace}/{row.pod}"
+    """NS/POD of a row, as findings name pods; POD alone where its namespace is not known."""
+    return f"{row.namespace}/{row.pod}" if isinstance(row.namespace, str) else str(row.pod)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.registry import table
+from calicokit.registry import printed, table
 from calicokit.schema import Column, Schema, cells
 
 ADDRESSES = Schema(
@@ -53,6 +53,14 @@ def addresses(nodes: pd.DataFrame, kube: pd.DataFrame, found: pd.DataFrame | Non
         row["same"] = sorted(n for n, a, _ in chosen if a == address and n != node) if counts[address] > 1 else []
         rows.append({**row, "problem": _problem(row)})
     return ADDRESSES.frame(rows)
+
+
+@printed("routes.addresses", needs={"nodes": "bgp.nodes", "kube": "kube.nodes"})
+def printed_addresses(nodes: pd.DataFrame, kube: pd.DataFrame) -> pd.DataFrame:
+    """The same of nodes that were printed. That no other node is in a network is not known: others may not be shown."""
+    found: pd.DataFrame = addresses(nodes, kube)
+    shared = pd.Series([bool(same) for same in found["same"]], index=found.index, dtype=bool)
+    return found.assign(problem=found["problem"].where(shared, None))
 
 
 def _network(address: str, text: object) -> ipaddress.IPv4Network:

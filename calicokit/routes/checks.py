@@ -30,7 +30,7 @@ ENOUGH = 10
 # ---- addresses and subnets
 
 
-@check("node-address-wrong", needs={"addresses": "routes.addresses"}, absence=True)
+@check("node-address-wrong", needs={"addresses": "routes.addresses"}, absence=True, printed=("routes.addresses",))
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:

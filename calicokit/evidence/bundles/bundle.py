@@ -12,9 +12,18 @@ from datetime import datetime
 
 import msgspec
 
-from calicokit.evidence.bundles.kubectl_output import SINGLE, Documents, Printed, ended, not_served, refusal, unmixed
+from calicokit.evidence.bundles.kubectl_output import (
+    ALONE,
+    SINGLE,
+    Documents,
+    Printed,
+    ended,
+    not_served,
+    refusal,
+    unmixed,
+)
 from calicokit.evidence.catalog import CATALOG, Api, Item, Log
-from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
+from calicokit.evidence.model import Answer, Evidence, Left, Missing, Source, Want
 from calicokit.evidence.recordings.recording import EMPTY_LIST
 
 UNKNOWN_NODE = "unknown"
@@ -49,7 +58,7 @@ class Contents:
 
     ``title`` says what made the bundle; ``lacks`` why a want has no part; ``known`` are its nodes; ``empty`` the ids
     of lists that are known to be of kinds that the cluster does not have; ``partial`` which objects its lists hold,
-    where these are not all by its nature.
+    where these are not all by its nature; ``by_hand`` if somebody chose its files, not a tool.
     """
 
     title: str
@@ -59,6 +68,7 @@ class Contents:
     known: set[str] = field(default_factory=set)
     empty: set[str] = field(default_factory=set)
     partial: str = ""
+    by_hand: bool = False
     time: datetime | None = None
     unused: list[Missing] = field(default_factory=list)
 
@@ -78,6 +88,19 @@ class Bundle(Source):
     def unused(self) -> Sequence[Missing]:
         """Files that are no evidence, and why; the cluster's coverage names them."""
         return self._contents.unused
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is a folder that somebody filled."""
+        return self._contents.by_hand
+
+    @property
+    def holds(self) -> Sequence[Left]:
+        """The parts of a folder that somebody filled; a tool's bundle has much that nobody asks for."""
+        if not self._contents.by_hand:
+            return ()
+        texts = [Left(p.path, want) for want, parts in self._contents.texts.items() for p in parts]
+        return texts + [Left(p.path, Want(id_)) for id_, parts in self._contents.lists.items() for p in parts]
 
     def nodes(self) -> Sequence[str]:
         """Nodes that the bundle names or has outputs of."""
@@ -137,6 +160,8 @@ class Bundle(Source):
                 holes[part.path] = why
             else:
                 whole[part.path] = found
+                if not found.lists and (rest := ALONE.get(want.id, ("", ""))[1]):
+                    holes[part.path] = f"{', '.join(o.name for o in found.objects[:3])} alone; {rest}"
         why = "; ".join(f"{path}: {why}" for path, why in holes.items())
         return self._merged(want, api, whole, why) if whole else Missing(want.id, why)
 
@@ -166,7 +191,8 @@ def _not_whole(found: Documents, id: str) -> str:  # noqa: A002
     if found.broken:
         return f"{found.broken}; {len(found.objects)} objects stand before"
     mine = [o for o in found.objects if (o.group, o.plural) not in found.lists and ("", "") not in found.lists]
-    if mine and id not in SINGLE:
+    of_use = id in ALONE and all(o.name == (ALONE[id][0] or o.name) for o in mine)
+    if mine and id not in SINGLE and not of_use:
         names = ", ".join(o.name for o in mine[:3])
         return f"single objects ({names}), not the list of all; `kubectl get {mine[0].plural} -A -o yaml` gives it"
     return ""

@@ -25,6 +25,15 @@ SINGLE = frozenset(
 )
 """Lists that hold one object by nature, so that the object alone is the list."""
 
+ALONE = {
+    "felixconfigurations": ("default", "those of nodes (node.NAME) are not known"),
+    "bgpconfigurations": ("default", "those of nodes (node.NAME) are not known"),
+    "apiservers": ("default", ""),
+    "tigerastatuses": ("", "the other components' are not known"),
+    "apiservices": ("", "the other API services are not known"),
+}
+"""Lists of which one object alone is of use: its name, "" for any, and what is not known without the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Printed:

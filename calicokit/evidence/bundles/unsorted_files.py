@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -18,10 +19,11 @@ import msgspec
 from calicokit.evidence.bundles import recognise
 from calicokit.evidence.bundles.bundle import UNKNOWN_NODE, Contents, ListPart, TextPart
 from calicokit.evidence.bundles.kubectl_output import Documents
-from calicokit.evidence.bundles.recognise import Part, Unread
+from calicokit.evidence.bundles.recognise import CALICO_NODE, Part, Unread
 from calicokit.evidence.catalog import CATALOG, Log
 from calicokit.evidence.files import Files
 from calicokit.evidence.model import Missing, Want
+from calicokit.parsers.base import parse
 
 BY_USER = "calicokit-nodes.txt"
 """A file in the folder that says which node files are from: lines of ``FILE NODE``; FILE may hold ``*``."""
@@ -45,6 +47,7 @@ def sort_loose(files: Files, contents: Contents, other_objects: bool = True) -> 
 
     Lists of objects that no question needs are not said without ``other_objects``: where a tool collects them.
     """
+    contents.by_hand = other_objects
     placed: list[_Placed] = []
     for path in sorted(files.names):
         if path.rsplit("/", 1)[-1] == BY_USER:
@@ -169,9 +172,12 @@ class _Names:
     """Which node a file or an output is from."""
 
     def __init__(self, files: Files, placed: list[_Placed]) -> None:
-        self.known, self.pods = _nodes_and_pods(placed)
+        self.listed, self.pods = _nodes_and_pods(placed)
+        printed = dict(_printed_pods(placed))
+        self.known, self.pods = self.listed | set(printed.values()), printed | self.pods
         self.by_user = list(_user_says(files))
-        self.known |= {node for _, node in self.by_user}
+        said = {node for _, node in self.by_user}
+        self.listed, self.known = self.listed | said, self.known | said
         self.short = _short(self.known)
         self.names = {n: n for n in self.known} | self.short | self.pods
 
@@ -184,7 +190,7 @@ class _Names:
             if said := self.pods.get(hint) or self._exactly(hint):
                 return said
         found = self._in_path(each.path)
-        if found is None and len(self.known) == 1:
+        if found is None and len(self.known) == len(self.listed) == 1:
             found = next(iter(self.known))
         return found or UNKNOWN_NODE
 
@@ -226,6 +232,16 @@ def _nodes_and_pods(placed: list[_Placed]) -> tuple[set[str], dict[str, str]]:
         if each.part.id in ("kubectl-get-nodes-wide", "calicoctl-get-nodes-wide"):
             nodes |= set(re.findall(r"^([a-z0-9][\w.-]{0,252}) +\S", each.part.text.decode("utf-8", "replace"), re.M))
     return nodes - {""}, pods
+
+
+def _printed_pods(placed: list[_Placed]) -> Iterator[tuple[str, str]]:
+    """The pods of calico-node that `kubectl get pods -o wide` printed, with their nodes: of the cluster's, some."""
+    for each in placed:
+        if each.part.id == "kubectl-get-pods-wide":
+            found = parse("kubectl-get", each.part.text.decode("utf-8", "replace")).frame
+            for name, node in zip(found["name"], found["node"], strict=True):
+                if isinstance(name, str) and isinstance(node, str) and name.startswith(f"{CALICO_NODE}-"):
+                    yield name, node
 
 
 def _short(names: set[str]) -> dict[str, str]:

@@ -187,10 +187,11 @@ def sessions(
 ) -> pd.DataFrame:
     """One row for each node and session that some source shows; see :data:`SESSIONS`."""
     found: list[pd.DataFrame] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()  # a source may tell of one family only, as birdcl does of BIRD's IPv4 half
     for part in _sources(protocols, statuses, calicoctl, log):
-        new = part[~part["node"].isin(seen)] if seen else part
-        seen |= set(new["node"].unique())
+        own = list(cells(part, "node", "family"))
+        new = part[[key not in seen for key in own]] if seen else part
+        seen |= set(own)
         found += [new] if len(new) else []
     if not found:
         if protocols is None and log is None and not use["in_use"].eq(False).fillna(False).all():

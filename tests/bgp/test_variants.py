@@ -7,6 +7,7 @@ import pytest
 from calicokit.cluster import Cluster
 from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Want
+from calicokit.schema import cells
 from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, bird_cfg, nstat, status, syn_sent
 from tests.fakes import NOW, pool
 
@@ -492,3 +493,26 @@ def test_a_dead_bird_is_told_though_the_resources_are_not_known() -> None:
     findings = Cluster(source).check()
     assert [f.id for f in findings if f.severity != "info"] == ["bird-dead"]
     assert "bgp-session-down" in findings.blocked
+
+
+SIX = """IPv6 BGP status
++--------------+-------------------+-------+----------+-------------+
+| PEER ADDRESS | PEER TYPE         | STATE | SINCE    | INFO        |
++--------------+-------------------+-------+----------+-------------+
+| fd77::1      | node-to-node mesh | start | 00:46:01 | Connect     |
+| fd77::3      | node-to-node mesh | up    | 00:46:02 | Established |
++--------------+-------------------+-------+----------+-------------+
+"""
+
+
+def test_what_birdcl_does_not_tell_of_ipv6_calicoctl_does() -> None:
+    """A source that tells of one family says nothing of the other (recording dual-stack-bgp6-blocked)."""
+
+    def six(text: str) -> str:
+        return text.replace("INFO: BIRDv6 process: 'bird6' is not running.\n", SIX)
+
+    sessions = Edited("healthy-bgp-mesh").edit("calicoctl-node-status", "node-2", six).cluster().bgp.sessions()
+    mine = sessions[sessions["node"] == "node-2"]
+    told = {(f, p, s) for f, p, s in cells(mine, "family", "peer_address", "source")}
+    assert {(6, "fd77::1", "calicoctl"), (6, "fd77::3", "calicoctl")} <= told
+    assert {s for f, _, s in told if f == 4} == {"birdcl"}

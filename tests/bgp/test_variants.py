@@ -9,6 +9,7 @@ from calicokit.diagnosis.model import Finding
 from calicokit.evidence.model import Want
 from calicokit.schema import cells
 from tests.bgp.made import SS_HEAD, SS_LISTEN, Lab, bgp_peer, bird_cfg, nstat, status, syn_sent
+from tests.edited import Edited
 from tests.fakes import NOW, pool
 
 RR = {"RouteReflectorClusterID": "224.0.0.1"}

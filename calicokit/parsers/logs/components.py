@@ -63,12 +63,12 @@ STARTUP = Schema("startup_log", "calico-node's startup log", COLUMNS, ("line",),
 
 _PIECE = 1 << 22  # characters; bounds the memory for what is known of each line
 # The time, and what tells level, process and source line, of which a log has few; \s is spelt out as RE2's has no \v.
-_TIME = r"(?:19|20)\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
-_WHERE = r"\[[A-Z]+\]\[\d{1,9}\] [^ \t\n\r\f\v:]+ (?:\d{1,9}|<nil>)"
+_TIME = r"(?:19|20)\d\d-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d{3}"
+_WHERE = r"(?:\[[A-Z]+\])?\[\d{1,9}(?:/\d{1,9})?\] [^ \t\n\r\f\v:]+ (?:\d{1,9}|<nil>)"
 _COMMON = rf"^{_TIME} {_WHERE}:(?: |$)"
 _RECORD = re.compile(rf"({_TIME}) ({_WHERE}):(?: (.*))?", re.ASCII)
 _TIME_LENGTH = len("2026-11-24 02:28:23.191")
-_PROCESS = re.compile(r"\[([A-Z]+)\]\[(\d+)\]", re.ASCII)
+_PROCESS = re.compile(r"(?:\[([A-Z]+)\])?\[(\d+)", re.ASCII)
 _SOURCE_LINE = re.compile(r"(?:(.*)/)?(\S+) (\S+)", re.ASCII)
 _FIELD = re.compile(r" [A-Za-z_][\w.-]*=")
 # Keys are sorted, so only a key after "error" can end an error's text.
@@ -76,7 +76,7 @@ _ERROR = re.compile(
     r"(?<![^ ])error=(.*?)(?= (?:[f-z]|e[s-z]|er[s-z]|err[p-z]|erro[s-z]|error[\w.-])[\w.-]*=|$)", re.DOTALL
 )
 PREFIX = re.compile(  # what others put before a line
-    r"(?P<pod>\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ )?"
+    r"(?P<pod>\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ |[\w./-]+(?:\[\d+\])?(?: +\||:) +)?"
     r"(?:(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?) |(?P<tai>@[0-9a-f]{24} ))?"
     r"(?P<stream>std(?:out|err) [FP] )?",
     re.ASCII,

@@ -42,12 +42,18 @@ def guess(text: str) -> list[Guess]:
     head = clean(head)
     marked = [kind for kind in kinds().values() if kind.marks and re.search(kind.marks, head, re.MULTILINE)]
     tried = [(kind, g) for kind in marked if (g := _try(kind.name, head)) is not None]
-    return [g for kind, g in sorted(tried, key=lambda t: _rank(*t))]
+    return [g for kind, g in sorted(tried, key=lambda t: _rank(*t, head))]
 
 
-def _rank(kind: Kind, found: Guess) -> tuple[int, int, bool, str]:
-    """The less is unread the likelier; components' logs are alike, so that what was read of them counts."""
-    return found.unread, -found.rows if found.kind.endswith("-log") else 0, kind.general, kind.name
+def is_log(kind: str) -> bool:
+    """Whether a kind is a log of Calico's, whose formats are alike."""
+    return kind.endswith("-log")
+
+
+def _rank(kind: Kind, found: Guess, head: str) -> tuple[int, int, int, bool, str]:
+    """The less is unread the likelier; of logs, which are alike, the one of which most was read and most lines show."""
+    shows = len(re.findall(kind.marks, head, re.MULTILINE)) if is_log(kind.name) else 0
+    return found.unread, -found.rows if is_log(kind.name) else 0, -shows, kind.general, kind.name
 
 
 def _try(kind: str, text: str) -> Guess | None:

@@ -43,7 +43,7 @@ _NOISE = re.compile(
 )
 _BARE = re.compile(  # a command line without a prompt: the tool, and words that are no numbers
     r"(?:[A-Z_][A-Z0-9_]{0,60}=\S{1,200} +){0,5}(?:sudo +)?(?:[\w./~-]{0,60}/)?"
-    rf"(?:{'|'.join(map(re.escape, sorted(TOOLS, reverse=True)))})(?: +[A-Za-z/.{{\"'$|-].{{0,2000}})?"
+    rf"(?:{'|'.join(map(re.escape, sorted(TOOLS, reverse=True)))})(?: +(?!v\d)[A-Za-z/.{{\"'$|-].{{0,2000}})?"
 )
 _PERHAPS = re.compile(
     r"(?:\[[^\]]{1,200}\] ?|[\w.-]{1,60}@[^$#>%]{1,200}|PS [^>]{0,200}|\S{0,200} ?)[$#>%] ?"

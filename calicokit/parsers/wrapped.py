@@ -1,9 +1,8 @@
 """What carries a tool's lines one by one: Docker's JSON, syslog and the journal, kubectl's prefixes, diff, quotes, Ansible.
 
 Such a carrier is told by the lines at both ends of a text, and taken off every line that has it; lines keep their numbers,
-but for Ansible's, which puts a whole output on one line. A kind that reads a container runtime's own prefix (logs) gets
-Docker's and the journal's time in that form, so that no time is lost. The kernel's and BIRD's lines keep what syslog
-writes before them, as their own kinds read it.
+but for Ansible's, which puts a whole output on one line. A kind that reads what a container runtime and syslog write
+before a line (logs do) gets Docker's time in the runtime's form and keeps syslog's, so that neither time nor host is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MOST = 0.6
 _DOCKER = re.compile(r'\{"log": ?"')
 _SYSLOG = re.compile(
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?"
-    r"|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?P<part>\.\d{1,9})?(?P<zone>Z|[+-]\d\d:?\d\d)?)"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)"
     r" [\w.:-]{1,253} (?!kernel:|bird6?[:[])[\w./@-]{1,80}(?:\[\d{1,9}\])?: "
 )
 _POD = re.compile(r"\[pod/[^\]\s]{1,253}\] ?|[\w.-]{1,80} +\| ")
@@ -32,7 +31,7 @@ _QUOTED = re.compile(r">")
 def unwrapped(text: str, edges: Sequence[str], stamped: bool) -> str:
     """The text without what carries its lines; the same text if the lines at its ends, ``edges``, show nothing like it.
 
-    With ``stamped``, what a log is carried in leaves its time there, as a container runtime writes it.
+    With ``stamped``, a container runtime's and syslog's time and host stay before a line.
 
     >>> unwrapped("> a\\n> b", ["> a", "> b"], False)
     'a\\nb'
@@ -75,13 +74,9 @@ def _docker(line: str, stamped: bool) -> str:
 
 
 def _syslog(line: str, stamped: bool) -> str:
-    match = _SYSLOG.match(line)
-    if not match:
-        return "" if _JOURNAL_RULE.fullmatch(line) else line
-    rest = line[match.end() :]
-    zone = match["zone"] or "Z"
-    zone = f"{zone[:3]}:{zone[3:]}" if len(zone) == 5 else zone
-    return f"{match['time']}{match['part'] or ''}{zone} {rest}" if stamped and match["time"] else rest
+    if _JOURNAL_RULE.fullmatch(line):
+        return ""
+    return line if stamped else _SYSLOG.sub("", line, count=1)
 
 
 _CARRIERS: tuple[tuple[re.Pattern[str], Callable[[str, bool], str]], ...] = (

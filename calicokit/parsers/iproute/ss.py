@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.iproute import netstat
 from calicokit.parsers.iproute.common import address, number
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
@@ -195,11 +196,22 @@ class _Summary:
         return True
 
 
-@parser("ss", SOCKETS, SUMMARY, marks=r"^(Netid|State)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address")
+@parser(
+    "ss",
+    SOCKETS,
+    SUMMARY,
+    marks=(
+        r"^(Netid|State|Proto)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address|^Active (Internet|UNIX)"
+        rf"|^\s*((tcp|udp|raw|sctp|icmp6)6?\s+)?({'|'.join(sorted(_STATES))})\s+\d+\s+\d+\s+\S+:\S+\s+\S+:\S"
+        r"|^\s*(tcp|udp|raw|sctp)6?\s+\d+\s+\d+\s+\S+:\S+\s+\S+:\S"
+    ),
+)
 def ss(text: Text) -> dict[str, pd.DataFrame]:
-    """``ss -tnap`` and other options, and ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
+    """``ss -tnap`` and other options, ``netstat -anp``, ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
 
-    Source: recordings; iproute2's misc/ss.c.
+    States are named as ss does; what netstat calls them is kept in ``attributes``.
+
+    Source: recordings; iproute2's misc/ss.c; net-tools' netstat.c.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("ss", 'ESTAB 0 0 172.30.0.11:179 172.30.0.13:60751 users:(("bird",pid=22445,fd=9))').frame.iloc[0]
@@ -223,6 +235,7 @@ def _line(line: Line, rows: list[dict[str, Any]], summary: _Summary) -> bool:
     if "Address:Port" in stripped and _HEADER.fullmatch(stripped):
         return True
     row = proc_net.socket(line.text)
+    row = netstat.socket(stripped) if row is None else row
     row = _socket(stripped) if row is None else row
     if row is not None:
         rows += [row | {"line": line.number}] * bool(row)

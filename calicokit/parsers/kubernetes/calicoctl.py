@@ -241,6 +241,7 @@ _USAGE_HEADER = {
     "IPS COOLING": "ips_cooling",
     "IPS FREE": "ips_free",
 }
+_PERCENTS = {column: name for column in _USAGE_HEADER.values() if (name := f"{column[4:]}_percent") in SHOW.names}
 
 
 def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
@@ -253,8 +254,8 @@ def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
             share = _SHARE.fullmatch(row[name])
             made[column] = float(share[1] if share else row[name])
             if share:
-                made[column.removeprefix("ips_") + "_percent"] = float(share[2])
-    except ValueError:
+                made[_PERCENTS[column]] = float(share[2])
+    except (ValueError, KeyError):
         return None
     return made
 

@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from calicokit.evidence import node_log
 from calicokit.parsers.base import Text, parser
 from calicokit.parsers.bird.routes import Numbers, append, frame, slices
 from calicokit.schema import Column, Schema
@@ -42,6 +43,8 @@ COLUMNS = (
     Column("message", "str", "message without the trailing fields; further lines after newlines"),
     Column("fields", "str", "the trailing key=value fields, as printed"),
     Column("error", "str", "value of the field error"),
+    Column("host", "str", "host in front of a line of syslog or the journal"),
+    Column("printed_time", "str", "timestamp of syslog, or of a klog line, where nothing tells its year"),
     Column("line", "int", "1-based number of the record's first line in the text"),
 )
 CNI_COLUMNS = (
@@ -77,7 +80,9 @@ _ERROR = re.compile(
 )
 PREFIX = re.compile(  # what others put before a line
     r"(?P<pod>\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ |[\w./-]+(?:\[\d+\])?(?: +\||:) +)?"
-    r"(?:(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?) |(?P<tai>@[0-9a-f]{24} ))?"
+    r"(?:(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) |(?P<tai>@[0-9a-f]{24} )"
+    r"|(?P<syslog>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?) )?"
+    r"(?:(?P<host>[\w.-]+) [\w./@-]+(?:\[\d+\])?: )?"
     r"(?P<stream>std(?:out|err) [FP] )?",
     re.ASCII,
 )
@@ -92,6 +97,7 @@ _BIRD = re.compile(r"(bird6?): (.*)")
 _DROPPED = re.compile(r"\.\.\. dropped \d+ logs \.\.\.")
 _GO_ESCAPE = re.compile(r'\\(["\\nt])')
 _ESCAPED = {"n": "\n", "t": "\t"}
+_STAMPS = ("host", "printed_time")
 _CNI_FIELDS = {
     "container_id": "ContainerID",
     "workload": "WorkloadEndpoint|Workload",
@@ -104,9 +110,35 @@ _Origin = tuple[str | None, ...]
 _NOWHERE = (None, None, None, None, None)
 
 
-@parser("cni-log", CNI, marks=r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )")
+def _marks(component: str, files: Iterable[str]) -> str:
+    """What shows a component's records: its name, or before v3.22 a file that only it has."""
+    return rf"\]\s+(?:{component}/\w+|(?:{'|'.join(files)})\.go )"
+
+
+_CONTROLLERS = (
+    *("main", "watchersyncer", "resources", "ipam", "ipam_allocation", "ipam_block_reader_writer", "node_controller"),
+    *("pod_controller", "policy_controller", "namespace_controller", "serviceaccount_controller", "hostendpoints"),
+)
+_KUBELET = (
+    r"RunPodSandbox|CreatePodSandbox|KillPodSandbox|StopPodSandbox|[Nn]etworkPlugin cni|plugin type=\\*\"|cni config uninitialized"
+    r"|failed to (?:setup|destroy|set up) (?:network|sandbox)|Failed to create sandbox|cni plugin not initialized"
+)
+
+
+@parser(
+    "cni-log",
+    CNI,
+    marks=(
+        _marks("(?:cni-plugin|ipam)", ("ipam_plugin", "k8s", "dataplane_linux", "plugin"))
+        + rf"|^(?:.{{0,200}}\]: )?(?:[IWEF]\d{{4}} [\d:.]{{15}} .{{0,80}}\]|time=\"[^\"]+\" level=\w+ msg=).*(?:{_KUBELET})"
+    ),
+    stamped=True,
+)
 def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     """The CNI plugin's log on a node (/var/log/calico/cni/cni.log): every pod's way to its addresses and interface.
+
+    Also the kubelet's and containerd's lines that repeat the plugin's error (kubernetes' pkg/kubelet/kuberuntime,
+    containerd's internal/cri/server), from a file or the journal.
 
     Source: see the module; the CNI plugin writes it on the host. Its table has the pod of a record in columns.
 
@@ -122,10 +154,8 @@ def cni_log(text: Text) -> dict[str, pd.DataFrame]:
 @parser(
     "felix-log",
     FELIX,
-    marks=(
-        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
-        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )"
-    ),
+    marks=_marks("felix", node_log.FILES[node_log.FELIX]) + r"|\] calico\.felix\.\w+",
+    stamped=True,
 )
 def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     """Felix's log (stdout of calico-node, or /var/log/calico/felix/current).
@@ -141,7 +171,7 @@ def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     return {FELIX.name: _frame(text, FELIX)}
 
 
-@parser("confd-log", CONFD, marks=r"\] confd/\w+")
+@parser("confd-log", CONFD, marks=_marks("confd", node_log.FILES[node_log.CONFD]), stamped=True)
 def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     """confd's log, which says what it wrote into BIRD's configuration and why (stdout of calico-node).
 
@@ -155,7 +185,7 @@ def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONFD.name: _frame(text, CONFD)}
 
 
-@parser("typha-log", TYPHA, marks=r"\] typha/\w+")
+@parser("typha-log", TYPHA, marks=_marks("typha", ("typha_main", "sync_server", "rebalance", "snapcache")), stamped=True)
 def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     """Typha's log: its configuration, its clients, and the connections it lost.
 
@@ -170,7 +200,10 @@ def typha_log(text: Text) -> dict[str, pd.DataFrame]:
 
 
 @parser(
-    "kube-controllers-log", CONTROLLERS, marks=r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"
+    "kube-controllers-log",
+    CONTROLLERS,
+    marks=_marks("kube-controllers", _CONTROLLERS),
+    stamped=True,
 )
 def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-kube-controllers, with client-go's klog lines among its own.
@@ -186,7 +219,7 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONTROLLERS.name: _frame(text, CONTROLLERS)}
 
 
-@parser("startup-log", STARTUP, marks=r"\] startup/\w+")
+@parser("startup-log", STARTUP, marks=_marks("startup", node_log.FILES[node_log.STARTUP]), stamped=True)
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
 
@@ -230,7 +263,9 @@ class _Piece:
         offsets = np.frombuffer(bounds, "i4", len(offsets))
         self.bytes = np.frombuffer(self.data or b"", "u1", int(offsets[-1]))
         self.starts, self.ends = offsets[:-1].copy(), offsets[1:]
-        self.prefixed, self.prefixes = np.zeros(0, "i8"), np.zeros((0, 4), bool)  # records behind a prefix; its parts
+        self.prefixed = np.zeros(0, "i8")  # records behind a prefix
+        self.prefixes = np.zeros((0, len(PREFIX.groupindex)), bool)  # its parts
+        self.stamps: dict[int, tuple[str | None, str | None]] = {}  # record → host and time of syslog
         common = _matches(self.lines, _COMMON) & self._ends_visibly()
         filled = self.ends > self.starts
         self._behind_prefix(common, np.flatnonzero(filled & ~common))
@@ -255,6 +290,10 @@ class _Piece:
         self.prefixes = np.stack([parts[name][good] > 0 for name in PREFIX.groupindex], axis=1)
         self.starts[self.prefixed] = starts[good]
         common[self.prefixed] = True
+        if parts["host"][good].any():
+            hosts, times = (found.field(name).filter(pa.array(good)).to_pylist() for name in ("host", "syslog"))
+            stamps = zip(self.prefixed.tolist(), hosts, times, strict=True)
+            self.stamps = {at: (host, time or None) for at, host, time in stamps if host}
 
     def records(self) -> tuple[pa.Array, pa.Array, pa.Array]:
         """Time, origin and text of the common records."""
@@ -276,6 +315,7 @@ class _Others:
     texts: list[str] = field(default_factory=list)
     known: dict[int, str | None] = field(default_factory=dict)  # record → fields that its format tells from the message
     more: list[tuple[int, str]] = field(default_factory=list)  # number and text of a line
+    stamps: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)  # line → host and time of syslog
 
 
 class _Reader:
@@ -289,6 +329,7 @@ class _Reader:
         self.piece, self.others = _Piece(""), _Others()
         # Record → whether its format tells the fields from the message; its further lines.
         self.more: dict[int, tuple[bool, list[str]]] = {}
+        self.foreign: set[int] = set()  # lines of klog and logrus
         self.last_known = False  # whether the format of the last record tells the fields from the message
         self.split: tuple[int, str, list[str]] | None = None  # first line, stream and parts of a line that goes on
         # What the last record has that has it, and that record's line.
@@ -360,6 +401,8 @@ class _Reader:
         if not match or not match.end() or not self.start(number, line[match.end() :], match["time"]):
             return False
         self.prefix = (number, _parts(match))
+        if match["host"] or match["syslog"]:
+            self.others.stamps[number] = match["host"], match["syslog"]
         return True
 
     def start(self, number: int, line: str, time: str | None) -> bool:
@@ -368,8 +411,10 @@ class _Reader:
         if match := _RECORD.match(line):
             self.add(number, match[1], _origin(match[2]), match[3] or "")
         elif match := _KLOG.match(line):
-            self.klog(number, match)
+            self.foreign.add(number)
+            self.klog(number, match, time)
         elif match := _LOGRUS.match(line):
+            self.foreign.add(number)
             origin = (match[2].upper(), None, None, None, None)
             self.add_known(number, match[1], origin, _unquoted(match[3]), match[4].lstrip())
         elif match := _BIRD.match(line):
@@ -380,10 +425,14 @@ class _Reader:
             return False
         return True
 
-    def klog(self, number: int, match: re.Match[str]) -> None:
+    def klog(self, number: int, match: re.Match[str], stamp: str | None) -> None:
+        """Add a klog line, whose year ``stamp`` tells, what stood before it, or the record before."""
         level, month, day, clock, pid, file, source, text = match.groups()
         _, before = self.last_time(number)
+        before = stamp or before
         time = f"{int(before[:4]) + (before[5:7] > month)}-{month}-{day} {clock}" if before else None
+        if not time:
+            self.others.stamps[number] = None, f"{month}-{day} {clock}"
         quoted = _QUOTED.match(text)
         end = quoted.end() if quoted else len(text)
         origin = (_KLOG_LEVELS[level], pid, None, file, source)
@@ -423,6 +472,9 @@ class _Reader:
             texts = pa.concat_arrays([texts, pa.array(others.texts, pa.string())]).take(pa.array(order))
         message, fields = _divided(texts, known, list(others.known.values()))
         columns = {"time": time, "message": message, "fields": fields, "line": pa.array(numbers)}
+        if stamps := {self.lines + 1 + at: stamp for at, stamp in self.piece.stamps.items()} | others.stamps:
+            told = [stamps.get(number, (None, None)) for number in numbers.tolist()]
+            columns |= {n: pa.array(v, pa.string()) for n, v in zip(_STAMPS, zip(*told, strict=True), strict=True)}
         append(self.columns, columns | _origins(origin, others.origins, order), len(numbers))
         self.add_more(numbers, set(known.tolist()))
         self.rows += len(numbers)
@@ -449,8 +501,27 @@ class _Reader:
                 few = fields.dictionary_encode()  # the lines about a pod have the same fields
                 for name, keys in _CNI_FIELDS.items():
                     self.columns[name][piece] = _values(few.dictionary, keys).take(few.indices)
+                self.of_runtime(piece)
             first += len(lines)
         return frame(self.schema, self.columns)
+
+    def of_runtime(self, piece: int) -> None:
+        """Fill in the pod, sandbox and error that the kubelet's and the container runtime's lines tell in their own way."""
+        mine = [int(i) for i in np.flatnonzero(np.isin(self.columns["line"][piece].to_numpy(), list(self.foreign)))]
+        if not mine:
+            return
+        rows = pa.array(mine)
+        said = [
+            f"{message} {fields or ''}"
+            for message, fields in zip(
+                *(self.columns[name][piece].take(rows).to_pylist() for name in ("message", "fields")), strict=True
+            )
+        ]
+        found = [_of_pod(text) for text in said]
+        for name in ("container_id", "namespace", "pod", "error"):
+            old = self.columns[name][piece].cast(pa.string()).take(rows).to_pylist()
+            told = [row.get(name) or was for was, row in zip(old, found, strict=True)]
+            self.columns[name][piece] = _replaced(self.columns[name][piece].cast(pa.string()), np.array(mine), told)
 
     def lengthen(self, piece: int, owners: Numbers, first: int) -> None:
         """Put their further lines into these records of a piece; a last line may have the fields."""
@@ -555,6 +626,23 @@ def _values(fields: pa.Array, keys: str) -> pa.Array:
     """The quoted value of the first of these keys (``A|B``)."""
     found = pc.extract_regex(fields, rf'(?:^| )(?:{keys})="(?P<value>[^"]*)"')
     return pc.struct_field(found, "value")
+
+
+_POD_OF = (
+    re.compile(r"Sandbox\w*\{Name:(?P<pod>[^,]{1,253}),Uid:[^,]{0,60},Namespace:(?P<namespace>[^,]{1,63}),"),
+    re.compile(r'\bpods?=\\*"(?P<namespace>[a-z0-9-]{1,63})/(?P<pod>[a-z0-9.-]{1,253})\\*"'),
+    re.compile(r'\\*"(?P<pod>[a-z0-9.-]{1,253})_(?P<namespace>[a-z0-9-]{1,63})(?:\([0-9a-f-]{1,40}\))?\\*"'),
+)
+_SANDBOX = re.compile(r'(?:sandbox(?: container)?|podSandboxID|[Cc]ontainerID|from) ?=?(?:\\*"|\{)?(?P<id>[0-9a-f]{64})')
+_ERR = re.compile(r'\berr(?:or)?="((?:[^"\\]|\\.)*)"')
+
+
+def _of_pod(text: str) -> dict[str, str]:
+    """Pod, sandbox and error in a line of the kubelet or a container runtime."""
+    pod = next((match.groupdict() for pattern in _POD_OF if (match := pattern.search(text))), {})
+    sandbox, error = _SANDBOX.search(text), _ERR.search(text)
+    told = {"container_id": sandbox["id"]} if sandbox else {}
+    return {**pod, **told, **({"error": _unquoted(f'"{error[1]}"')} if error else {})}
 
 
 def _parts(match: re.Match[str]) -> tuple[bool, ...]:

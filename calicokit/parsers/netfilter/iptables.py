@@ -962,9 +962,21 @@ def _rest(text: str) -> tuple[str | None, str | None, bool]:
     return "; ".join(comments) if comments else None, extra.removeprefix("[goto]").lstrip() or None, goto
 
 
-@parser("iptables-list", LIST, LIST_CHAINS, NOTES, marks=r"^Chain \S+ \((policy|\d+ references)", keeps="tables ")
+@parser(
+    "iptables-list",
+    LIST,
+    LIST_CHAINS,
+    NOTES,
+    marks=(
+        r"^Chain \S+ \((policy|\d+ references)"
+        r"|^ *(\d+ +)?\d+[KMGTP]? +\d+[KMGTP]? +(\S+ +)?(all|tcp|udp|sctp|icmp\w*|ipencap|ipip|\d+) +(--|-f|!f) +\S+ +\S+ +[!0-9a-f]"
+    ),
+    keeps="tables ",
+)
 def iptables_list(text: Text) -> dict[str, pd.DataFrame]:
     """``iptables -L`` and ``ip6tables -L``, with any of ``-n``, ``-v``, ``-x`` and ``--line-numbers``.
+
+    Rules of ``-v`` are read without their chain and header too, as ``| grep`` and diffs leave them.
 
     Several outputs may follow one another; the table's name is taken from a command line (``-t nat``) or heading
     (``Table: nat``) before them, as iptables itself does not print it.

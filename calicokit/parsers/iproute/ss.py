@@ -99,7 +99,7 @@ _PORTS = {"bgp": 179, "domain": 53, "ssh": 22, "http": 80, "https": 443, "sunrpc
 
 
 @cache
-def _port(name: str) -> int | None:
+def port_number(name: str) -> int | None:
     """A port from its number or its name; None for any or a name that is not known."""
     known = number(name) if name[:1].isdigit() else _PORTS.get(name)
     if known is not None or name == "*" or not name.isascii() or "\0" in name:
@@ -132,7 +132,7 @@ def _ends(words: list[str], netid: str | None) -> tuple[dict[str, Any], int] | N
         return None
     row: dict[str, Any] = {"interface": ends[0][2] or ends[1][2], "attributes": []}
     for name, end in zip(("local", "peer"), (ends[0], ends[1]), strict=True):
-        row[f"{name}_address"], row[f"{name}_port"] = end[0], _port(end[1])
+        row[f"{name}_address"], row[f"{name}_port"] = end[0], port_number(end[1])
         if row[f"{name}_port"] is None and end[1] != "*":
             row["attributes"].append(f"{name}_port={end[1]}")
     return row, taken

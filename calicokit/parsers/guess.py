@@ -1,6 +1,7 @@
 """Which kind of text is this? By the marks that a tool's output carries, and among several by what can be read.
 
 Marks only propose; every proposed kind is tried on the text's beginning, and the one that leaves least unread wins.
+`calicokit parse` and the sorting of a folder's files (evidence/bundles/recognise.py) both rest on it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from calicokit.evidence.commands import item_of_command
 from calicokit.parsers.base import Kind, ParseError, kinds, parse
+from calicokit.parsers.kubernetes import structured
 from calicokit.parsers.pasted import clean
 
 HEAD = 40_000
@@ -27,22 +30,35 @@ class Guess:
     rows: int
 
 
-def guess(text: str) -> list[Guess]:
+def guess(text: str, command: str = "") -> list[Guess]:
     """The kinds that this text may be, the likeliest first; empty if none fits.
+
+    A ``command`` of the catalog's that printed it tells the kind, if it can be read as that.
 
     >>> guess("0:\\tfrom all lookup local\\n32766:\\tfrom all lookup main\\n")[0].kind
     'ip-rule'
     """
+    head = _head(text)
+    item = item_of_command(command)
+    printed = item.parser.partition(":")[0] if item else ""
+    marked = [
+        kind
+        for kind in kinds().values()
+        if kind.name == printed or (kind.marks and re.search(kind.marks, head, re.MULTILINE))
+    ]
+    tried = [(kind, g) for kind in marked if (g := _try(kind.name, head)) is not None]
+    return [g for kind, g in sorted(tried, key=lambda t: (t[0].name != printed or not t[1].rows, *_rank(*t, head)))]
+
+
+def _head(text: str) -> str:
+    """The part of a text that is looked at, without what stands around it."""
     head = text[:HEAD]
-    if head.lstrip()[:1] in ("{", "["):
+    if structured.begins(head):
         head = text  # of JSON the beginning alone cannot be read
     elif len(text) > HEAD:
         whole = head.rpartition("\n")[0]
         head = whole if len(whole) > HEAD // 2 else text[:ONE_LINE]
-    head = clean(head)
-    marked = [kind for kind in kinds().values() if kind.marks and re.search(kind.marks, head, re.MULTILINE)]
-    tried = [(kind, g) for kind in marked if (g := _try(kind.name, head)) is not None]
-    return [g for kind, g in sorted(tried, key=lambda t: _rank(*t, head))]
+    return clean(head)
 
 
 def is_log(kind: str) -> bool:

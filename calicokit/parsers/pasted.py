@@ -74,6 +74,22 @@ def clean(text: str, keep: str = "", stamped: bool = False) -> str:
     >>> clean("> ```\\n> a b\\n> ```\\n")
     '\\na b\\n\\n'
     """
+    text = uncarried(text, stamped)
+    edges = _edges(text)
+    if not edges:
+        return text
+    if any(map(is_noise, edges)) or _begins_bare(edges):
+        text = "\n".join(_silenced(text.split("\n"), keep))
+        edges = _edges(text)
+    return _dedented(text, edges) if edges and all(line.startswith(("    ", "\t")) for line in edges) else text
+
+
+def uncarried(text: str, stamped: bool) -> str:
+    """The text without colours, carriage returns, a web page's blanks and what carries its lines; prompts stay.
+
+    >>> uncarried("> $ ip rule\\r\\n> 0:\\x1b[0m from all lookup local\\r\\n", False)
+    '$ ip rule\\n0: from all lookup local\\n'
+    """
     if "\x1b" in text:
         text = ANSI.sub("", text)
     if "\r" in text:
@@ -81,15 +97,8 @@ def clean(text: str, keep: str = "", stamped: bool = False) -> str:
     if "\xa0" in text and _PADDED.search(text):
         text = text.replace("\xa0", " ")
     edges = _edges(text)
-    if not edges:
-        return text
     plain = [line for line in edges if not is_noise(line)]
-    if (bare := unwrapped(text, plain or edges, stamped)) is not text:
-        text, edges = bare, _edges(bare)
-    if any(map(is_noise, edges)) or _begins_bare(edges):
-        text = "\n".join(_silenced(text.split("\n"), keep))
-        edges = _edges(text)
-    return _dedented(text, edges) if edges and all(line.startswith(("    ", "\t")) for line in edges) else text
+    return unwrapped(text, plain or edges, stamped) if edges else text
 
 
 def _silenced(lines: Iterable[str], keep: str) -> Iterator[str]:

@@ -434,7 +434,9 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     }
 
 
-@parser("ip-link", LINKS, marks=r"^\s*\d+: \S+: <(?s:.*?)(RX:|link/)|\"stats64\"|^\S+ +(UP|DOWN|UNKNOWN) +[0-9a-f:]{17} <")
+@parser(
+    "ip-link", LINKS, marks=r"^\s*\d+: \S+: <(?s:.*?)(RX:|link/)|\"stats64\"|^\S+ +(UP|DOWN|UNKNOWN) +[0-9a-f:]{17} <"
+)
 def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     """``ip link``, also ``-s``, ``-s -s``, ``-d``, ``-o``, ``-br`` and ``-j``: interfaces and their counters.
 

@@ -49,7 +49,9 @@ def _four(match: re.Match[str]) -> dict[str, Any] | None:
     if place is None:
         return None
     # `route` prints metric, references and use; `netstat -r` segment size, window and round-trip time.
-    return _row(place, match["gateway"], match["flags"], match["interface"], 4) | {"metric": number(match["first"]) or None}
+    return _row(place, match["gateway"], match["flags"], match["interface"], 4) | {
+        "metric": number(match["first"]) or None
+    }
 
 
 def _six(match: re.Match[str]) -> dict[str, Any] | None:

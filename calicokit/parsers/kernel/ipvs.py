@@ -64,7 +64,9 @@ _TITLE = re.compile(r"IP Virtual Server version .*|Prot\s+LocalAddress:Port\b.*|
 _SERVICE = re.compile(r"(TCP|UDP|SCTP|FWM)\s+(\S{1,60})(?:\s+(.*))?")
 _BACKEND = re.compile(r"->\s+(\S{1,60}?):(\d{1,5})\s+(.*)")
 _FORWARD = re.compile(r"(Masq|Route|Tunnel|Local|Bypass)\s+(\d{1,9})\s+(\d{1,18})\s+(\d{1,18})")
-_COUNTS = re.compile(r"(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)")
+_COUNTS = re.compile(
+    r"(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)\s+(\d{1,18}[KMGT]?)"
+)
 _FACTORS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 
 
@@ -87,7 +89,12 @@ def _service(match: re.Match[str]) -> dict[str, Any]:
     return row | {"scheduler": scheduler or None, "flags": flags.strip() or None}
 
 
-@parser("ipvsadm", SERVICES, BACKENDS, marks=r"^IP Virtual Server version |^\s*(TCP|UDP|SCTP) +\S+:\d+ +[a-z]{2,6}\b|^ +-> \S+:\d+ +(Masq|Route|Tunnel) ")
+@parser(
+    "ipvsadm",
+    SERVICES,
+    BACKENDS,
+    marks=r"^IP Virtual Server version |^\s*(TCP|UDP|SCTP) +\S+:\d+ +[a-z]{2,6}\b|^ +-> \S+:\d+ +(Masq|Route|Tunnel) ",
+)
 def ipvsadm(text: Text) -> dict[str, pd.DataFrame]:
     """``ipvsadm -Ln``, also with ``--stats``: virtual servers and their backends.
 

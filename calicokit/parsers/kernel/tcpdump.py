@@ -20,7 +20,9 @@ PACKETS = Schema(
     "tcpdump",
     "captured packets; one that a tunnel carries is a row of its own below",
     (
-        Column("printed_time", "str", "timestamp, as printed; null for a packet that another carries, or without one (-t)"),
+        Column(
+            "printed_time", "str", "timestamp, as printed; null for a packet that another carries, or without one (-t)"
+        ),
         Column("interface", "str", "interface (-i any)"),
         Column("direction", "str", "In, Out, B, M or P (-i any)"),
         Column("carried", "bool", "whether the packet in the row above carries it"),
@@ -114,7 +116,12 @@ def _arp(head: dict[str, Any], rest: str) -> dict[str, Any] | None:
     match = _ARP.fullmatch(rest.strip()) if "ARP" in (head["family"], head["ether"]) else None
     if not match:
         return None
-    return {"family": "ARP", "source": match["source"] or match["said"], "destination": match["destination"], "message": rest}
+    return {
+        "family": "ARP",
+        "source": match["source"] or match["said"],
+        "destination": match["destination"],
+        "message": rest,
+    }
 
 
 class _Capture:

@@ -99,7 +99,12 @@ def _fact(key: str, value: str) -> dict[str, Any]:
     return {}  # a key that wg hides
 
 
-@parser("wg-show", PEERS, INTERFACES, marks=r"^\s*interface: \S+\n\s*(public key|private key|listening port): |^\s*peer: [\w+/]{42,43}=")
+@parser(
+    "wg-show",
+    PEERS,
+    INTERFACES,
+    marks=r"^\s*interface: \S+\n\s*(public key|private key|listening port): |^\s*peer: [\w+/]{42,43}=",
+)
 def wg_show(text: Text) -> dict[str, pd.DataFrame]:
     """``wg show``: WireGuard's interfaces, and their peers with the last handshake and what was sent.
 

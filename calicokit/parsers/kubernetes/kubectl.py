@@ -255,7 +255,9 @@ class _Events:
         elif self.rows and len(re.split(r"\s{2,}", line.text.strip())) < 3:
             self.rows[-1]["message"] = f"{self.rows[-1]['message'] or ''}\n{line.text.strip()}".lstrip("\n")
         else:
-            self.text.reject(line, "an event, below LAST SEEN, TYPE, REASON, OBJECT and MESSAGE, or as describe prints it")
+            self.text.reject(
+                line, "an event, below LAST SEEN, TYPE, REASON, OBJECT and MESSAGE, or as describe prints it"
+            )
 
     def cells(self, line: str) -> Mapping[str, str] | None:
         if self.columns is not None and (found := self.columns.cells(line)) is not None and "object" in found:

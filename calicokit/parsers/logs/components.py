@@ -185,7 +185,9 @@ def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONFD.name: _frame(text, CONFD)}
 
 
-@parser("typha-log", TYPHA, marks=_marks("typha", ("typha_main", "sync_server", "rebalance", "snapcache")), stamped=True)
+@parser(
+    "typha-log", TYPHA, marks=_marks("typha", ("typha_main", "sync_server", "rebalance", "snapcache")), stamped=True
+)
 def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     """Typha's log: its configuration, its clients, and the connections it lost.
 
@@ -219,7 +221,9 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONTROLLERS.name: _frame(text, CONTROLLERS)}
 
 
-@parser("startup-log", STARTUP, marks=_marks("startup", node_log.FILES[node_log.STARTUP]), stamped=True)
+@parser(
+    "startup-log", STARTUP, marks=_marks("(?:startup|cni-installer)", node_log.FILES[node_log.STARTUP]), stamped=True
+)
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
 
@@ -633,7 +637,9 @@ _POD_OF = (
     re.compile(r'\bpods?=\\*"(?P<namespace>[a-z0-9-]{1,63})/(?P<pod>[a-z0-9.-]{1,253})\\*"'),
     re.compile(r'\\*"(?P<pod>[a-z0-9.-]{1,253})_(?P<namespace>[a-z0-9-]{1,63})(?:\([0-9a-f-]{1,40}\))?\\*"'),
 )
-_SANDBOX = re.compile(r'(?:sandbox(?: container)?|podSandboxID|[Cc]ontainerID|from) ?=?(?:\\*"|\{)?(?P<id>[0-9a-f]{64})')
+_SANDBOX = re.compile(
+    r'(?:sandbox(?: container)?|podSandboxID|[Cc]ontainerID|from) ?=?(?:\\*"|\{)?(?P<id>[0-9a-f]{64})'
+)
 _ERR = re.compile(r'\berr(?:or)?="((?:[^"\\]|\\.)*)"')
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import pandas as pd
+
 from calicokit.evidence.commands import item_of_command
-from calicokit.parsers.base import Kind, ParseError, kinds, parse
+from calicokit.parsers.base import Kind, Parsed, ParseError, kinds, parse
 from calicokit.parsers.kubernetes import structured
 from calicokit.parsers.pasted import clean
 
@@ -47,7 +49,8 @@ def guess(text: str, command: str = "") -> list[Guess]:
         if kind.name == printed or (kind.marks and re.search(kind.marks, head, re.MULTILINE))
     ]
     tried = [(kind, g) for kind in marked if (g := _try(kind.name, head)) is not None]
-    return [g for kind, g in sorted(tried, key=lambda t: (t[0].name != printed or not t[1].rows, *_rank(*t, head)))]
+    ranked = sorted(tried, key=lambda t: (t[0].name != printed or not t[1].rows, _rank(t[0], t[1], head)))
+    return [g for _, g in ranked]
 
 
 def _head(text: str) -> str:
@@ -77,8 +80,19 @@ def _try(kind: str, text: str) -> Guess | None:
         parsed = parse(kind, text)
     except ParseError:
         return None
+    unread = len(parsed.unparsed) + _alien(parsed)
     rows = sum(len(frame) for frame in parsed.tables.values())
     lines = max(1, text.count("\n"))
     # A kind that leaves most of the text unread is not what it is; a heading without rows may be.
-    fits = len(parsed.unparsed) <= lines // 2 if rows else not parsed.unparsed
-    return Guess(kind, len(parsed.unparsed), rows) if fits else None
+    fits = unread <= lines // 2 if rows else not unread
+    return Guess(kind, unread, rows) if fits else None
+
+
+def _alien(parsed: Parsed) -> int:
+    """The lines before a log's first record: they are kept as a record of nulls, but show that it may be no log."""
+    frame = parsed.frame
+    if not is_log(parsed.kind) or frame.empty or "file" not in frame:
+        return 0
+    first = frame.iloc[0]
+    told = any(pd.notna(first[name]) for name in ("level", "file", "component"))
+    return 0 if told else str(first["message"]).count("\n") + 1

@@ -36,8 +36,9 @@ _NOISE = re.compile(
     r"|command terminated with (?:non-zero )?exit code.{0,100}|(?:error: )?exit status \d+|exit code:? \d+"
     r"|Unable to use a TTY.{0,200}|If you don't see a command prompt.{0,100}|Creating debugging pod .{0,300}"
     r"|bird6?>.{0,2000}"
+    r"|-- (?:Logs begin at|Journal begins at|Boot [0-9a-f]{32}|No entries|Reboot)\b.{0,200}"
     r"|--More--.{0,60}|\(END\)|lines \d+-\d+(?:/\d+)?.{0,20}|\^C|logout|Connection to \S{1,100} closed\."
-    r"|(?:```|~~~)[\w+-]{0,20}|#{2,6} [A-Za-z*`].{0,200}|\*\*.{1,200}\*\*:?"
+    r"|(?:```|~~~)[\w+-]{0,20}|#{2,6} [A-Za-z*`].{0,200}"
     r"|\.{3,}|…|(?:\[|<|\()(?:\.{3}|…|snip|snipped|truncated|omitted)(?:\]|>|\))"
     r"|E\d{4} \d\d:\d\d:\d\d\.\d{1,9} +\d{1,9} memcache\.go:\d{1,5}\] .*"
 )
@@ -60,14 +61,15 @@ _BROKE_OFF = re.compile(
 )
 _PADDED = re.compile(r"^\xa0|\xa0\xa0|\xa0 \xa0", re.MULTILINE)
 """A web page's blanks, where they are the indentation or between columns."""
+_BOLD = re.compile(r"^\*\*(?=\S)|(?<=\S)\*\*$", re.MULTILINE)
 _RETURNS = re.compile(r"\r+$", re.MULTILINE)
 
 
 def clean(text: str, keep: str = "", stamped: bool = False) -> str:
     """The text as the tool printed it, as far as that can be told; the same text if nothing stands around or in it.
 
-    Lines with ``keep`` in them stay: some parsers read the command line. With ``stamped``, the time that a log's carrier
-    wrote stays before each line.
+    Lines with ``keep`` in them stay: some parsers read the command line. With ``stamped``, the time and host that a
+    log's carrier wrote stay before each line.
 
     >>> clean("$ ip rule\\n0:\\tfrom all lookup local\\n")
     '\\n0:\\tfrom all lookup local\\n'
@@ -97,6 +99,9 @@ def uncarried(text: str, stamped: bool) -> str:
     if "\xa0" in text and _PADDED.search(text):
         text = text.replace("\xa0", " ")
     edges = _edges(text)
+    if any(line.startswith("**") or line.endswith("**") for line in edges):
+        text = _BOLD.sub("", text)
+        edges = _edges(text)
     plain = [line for line in edges if not is_noise(line)]
     return unwrapped(text, plain or edges, stamped) if edges else text
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from calicokit.evidence.commands import ran
 from calicokit.parsers.base import Line, Parsed, parse
 from calicokit.parsers.guess import guess
-from calicokit.parsers.pasted import is_bare_command, may_be_noise, uncarried
+from calicokit.parsers.pasted import is_bare_command, is_noise, may_be_noise, uncarried
 
 MOST_PARTS = 2_000
 CALICO_NODE = "calico-node"
@@ -22,8 +22,8 @@ CALICO_NODE = "calico-node"
 class Section:
     """One command's output: the command without what runs it elsewhere, words that may name the node, and the text.
 
-    ``line`` is the number of lines before the text; ``typed`` the line that the command stands on; ``chosen`` what the output
-    was piped through, as it may have left lines out. They are empty of a text that no command stands before.
+    ``line`` is the number of lines before the text; ``typed`` the line that the command stands on; ``chosen`` what the
+    output was piped through, as it may have left lines out. They are empty of a text that no command stands before.
     """
 
     command: str
@@ -51,7 +51,7 @@ _HOST = re.compile(r"(?:^|@|\[)([A-Za-z0-9][\w.-]{0,252})")
 def sections(text: bytes) -> Iterator[Section]:
     """A transcript's outputs; where there are no commands of tools that the kit knows, the whole text.
 
-    >>> [s.command for s in sections(b"node-1# ip rule\\n0: from all lookup local\\nnode-1# ip route\\ndefault dev eth0\\n")]
+    >>> [s.command for s in sections(b"node-1# ip rule\\n0: from all\\nnode-1# ip route\\ndefault dev eth0\\n")]
     ['ip rule', 'ip route']
     """
     found = [(m, c, h) for m in (*_PROMPT.finditer(text), *_TRACED.finditer(text)) for c, h in _command(m)]
@@ -65,12 +65,17 @@ def sections(text: bytes) -> Iterator[Section]:
         yield Section("", (), text)
         return
     starts = [text.rfind(b"\n", 0, m.start("command")) + 1 for m, _, _ in found]
-    if text[: starts[0]].strip():
+    if _says(text[: starts[0]]):
         yield Section("", (), text[: starts[0]])
     for (match, command, hints), begin, end in zip(found, starts, [*starts[1:], len(text)], strict=True):
         output = text[match.end("command") : end].lstrip(b"\r\n")
         line = text.count(b"\n", 0, end - len(output))
         yield Section(command, hints, output, line, text[begin : match.end("command")])
+
+
+def _says(text: bytes) -> bool:
+    """Whether anything stands in a text but what a page puts around outputs."""
+    return any(line.strip() and not is_noise(line) for line in text.decode("utf-8", "replace").split("\n"))
 
 
 def _command(match: re.Match[bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -91,7 +96,7 @@ def _command(match: re.Match[bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 @dataclass(frozen=True)
 class Output:
-    """One output of a session as it was read: its command, the lines before it, the other kinds that it may be, and the tables.
+    """One output of a session as it was read: its command, the lines before it, its tables, and other kinds that fit.
 
     ``parsed`` is None where it is of no kind that the kit knows.
     """
@@ -108,7 +113,8 @@ def read(text: str, strict: bool = False) -> list[Output]:
 
     Numbers of lines are those of the whole text. Raises :class:`~calicokit.parsers.base.ParseError` with ``strict``.
 
-    >>> [o.parsed.kind for o in read("$ ip rule\\n0:\\tfrom all lookup local\\n$ ip route\\ndefault via 10.0.0.1 dev eth0\\n")]
+    >>> said = "$ ip rule\\n0:\\tfrom all lookup local\\n$ ip route\\ndefault via 10.0.0.1 dev eth0\\n"
+    >>> [output.parsed.kind for output in read(said)]
     ['ip-rule', 'ip-route']
     """
     plain = uncarried(text, stamped=True)

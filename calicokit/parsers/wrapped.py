@@ -1,8 +1,8 @@
-"""What carries a tool's lines one by one: Docker's JSON, syslog and the journal, kubectl's prefixes, diff, quotes, Ansible.
+"""What carries a tool's lines: Docker's JSON, syslog and the journal, kubectl's prefixes, diff, quotes, Ansible.
 
-Such a carrier is told by the lines at both ends of a text, and taken off every line that has it; lines keep their numbers,
-but for Ansible's, which puts a whole output on one line. A kind that reads what a container runtime and syslog write
-before a line (logs do) gets Docker's time in the runtime's form and keeps syslog's, so that neither time nor host is lost.
+Such a carrier is told by the lines at both ends of a text, and taken off every line that has it; lines keep their
+numbers, but for Ansible's, which puts a whole output on one line. A kind that reads what a container runtime and syslog
+write before a line (logs do) gets Docker's time in the runtime's form and keeps syslog's: no time or host is lost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _SYSLOG = re.compile(
     r" [\w.:-]{1,253} (?!kernel:|bird6?[:[])[\w./@-]{1,80}(?:\[\d{1,9}\])?: "
 )
 _POD = re.compile(r"\[pod/[^\]\s]{1,253}\] ?|[\w.-]{1,80} +\| ")
-_JOURNAL_RULE = re.compile(r"-- (?:Logs begin at|Journal begins at|Boot [0-9a-f]{32}|No entries|Reboot) ?.{0,200}")
 _HUNK = re.compile(r"@@ .{0,200}|(?:---|\+\+\+) \S.{0,200}|diff (?:--git )?.{0,300}|index [0-9a-f]+\.\..{0,60}")
+_RULE = re.compile(r"\+[-+=]*")
 _QUOTE = re.compile(r"(?:> ?)+")
 _QUOTED = re.compile(r">")
 
@@ -74,8 +74,6 @@ def _docker(line: str, stamped: bool) -> str:
 
 
 def _syslog(line: str, stamped: bool) -> str:
-    if _JOURNAL_RULE.fullmatch(line):
-        return ""
     return line if stamped else _SYSLOG.sub("", line, count=1)
 
 
@@ -90,12 +88,12 @@ _CARRIERS: tuple[tuple[re.Pattern[str], Callable[[str, bool], str]], ...] = (
 
 
 def _is_diff(lines: Sequence[str]) -> bool:
-    """Whether every line has a mark in front and one of them is new; a list in YAML has no ``+``, a shell's trace a command."""
+    """Whether every line has a mark in front and one of them is new; a list in YAML has no ``+``."""
     marked = [line for line in lines if line.strip()]
     return (
         bool(marked)
         and all(line[0] in "+- " or _HUNK.fullmatch(line) for line in marked)
-        and any(line[0] == "+" and not line.startswith(("+-", "+=", "++")) for line in marked)
+        and any(line[0] == "+" and not _RULE.fullmatch(line) for line in marked)
     )
 
 
@@ -110,7 +108,8 @@ _ANSIBLE = re.compile(
     r'|^\s*\{?\s*"(?:[\w.]{0,60}stdout(?:_lines)?|plays)": '
 )
 _HOST = re.compile(
-    r"^(?:ok|changed|fatal|failed): \[(?P<host>[^\]\s]{1,253})[^\]\n]{0,253}\](?:: \S{1,40}!)?(?: => (?:\(item=[^\n]*\) => )?)?"
+    r"^(?:ok|changed|fatal|failed): \[(?P<host>[^\]\s]{1,253})[^\]\n]{0,253}\]"
+    r"(?:: \S{1,40}!)?(?: => (?:\(item=[^\n]*\) => )?)?"
     r"|^(?P<one>[\w.-]{1,253}) \| (?:SUCCESS|CHANGED|FAILED)!?(?: \| rc=\d{1,5})?(?: =>| >>) ?\n?"
 )
 _TALK = re.compile(r"(?:TASK|PLAY|RUNNING HANDLER|PLAY RECAP)\b.*\*{3,}|\S+ +: ok=\d+ .*|(?:skipping|included): .*")

@@ -1,4 +1,4 @@
-"""How the kit reads a folder of posted outputs with an INDEX.json: ``python -m tests.posted FOLDER``; exit 1 for faults."""
+"""How the kit reads a folder of posted outputs with an INDEX.json: ``python -m tests.posted FOLDER``; 1 for faults."""
 
 from __future__ import annotations
 

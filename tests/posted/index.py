@@ -1,8 +1,8 @@
 """What a folder of posted outputs must give: an INDEX.json says for each file its kind, rows, words and guess.
 
-An entry is ``{"file", "kind", "guess", "expect": {"rows", "contains", "columns", "tables"}}``: the rows of the kind's first
-table, strings that stand somewhere in the tables, values that stand in a column, and rows of other tables. ``unread``
-is the number of lines that may stay unread, which is none where it is not said.
+An entry is ``{"file", "kind", "guess", "expect": {"rows", "contains", "columns", "tables"}}``: the rows of the kind's
+first table, strings that stand somewhere in the tables, values that stand in a column, and rows of other tables.
+``unread`` is the number of lines that may stay unread, which is none where it is not said.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ def faults(folder: Path, entry: dict[str, Any]) -> list[str]:
 
 def _guessed(text: str, entry: dict[str, Any]) -> Iterator[str]:
     found = [g.kind for g in guess(text)]
-    if wanted := entry.get("guess"):
-        if found[:1] != [wanted]:
-            yield f"guessed {', '.join(found) or 'nothing'}, not {wanted}"
+    if (wanted := entry.get("guess")) and found[:1] != [wanted]:
+        yield f"guessed {', '.join(found) or 'nothing'}, not {wanted}"
 
 
 def _read(parsed: Parsed, entry: dict[str, Any]) -> Iterator[str]:

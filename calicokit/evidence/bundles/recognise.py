@@ -178,7 +178,7 @@ def _named(words: str) -> set[tuple[str, str]]:
 
 
 def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> Iterator[Part | Unread]:
-    if len(text) < 2000 and _ESTABLISHED in text:
+    if len(text) < 2000 and _ESTABLISHED.match(text):
         yield Part("bird-ready", text, command=command, hints=hints)
         return
     if _API_RESOURCES.match(text):
@@ -205,7 +205,7 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
         yield Unread(f"{f'the output of `{command}`' if command else 'its text'} is of no kind that the kit knows")
 
 
-_ESTABLISHED = b"Number of node(s) with BGP peering established"
+_ESTABLISHED = re.compile(rb"\s*(?:\S+ \S+ \[\w+\]\[\d+\] \S+ \d+: )?Number of node\(s\) with BGP peering established")
 """What a probe of BIRD logs where it finds nothing wrong (confd/pkg/health or node/pkg/health/health.go)."""
 
 

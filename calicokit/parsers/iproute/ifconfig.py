@@ -1,7 +1,7 @@
 """Interfaces as ``ifconfig`` prints them, for the tables of ``ip addr``.
 
-Source: net-tools' lib/interface.c (ife_print_long) for the layout since 1.60, ``eth0: flags=4163<UP,…>  mtu 1500``, and the
-one before it, ``eth0      Link encap:Ethernet  HWaddr …``, which BusyBox still prints (networking/interface.c).
+Source: net-tools' lib/interface.c (ife_print_long) for the layout since 1.60, ``eth0: flags=4163<UP,…>  mtu 1500``,
+and the one before it, ``eth0      Link encap:Ethernet  HWaddr …``, which BusyBox still prints (networking/interface.c).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _SIX = re.compile(
     r"|\s+prefixlen (?P<new>\d{1,3})\s+scopeid 0x[0-9a-f]{1,4}<(?P<scope>\w*)>)"
 )
 _LINK = re.compile(
-    r"(?P<type>ether|loop|tunnel|unspec|infiniband|sit|tunnel6)(?:\s+(?P<mac>[0-9a-fA-F:-]{5,60}))?\s+txqueuelen (?P<queue>\d{1,9})"
-    r"(?:\s+\(.*\))?"
+    r"(?P<type>ether|loop|tunnel|unspec|infiniband|sit|tunnel6)(?:\s+(?P<mac>[0-9a-fA-F:-]{5,60}))?\s+"
+    r"txqueuelen (?P<queue>\d{1,9})(?:\s+\(.*\))?"
 )
 _SET = re.compile(r"(?P<flags>(?:[A-Z]{2,15} )+)\s*MTU:(?P<mtu>\d{1,9})\s+Metric:\d{1,9}")
 _COUNTED = re.compile(

@@ -14,6 +14,7 @@ from calicokit.parsers.iproute.common import cidr, number
 MARKS = r"^\s*Kernel IP(v6)? routing table|^\s*Destination\s+(Gateway\s+Genmask|Next Hop)\b"
 """What shows such a text."""
 
+_ANY = "0.0.0.0/0"
 _HEAD = re.compile(
     r"Kernel IP(?:v6)? routing table|Destination\s+(?:Gateway\s+Genmask\s+Flags|Next Hop\s+Flags?)\s+.*", re.IGNORECASE
 )
@@ -44,8 +45,8 @@ def route(line: str) -> dict[str, Any] | None:
 
 def _four(match: re.Match[str]) -> dict[str, Any] | None:
     length = _length(match["mask"], match["flags"])
-    destination = "0.0.0.0" if match["destination"] == "default" else match["destination"]
-    place = cidr(f"{destination}/{length}") if length is not None else None
+    destination = match["destination"]
+    place = cidr(_ANY if destination == "default" else f"{destination}/{length}") if length is not None else None
     if place is None:
         return None
     # `route` prints metric, references and use; `netstat -r` segment size, window and round-trip time.
@@ -75,7 +76,7 @@ def _length(mask: str, flags: str) -> int | None:
 def _row(destination: str, gateway: str, flags: str, interface: str | None, version: int) -> dict[str, Any]:
     """``!`` refuses packets; such a route, and Calico's black hole, have no interface but ``*`` or ``-``."""
     none = interface in ("*", "-", None)
-    via = gateway if gateway not in ("*", "-", "0.0.0.0", "::") else None
+    via = gateway if gateway not in ("*", "-", _ANY.partition("/")[0], "::") else None
     return {
         "type": "unreachable" if "!" in flags else "blackhole" if none and via is None else "unicast",
         "destination": destination,

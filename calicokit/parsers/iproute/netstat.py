@@ -12,15 +12,15 @@ from calicokit.parsers.iproute.common import address, number
 
 _HEADER = re.compile(
     r"Active (?:Internet|UNIX domain) (?:connections|sockets) .{0,40}|Proto\s+(?:RefCnt|Recv-Q)\s+.{0,200}"
-    r"|\((?:Not all processes|No info could be read| will not be shown).{0,200}|will not be shown, you would have .{0,200}"
+    r"|\((?:Not all processes|No info could be read).{0,200}| ?will not be shown, you would have .{0,200}"
 )
 _INET = re.compile(
     r"(?P<netid>tcp|udp|udplite|raw|sctp)(?P<six>6?)\s+(?P<recv_q>\d{1,12})\s+(?P<send_q>\d{1,12})\s+"
     r"(?P<local>\S+:(?:\d{1,5}|\*|[\w-]+))\s+(?P<peer>\S+:(?:\d{1,5}|\*|[\w-]+))(?:\s+(?P<rest>.*))?"
 )
 _UNIX = re.compile(
-    r"unix\s+(?P<references>\d{1,9})\s+\[ (?P<flags>[\w ]{0,20})\]\s+(?P<type>[A-Z]+)(?:\s+(?P<state>LISTENING|CONNECTED"
-    r"|CONNECTING|DISCONNECTING|FREE))?\s+(?P<inode>\d{1,18})(?:\s+(?P<rest>.*))?"
+    r"unix\s+(?P<references>\d{1,9})\s+\[ (?P<flags>[\w ]{0,20})\]\s+(?P<type>[A-Z]+)"
+    r"(?:\s+(?P<state>LISTENING|CONNECTED|CONNECTING|DISCONNECTING|FREE))?\s+(?P<inode>\d{1,18})(?:\s+(?P<rest>.*))?"
 )
 _STATES = {
     "ESTABLISHED": "ESTAB",

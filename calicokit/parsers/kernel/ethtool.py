@@ -53,7 +53,10 @@ _ASKED = re.compile(r"\bethtool (?:-[kS]|--show-features|--show-offload|--statis
 @parser(
     "ethtool-features",
     FEATURES,
-    marks=r"^(Features|Offload parameters) for \S+:|^\s*[\w-]+-(offload|checksumming|checksum-\w+|gather|segmentation): (on|off)\b",
+    marks=(
+        r"^(Features|Offload parameters) for \S+:"
+        r"|^\s*[\w-]+-(offload|checksumming|checksum-\w+|gather|segmentation): (on|off)\b"
+    ),
     keeps="ethtool ",
 )
 def ethtool_features(text: Text) -> dict[str, pd.DataFrame]:
@@ -64,9 +67,9 @@ def ethtool_features(text: Text) -> dict[str, pd.DataFrame]:
     Source: see the module; seen in no recording.
 
     >>> from calicokit.parsers.base import parse
-    >>> row = parse("ethtool-features", "Features for vxlan.calico:\\n\\ttx-checksum-ip-generic: off [fixed]").frame.iloc[0]
+    >>> row = parse("ethtool-features", "Features for eth0:\\n\\ttx-checksum-ip-generic: off [fixed]").frame.iloc[0]
     >>> row["interface"], row["feature"], bool(row["on"]), bool(row["fixed"])
-    ('vxlan.calico', 'tx-checksum-ip-generic', False, True)
+    ('eth0', 'tx-checksum-ip-generic', False, True)
     """
     rows: list[dict[str, Any]] = []
     interface: str | None = None

@@ -53,7 +53,8 @@ _AROUND = re.compile(
 )
 _ENDS = re.compile(r"(?P<source>\S{1,253}) > (?P<destination>\S{1,253}): (?P<message>.*)")
 _SAID = re.compile(
-    r"tcpdump: .*|listening on .*|\d+ packets? (?:captured|received by filter|dropped by (?:kernel|interface))|dropped privs to \w+"
+    r"tcpdump: .*|listening on .*|dropped privs to \w+"
+    r"|\d+ packets? (?:captured|received by filter|dropped by (?:kernel|interface))"
 )
 _PROTOCOL = re.compile(r"(?:proto|next-header) (?P<name>[\w-]+) \(\d+\)")
 _TTL = re.compile(r"(?:ttl|hlim) (\d{1,3})\b")
@@ -97,7 +98,10 @@ def _row(head: dict[str, Any], rest: str) -> dict[str, Any] | None:
     return {
         "family": head["family"] or {"IPv4": "IP", "IPv6": "IP6", "ARP": "ARP"}.get(head["ether"] or ""),
         "protocol": protocol,
-        **{"source": source, "sport": sport, "destination": destination, "dport": dport},
+        "source": source,
+        "sport": sport,
+        "destination": destination,
+        "dport": dport,
         "ttl": number(ttl[1]) if ttl else None,
         "length": number(length[1]) if length else number(head["frame"]),
         "flags": flags[1] if flags else None,
@@ -108,7 +112,8 @@ def _row(head: dict[str, Any], rest: str) -> dict[str, Any] | None:
 
 
 _ARP = re.compile(
-    r"Request who-has (?P<destination>\S{1,60})(?: \(\S+\))? tell (?P<source>\S{1,60}?),.*|Reply (?P<said>\S{1,60}) is-at .*"
+    r"Request who-has (?P<destination>\S{1,60})(?: \(\S+\))? tell (?P<source>\S{1,60}?),.*"
+    r"|Reply (?P<said>\S{1,60}) is-at .*"
 )
 
 
@@ -173,8 +178,10 @@ class _Capture:
     "tcpdump",
     PACKETS,
     marks=(
-        r"^\s*(\d\d:\d\d:\d\d\.\d{6} |\d{10}\.\d{6} )?(\S+ +(In|Out|B|M|P) +)?(IP6?|ARP,?) (\(tos |\(class |\(flowlabel |\S+ > \S+: |Request who-has)"
-        r"|\[(bad udp cksum|udp sum ok)|^[0-9a-f:]{17} > [0-9a-f:]{17}, ethertype|^(tcpdump: )?listening on \S+, link-type"
+        r"^\s*(\d\d:\d\d:\d\d\.\d{6} |\d{10}\.\d{6} )?(\S+ +(In|Out|B|M|P) +)?(IP6?|ARP,?) "
+        r"(\(tos |\(class |\(flowlabel |\S+ > \S+: |Request who-has)"
+        r"|\[(bad udp cksum|udp sum ok)|^[0-9a-f:]{17} > [0-9a-f:]{17}, ethertype"
+        r"|^(tcpdump: )?listening on \S+, link-type"
     ),
 )
 def tcpdump(text: Text) -> dict[str, pd.DataFrame]:
@@ -183,8 +190,8 @@ def tcpdump(text: Text) -> dict[str, pd.DataFrame]:
     Source: see the module; seen in no recording.
 
     >>> from calicokit.parsers.base import parse
-    >>> row = parse("tcpdump", "11:51:31.656705 IP 172.30.0.11.26898 > 172.30.0.12.4789: [bad udp cksum 0xffff -> 0x76dc!] "
-    ...     "VXLAN, flags [I] (0x08), vni 4096").frame.iloc[0]
+    >>> row = parse("tcpdump", "11:51:31.656705 IP 172.30.0.11.26898 > 172.30.0.12.4789: "
+    ...     "[bad udp cksum 0xffff -> 0x76dc!] VXLAN, flags [I] (0x08), vni 4096").frame.iloc[0]
     >>> row["destination"], int(row["dport"]), bool(row["checksum_ok"]), int(row["vni"])
     ('172.30.0.12', 4789, False, 4096)
     """

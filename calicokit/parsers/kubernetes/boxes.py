@@ -1,4 +1,4 @@
-"""Tables with drawn borders, as calicoctl and calico-node print them, also where their borders or rows broke on the way.
+"""Tables with drawn borders, as calicoctl and calico-node print them, also where borders or rows broke on the way.
 
 olekukonko/tablewriter wraps a long cell into further rows, in which the other cells are blank (its wrap.go); a narrow
 terminal or a mail breaks a row in two; forums turn ``+-`` and ``--`` into other signs.
@@ -73,26 +73,22 @@ def _wrapped(above: str, below: str) -> str | None:
 
 def _joined(lines: Iterable[Line]) -> Iterator[Line]:
     """The lines, with the pieces of a row that a terminal or a mail broke put together."""
-    width, begun, pieces = 0, None, 0
+    row: Line | None = None
+    width = pieces = 0
     for line in lines:
         text = line.text.strip()
-        if begun is not None:
-            apart = "" if len(begun.text.strip()) == width else " "
-            both = Line(begun.number, f"{begun.text}{apart}{text}")
-            pieces += 1
-            if text[:1] not in "|│+" and not is_border(text) and pieces < MOST_PIECES:
-                begun = both
-                if text[-1:] in "|│":
-                    yield both
-                    begun = None
-                continue
-            yield begun
-            begun = None
         if is_border(text):
             width = len(text) if text[:1] in "+±┌├└" else width
-        if text[:1] in "|│" and text[-1:] not in "|│":
-            begun, pieces = line, 0
+        elif row and text[0] not in "|│" and pieces < MOST_PIECES and (text[-1] in "|│" or row.text[-1] not in "|│"):
+            apart = "" if len(row.text.strip()) == width else " "
+            row, pieces = Line(row.number, f"{row.text}{apart}{text}"), pieces + 1
+            continue
+        if row:
+            yield row
+            row = None
+        if text[0] in "|│":
+            row, pieces = line, 1
         else:
             yield line
-    if begun is not None:
-        yield begun
+    if row:
+        yield row

@@ -213,7 +213,10 @@ class _Status:
     PROCESS,
     DAEMON,
     ROUTES,
-    marks=r"^\W*(Calico process is|None of the BGP backend|IPv[46] BGP status|bird v[46] (status|BGP))|\| *PEER ADDRESS",
+    marks=(
+        r"^\W*(Calico process is|None of the BGP backend|IPv[46] BGP status|bird v[46] (status|BGP))"
+        r"|\| *PEER ADDRESS"
+    ),
 )
 def node_status(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl node status`` and ``calico-node -show-status``: whether Calico runs on the node, and its BGP peers.

@@ -227,13 +227,13 @@ def _iso(value: Any) -> pd.Timestamp | None:
 
 _LAST = r"(?P<last_seen>(?:(?:\d{1,9}[smhdy]){1,4}|<unknown>|<invalid>)(?:\s\(x\d+\sover\s\S+\))?)"
 _TYPE = r"(?P<type>Normal|Warning)\s+(?P<reason>\w{1,80})"
-_DESCRIBED = re.compile(rf"\s*[-*]?\s*{_TYPE}\s+{_LAST}\s+(?P<source>\S+(?:, \S+)?)(?:\s+(?P<message>.*))?")
+_DESCRIBED = re.compile(rf"\s*[-*]?\s*{_TYPE}\s+{_LAST}\s+(?P<source>[^\s,]+(?:, ?\S+)?)(?:\s+(?P<message>.*))?")
 _LISTED = re.compile(
     rf"(?:(?P<namespace>[a-z0-9][\w.-]{{0,252}})\s+)?{_LAST}\s+{_TYPE}\s+(?P<object>[\w.]{{1,80}}/\S{{1,253}})"
     r"(?:\s+(?P<message>.*))?"
 )
 _DESCRIBED_HEAD = re.compile(
-    r"\s*[-*]?\s*(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{4}\s+-{6}\s+-{3}\s+-{4}\s+-{7})(?:\s+<none>)?"
+    r"\s*[-*]?\s*(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,6})(?:\s+<none>)?"
 )
 
 
@@ -276,7 +276,7 @@ class _Events:
     ),
 )
 def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
-    """``kubectl get events`` or ``kubectl events``: as a table (also -o wide), YAML or JSON; ``kubectl describe``'s events.
+    """``kubectl get events`` or ``kubectl events``: a table (also -o wide), YAML or JSON; the events of ``describe``.
 
     Rows are read without their header too, and messages of several lines.
 
@@ -415,6 +415,8 @@ class _Describe:
             self.top(line, match[1], (match[2] or "").strip())
         elif self.objects and line.text[0].isspace():
             self.inner(line)
+        elif self.last:
+            self.goes_on(line.text)
         else:
             self.text.reject(line, "a line of kubectl describe, which begins with Name:")
 
@@ -459,7 +461,7 @@ class _Describe:
         match = _KEY.fullmatch(text)
         if match is None or (self.last and depth > self.deepest):
             if self.last:
-                here.nested[self.last] = f"{here.nested[self.last]}\n{text.strip()}".lstrip("\n")
+                self.goes_on(text)
             elif self.path:
                 self.last = here.nest(self.place_in(depth), text.strip())
                 self.deepest = depth - 1
@@ -471,6 +473,13 @@ class _Describe:
             self.state(match[2], value)
         self.last = here.nest(self.place_in(depth + 1), value) if value else ""
         self.deepest = depth + len(match[2]) + 2 if value else 0
+
+    def goes_on(self, text: str) -> None:
+        """A further line of the custom resource's value above."""
+        nested = self.objects[-1].nested
+        nested[self.last] = f"{nested[self.last]}\n{text.strip()}"
+        if self.fresh and [*self.fresh][-1] == "Message":
+            self.conditions[-1]["message"] = nested[self.last]
 
     def place_in(self, depth: int) -> str:
         return ".".join(objects.snake(k) for k in (self.section, *(k for d, k in self.path if d < depth)))

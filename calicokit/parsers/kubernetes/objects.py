@@ -88,7 +88,7 @@ class Columns:
 
 
 Bare = Callable[[str], dict[str, str] | None]
-"""Reads a row above which no header stands, as its cells alone tell its columns; None for a line that is no such row."""
+"""Reads a row above which no header stands, as its cells tell its columns; None for a line that is no such row."""
 
 
 def table(text: Text, bare: Bare = lambda line: None) -> Iterator[tuple[Line, dict[str, str]]]:

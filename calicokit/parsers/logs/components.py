@@ -120,7 +120,8 @@ _CONTROLLERS = (
     *("pod_controller", "policy_controller", "namespace_controller", "serviceaccount_controller", "hostendpoints"),
 )
 _KUBELET = (
-    r"RunPodSandbox|CreatePodSandbox|KillPodSandbox|StopPodSandbox|[Nn]etworkPlugin cni|plugin type=\\*\"|cni config uninitialized"
+    r"RunPodSandbox|CreatePodSandbox|KillPodSandbox|StopPodSandbox|[Nn]etworkPlugin cni|plugin type=\\*\""
+    r"|cni config uninitialized"
     r"|failed to (?:setup|destroy|set up) (?:network|sandbox)|Failed to create sandbox|cni plugin not initialized"
 )
 
@@ -130,7 +131,8 @@ _KUBELET = (
     CNI,
     marks=(
         _marks("(?:cni-plugin|ipam)", ("ipam_plugin", "k8s", "dataplane_linux", "plugin"))
-        + rf"|^(?:.{{0,200}}\]: )?(?:[IWEF]\d{{4}} [\d:.]{{15}} .{{0,80}}\]|time=\"[^\"]+\" level=\w+ msg=).*(?:{_KUBELET})"
+        + r"|^(?:.{0,200}\]: )?(?:[IWEF]\d{4} [\d:.]{15} .{0,80}\]|time=\"[^\"]+\" level=\w+ msg=).*"
+        + rf"(?:{_KUBELET})"
     ),
     stamped=True,
 )
@@ -222,7 +224,11 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
 
 
 @parser(
-    "startup-log", STARTUP, marks=_marks("(?:startup|cni-installer)", node_log.FILES[node_log.STARTUP]), stamped=True
+    "startup-log",
+    STARTUP,
+    marks=_marks("(?:startup|cni-installer)", node_log.FILES[node_log.STARTUP])
+    + r"|^Calico node (started|failed)\b|^Skipping datastore",
+    stamped=True,
 )
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
@@ -510,7 +516,7 @@ class _Reader:
         return frame(self.schema, self.columns)
 
     def of_runtime(self, piece: int) -> None:
-        """Fill in the pod, sandbox and error that the kubelet's and the container runtime's lines tell in their own way."""
+        """Fill in pod, sandbox and error, which the kubelet's and a container runtime's lines tell in their own way."""
         mine = [int(i) for i in np.flatnonzero(np.isin(self.columns["line"][piece].to_numpy(), list(self.foreign)))]
         if not mine:
             return

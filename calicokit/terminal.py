@@ -235,7 +235,7 @@ def _outputs(outputs: list[Output]) -> dict[str, Any]:
     """What was read as JSON: of a session all tables together, and each output by itself besides."""
     from calicokit.parsers.sessions import unread
 
-    made = [
+    made: list[dict[str, Any]] = [
         {
             "kind": output.parsed.kind if output.parsed else None,
             "tables": {n: rows(f) for n, f in output.parsed.tables.items()} if output.parsed else {},

@@ -78,17 +78,18 @@ _FIELD = re.compile(r" [A-Za-z_][\w.-]*=")
 _ERROR = re.compile(
     r"(?<![^ ])error=(.*?)(?= (?:[f-z]|e[s-z]|er[s-z]|err[p-z]|erro[s-z]|error[\w.-])[\w.-]*=|$)", re.DOTALL
 )
-PREFIX = re.compile(  # what others put before a line
-    r"(?P<pod>\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ |[\w./-]+(?:\[\d+\])?(?: +\||:) +)?"
-    r"(?:(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) |(?P<tai>@[0-9a-f]{24} )"
-    r"|(?P<syslog>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?) )?"
+_POD = r"\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ "
+_DATED = r"(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) |(?P<tai>@[0-9a-f]{24} )"
+PREFIX = re.compile(  # what others put before a line; a service's name, and what syslog and the journal write
+    rf"(?P<pod>{_POD}|[\w./-]+(?:\[\d+\])?(?: +\||:) +)?"
+    rf"(?:{_DATED}|(?P<syslog>[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{{1,6}})?) )?"
     r"(?:(?P<host>[\w.-]+) [\w./@-]+(?:\[\d+\])?: )?"
     r"(?P<stream>std(?:out|err) [FP] )?",
     re.ASCII,
 )
 _MOST_PREFIX = 300  # characters of a prefix that are looked for in bulk
-# A line that goes on (P) is left to be put together with the next.
-_WHOLE_PREFIX = f"^(?P<whole>{PREFIX.pattern.replace('[FP]', 'F')})"
+# In bulk only what runtimes and kubectl write; a line that goes on (P) is left to be put together with the next.
+_IN_BULK = re.compile(rf"^(?P<whole>(?P<pod>{_POD})?(?:{_DATED})?(?P<stream>std(?:out|err) F )?)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KLOG = re.compile(r"([IWEF])(\d\d)(\d\d) (\d\d:\d\d:\d\d\.\d{6}) +(\d{1,9}) ([^\s:]+):(\d{1,9})\] ?(.*)", re.ASCII)
 _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL"}
@@ -275,7 +276,6 @@ class _Piece:
         self.starts, self.ends = offsets[:-1].copy(), offsets[1:]
         self.prefixed = np.zeros(0, "i8")  # records behind a prefix
         self.prefixes = np.zeros((0, len(PREFIX.groupindex)), bool)  # its parts
-        self.stamps: dict[int, tuple[str | None, str | None]] = {}  # record → host and time of syslog
         common = _matches(self.lines, _COMMON) & self._ends_visibly()
         filled = self.ends > self.starts
         self._behind_prefix(common, np.flatnonzero(filled & ~common))
@@ -289,21 +289,17 @@ class _Piece:
     def _behind_prefix(self, common: Numbers, lines: Numbers) -> None:
         """Find the records among these lines that have something before them, which their starts then leave out."""
         starts, ends = self.starts[lines], self.ends[lines]
-        found = pc.extract_regex(slices(self.data, starts, np.minimum(starts + _MOST_PREFIX, ends)), _WHOLE_PREFIX)
+        found = pc.extract_regex(slices(self.data, starts, np.minimum(starts + _MOST_PREFIX, ends)), _IN_BULK.pattern)
         parts = {
-            name: pc.binary_length(found.field(name)).to_numpy(zero_copy_only=False)
-            for name in ("whole", *PREFIX.groupindex)
+            name: pc.binary_length(found.field(name)).to_numpy(zero_copy_only=False) for name in _IN_BULK.groupindex
         }
         starts += parts["whole"]
         good = _matches(slices(self.data, starts, ends), _COMMON) & (parts["whole"] > 0) & self._ends_visibly()[lines]
         self.prefixed = lines[good]
-        self.prefixes = np.stack([parts[name][good] > 0 for name in PREFIX.groupindex], axis=1)
+        none = np.zeros(len(starts), "i4")
+        self.prefixes = np.stack([parts.get(name, none)[good] > 0 for name in PREFIX.groupindex], axis=1)
         self.starts[self.prefixed] = starts[good]
         common[self.prefixed] = True
-        if parts["host"][good].any():
-            hosts, times = (found.field(name).filter(pa.array(good)).to_pylist() for name in ("host", "syslog"))
-            stamps = zip(self.prefixed.tolist(), hosts, times, strict=True)
-            self.stamps = {at: (host, time or None) for at, host, time in stamps if host}
 
     def records(self) -> tuple[pa.Array, pa.Array, pa.Array]:
         """Time, origin and text of the common records."""
@@ -482,8 +478,8 @@ class _Reader:
             texts = pa.concat_arrays([texts, pa.array(others.texts, pa.string())]).take(pa.array(order))
         message, fields = _divided(texts, known, list(others.known.values()))
         columns = {"time": time, "message": message, "fields": fields, "line": pa.array(numbers)}
-        if stamps := {self.lines + 1 + at: stamp for at, stamp in self.piece.stamps.items()} | others.stamps:
-            told = [stamps.get(number, (None, None)) for number in numbers.tolist()]
+        if others.stamps:
+            told = [others.stamps.get(number, (None, None)) for number in numbers.tolist()]
             columns |= {n: pa.array(v, pa.string()) for n, v in zip(_STAMPS, zip(*told, strict=True), strict=True)}
         append(self.columns, columns | _origins(origin, others.origins, order), len(numbers))
         self.add_more(numbers, set(known.tolist()))

@@ -163,10 +163,8 @@ def _read(texts: _Array, head: dict[str, _Array]) -> dict[str, Any]:
     "dmesg",
     DMESG,
     marks=(
-        r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* )"
-        r"|^(<\d{1,3}>|\w+ *:\w+ *: )?\[ *\d{1,10}\.\d{4,9}\] \S"
+        r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* | kernel: |\[ *\d{1,10}\.\d{6}\] \S)"
         r"|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}\] "
-        r"|^\S.{0,120} kernel: "
     ),
     general=True,
 )

@@ -446,7 +446,7 @@ class _Counters:
         return True
 
 
-@parser("bpf-counters", COUNTERS, marks=r"^\s*\| *CATEGORY +\| +TYPE ")
+@parser("bpf-counters", COUNTERS, marks=r"^[ \t]*\| *CATEGORY +\| +TYPE ")
 def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf counters dump``: packets that each interface's eBPF programs let pass and dropped, and why.
 

@@ -410,7 +410,7 @@ def _read(text: Text) -> _Links:
     ADDRESSES,
     INTERFACES,
     marks=(
-        r"^\s*\d+: \S+: <(?s:.*?)^\s*inet6? |\"addr_info\"|^\d+: \S+ +inet6? "
+        r"^[ \t]*\d+: \S+: <(?s:.*?)^[ \t]*inet6? |\"addr_info\"|^\d+: \S+ +inet6? "
         rf"|^\S+ +({'|'.join(sorted(_STATES))}) +([0-9a-f.:]+/\d+|$)|" + ifconfig.MARKS
     ),
 )
@@ -435,7 +435,9 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
 
 
 @parser(
-    "ip-link", LINKS, marks=r"^\s*\d+: \S+: <(?s:.*?)(RX:|link/)|\"stats64\"|^\S+ +(UP|DOWN|UNKNOWN) +[0-9a-f:]{17} <"
+    "ip-link",
+    LINKS,
+    marks=r"^[ \t]*\d+: \S+: <(?s:.*?)(RX:|link/)|\"stats64\"|^\S+ +(UP|DOWN|UNKNOWN) +[0-9a-f:]{17} <",
 )
 def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     """``ip link``, also ``-s``, ``-s -s``, ``-d``, ``-o``, ``-br`` and ``-j``: interfaces and their counters.

@@ -11,7 +11,7 @@ from typing import Any
 
 from calicokit.parsers.iproute.common import cidr, number
 
-MARKS = r"^\s*Kernel IP(v6)? routing table|^\s*Destination\s+(Gateway\s+Genmask|Next Hop)\b"
+MARKS = r"^[ \t]*Kernel IP(v6)? routing table|^[ \t]*Destination[ \t]+(Gateway[ \t]+Genmask|Next Hop)\b"
 """What shows such a text."""
 
 _ANY = "0.0.0.0/0"

@@ -243,7 +243,7 @@ class _Routes:
     ROUTES,
     NEXTHOPS,
     marks=(
-        r"^\s*((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |[0-9a-f.:]+/\d+ (via|dev) "
+        r"^[ \t]*((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |[0-9a-f.:]+/\d+ (via|dev) "
         r"|\[\{.*\"dst\""
         r"|[0-9a-f.:]+ (via \S+ )?dev \S+(?!.* (lladdr|FAILED|INCOMPLETE|NOARP|PERMANENT)\b)( |$))|" + net_tools.MARKS
     ),

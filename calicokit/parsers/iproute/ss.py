@@ -201,9 +201,10 @@ class _Summary:
     SOCKETS,
     SUMMARY,
     marks=(
-        r"^(Netid|State|Proto)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address|^Active (Internet|UNIX)"
-        rf"|^\s*((tcp|udp|raw|sctp|icmp6)6?\s+)?({'|'.join(sorted(_STATES))})\s+\d+\s+\d+\s+\S+:\S+\s+\S+:\S"
-        r"|^\s*(tcp|udp|raw|sctp)6?\s+\d+\s+\d+\s+\S+:\S+\s+\S+:\S"
+        r"^(Netid|State|Proto)[ \t]+.*Recv-Q|^Total: \d+|^ +sl +local_address|^Active (Internet|UNIX)"
+        rf"|^[ \t]*((tcp|udp|raw|sctp|icmp6)6?[ \t]+)?({'|'.join(sorted(_STATES))})[ \t]+"
+        r"\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
+        r"|^[ \t]*(tcp|udp|raw|sctp)6?[ \t]+\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
     ),
 )
 def ss(text: Text) -> dict[str, pd.DataFrame]:

@@ -55,7 +55,7 @@ _ASKED = re.compile(r"\bethtool (?:-[kS]|--show-features|--show-offload|--statis
     FEATURES,
     marks=(
         r"^(Features|Offload parameters) for \S+:"
-        r"|^\s*[\w-]+-(offload|checksumming|checksum-\w+|gather|segmentation): (on|off)\b"
+        r"|^[ \t]*[\w-]+-(offload|checksumming|checksum-\w+|gather|segmentation): (on|off)\b"
     ),
     keeps="ethtool ",
 )

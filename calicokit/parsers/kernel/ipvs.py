@@ -93,7 +93,8 @@ def _service(match: re.Match[str]) -> dict[str, Any]:
     "ipvsadm",
     SERVICES,
     BACKENDS,
-    marks=r"^IP Virtual Server version |^\s*(TCP|UDP|SCTP) +\S+:\d+ +[a-z]{2,6}\b|^ +-> \S+:\d+ +(Masq|Route|Tunnel) ",
+    marks=r"^IP Virtual Server version |^[ \t]*(TCP|UDP|SCTP) +\S+:\d+ +[a-z]{2,6}\b"
+    r"|^ +-> \S+:\d+ +(Masq|Route|Tunnel) ",
 )
 def ipvsadm(text: Text) -> dict[str, pd.DataFrame]:
     """``ipvsadm -Ln``, also with ``--stats``: virtual servers and their backends.

@@ -178,7 +178,7 @@ class _Capture:
     "tcpdump",
     PACKETS,
     marks=(
-        r"^\s*(\d\d:\d\d:\d\d\.\d{6} |\d{10}\.\d{6} )?(\S{1,20} +(In|Out|B|M|P) +)?(IP6?|ARP,?) "
+        r"^[ \t]*(\d\d:\d\d:\d\d\.\d{6} |\d{10}\.\d{6} )?(\S{1,20} +(In|Out|B|M|P) +)?(IP6?|ARP,?) "
         r"(\(tos |\(class |\(flowlabel |\S+ > \S+: |Request who-has)"
         r"|\[(bad udp cksum|udp sum ok)|^[0-9a-f:]{17} > [0-9a-f:]{17}, ethertype"
         r"|^(tcpdump: )?listening on \S+, link-type"

@@ -103,7 +103,7 @@ def _fact(key: str, value: str) -> dict[str, Any]:
     "wg-show",
     PEERS,
     INTERFACES,
-    marks=r"^\s*interface: \S+\n\s*(public key|private key|listening port): |^\s*peer: [\w+/]{42,43}=",
+    marks=r"^[ \t]*interface: \S+\n[ \t]*(public key|private key|listening port): |^[ \t]*peer: [\w+/]{42,43}=",
 )
 def wg_show(text: Text) -> dict[str, pd.DataFrame]:
     """``wg show``: WireGuard's interfaces, and their peers with the last handshake and what was sent.

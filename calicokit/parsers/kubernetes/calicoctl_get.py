@@ -214,7 +214,7 @@ class _Status:
     DAEMON,
     ROUTES,
     marks=(
-        r"^\W*(Calico process is|None of the BGP backend|IPv[46] BGP status|bird v[46] (status|BGP))"
+        r"^(Calico process is|None of the BGP backend|IPv[46] BGP status|bird v[46] (status|BGP))"
         r"|\| *PEER ADDRESS"
     ),
 )

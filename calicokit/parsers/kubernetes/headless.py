@@ -64,9 +64,11 @@ def row(line: str) -> dict[str, str] | None:
 
 
 MARKS = (
-    rf"^[a-z0-9][\w.:/-]*\s+(?:[a-z0-9][\w.:-]*\s+)?(?:\d+/\d+\s+(?:[A-Z]\w*\s+\d+|\d+\s+\d+\s+(?:{_AGE})|(?:{_AGE})\s*$)"
-    rf"|(?:Not)?Ready(?:,\w+)*\s+\S+\s+(?:{_AGE})\s+v\d|(?:ClusterIP|NodePort|LoadBalancer)\s"
-    rf"|(?:Local|[\w.-]+/[\w.-]+)\s+(?:{_BOOL})(?: \(\w+\))?\s+(?:{_AGE})|(?:{_BOOL})\s+(?:{_BOOL})\s+(?:{_BOOL})\s"
-    rf"|(?:\d+\s+){{3,5}}(?:\S+\s+)?(?:{_AGE})\s*$|(?:Active|Terminating)\s+(?:{_AGE})\s*$)"
+    rf"^[a-z0-9][\w.:/-]*[ \t]+(?:[a-z0-9][\w.:-]*[ \t]+)?"
+    rf"(?:\d+/\d+[ \t]+(?:[A-Z]\w*[ \t]+\d+|\d+[ \t]+\d+[ \t]+(?:{_AGE})|(?:{_AGE})[ \t]*$)"
+    rf"|(?:Not)?Ready(?:,\w+)*[ \t]+\S+[ \t]+(?:{_AGE})[ \t]+v\d|(?:ClusterIP|NodePort|LoadBalancer)[ \t]"
+    rf"|(?:Local|[\w.-]+/[\w.-]+)[ \t]+(?:{_BOOL})(?: \(\w+\))?[ \t]+(?:{_AGE})"
+    rf"|(?:{_BOOL})[ \t]+(?:{_BOOL})[ \t]+(?:{_BOOL})\s"
+    rf"|(?:\d+[ \t]+){{3,5}}(?:\S+[ \t]+)?(?:{_AGE})[ \t]*$|(?:Active|Terminating)[ \t]+(?:{_AGE})[ \t]*$)"
 )
 """What shows such a row in a text."""

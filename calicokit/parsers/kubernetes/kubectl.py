@@ -227,13 +227,13 @@ def _iso(value: Any) -> pd.Timestamp | None:
 
 _LAST = r"(?P<last_seen>(?:(?:\d{1,9}[smhdy]){1,4}|<unknown>|<invalid>)(?:\s\(x\d+\sover\s\S+\))?)"
 _TYPE = r"(?P<type>Normal|Warning)\s+(?P<reason>\w{1,80})"
-_DESCRIBED = re.compile(rf"\s*[-*]?\s*{_TYPE}\s+{_LAST}\s+(?P<source>[^\s,]+(?:, ?\S+)?)(?:\s+(?P<message>.*))?")
+_DESCRIBED = re.compile(rf"(?:[-*] {{1,4}})?{_TYPE}\s+{_LAST}\s+(?P<source>[^\s,]+(?:, ?\S+)?)(?:\s+(?P<message>.*))?")
 _LISTED = re.compile(
     rf"(?:(?P<namespace>[a-z0-9][\w.-]{{0,252}})\s+)?{_LAST}\s+{_TYPE}\s+(?P<object>[\w.]{{1,80}}/\S{{1,253}})"
     r"(?:\s+(?P<message>.*))?"
 )
 _DESCRIBED_HEAD = re.compile(
-    r"\s*[-*]?\s*(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,6})(?:\s+<none>)?"
+    r"(?:[-*] {1,4})?(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,6})(?:\s+<none>)?"
 )
 
 
@@ -248,7 +248,7 @@ class _Events:
     def line(self, line: Line) -> None:
         if objects.is_header(line.text) and ("LAST SEEN" in line.text or self.columns is None):
             self.columns = Columns(line.text)
-        elif _DESCRIBED_HEAD.fullmatch(line.text):
+        elif _DESCRIBED_HEAD.fullmatch(line.text.strip()):
             self.columns = None
         elif (cells := self.cells(line.text)) is not None:
             self.rows.append(_event(cells))
@@ -262,7 +262,7 @@ class _Events:
     def cells(self, line: str) -> Mapping[str, str] | None:
         if self.columns is not None and (found := self.columns.cells(line)) is not None and "object" in found:
             return found
-        match = _DESCRIBED.fullmatch(line) or _LISTED.fullmatch(line)
+        match = _DESCRIBED.fullmatch(line.strip()) or _LISTED.fullmatch(line.strip())
         return {name: text for name, text in match.groupdict().items() if text is not None} if match else None
 
 
@@ -270,9 +270,9 @@ class _Events:
     "kubectl-events",
     EVENTS,
     marks=(
-        r"^(NAMESPACE +)?LAST SEEN +TYPE|^\s*Type\s+Reason\s+Age\s+From\s+Message"
-        r"|^\s*[-*]?\s*(Normal|Warning)\s+\w+\s+(\d+[smhdy]|<(unknown|invalid)>)"
-        r"|^(\S+\s+)?(\d+[smhdy]){1,4}\s+(\(x.{1,40}\)\s+)?(Normal|Warning)\s+\w+\s+\w+/\S"
+        r"^(NAMESPACE +)?LAST SEEN +TYPE|^[ \t]*Type[ \t]+Reason[ \t]+Age[ \t]+From[ \t]+Message"
+        r"|^[ \t]*([-*] {1,4})?(Normal|Warning)[ \t]+\w+[ \t]+(\d+[smhdy]|<(unknown|invalid)>)"
+        r"|^(\S+[ \t]+)?(\d+[smhdy]){1,4}[ \t]+(\(x.{1,40}\)[ \t]+)?(Normal|Warning)[ \t]+\w+[ \t]+\w+/\S"
     ),
 )
 def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:

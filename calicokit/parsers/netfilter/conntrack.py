@@ -280,7 +280,8 @@ def _others(entries: list[tuple[int, dict[str, Any]]]) -> pd.DataFrame:
     ENTRIES,
     STATS,
     marks=(
-        r"^\s*(\[\d+\.\d+\s*\]\s*)?(\[(NEW|UPDATE|DESTROY)\]\s+)?((ipv[46]\s+\d+\s+)?\w+\s+\d+\s.*src=\S+\s+dst="
+        r"^[ \t]*(\[\d+\.\d+[ \t]*\][ \t]*)?(\[(NEW|UPDATE|DESTROY)\][ \t]+)?"
+        r"((ipv[46][ \t]+\d+[ \t]+)?\w+[ \t]+\d+\s.*src=\S+[ \t]+dst="
         r"|cpu=\d+)"
     ),
 )

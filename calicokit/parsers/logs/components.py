@@ -44,7 +44,7 @@ COLUMNS = (
     Column("fields", "str", "the trailing key=value fields, as printed"),
     Column("error", "str", "value of the field error"),
     Column("host", "str", "host in front of a line of syslog or the journal"),
-    Column("printed_time", "str", "timestamp of syslog, or of a klog line, where nothing tells its year"),
+    Column("printed_time", "str", "timestamp of syslog, or of a klog line, where its year is not known"),
     Column("line", "int", "1-based number of the record's first line in the text"),
 )
 CNI_COLUMNS = (

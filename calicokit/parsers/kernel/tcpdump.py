@@ -34,7 +34,7 @@ PACKETS = Schema(
         Column("dport", "int", "destination port"),
         Column("ttl", "int", "time to live, or hop limit (-v)"),
         Column("length", "int", "length of the packet (-v), of its frame (-e), or of what it carries", "bytes"),
-        Column("flags", "str", "TCP flags, as printed: S, S., ., P., R, F."),
+        Column("flags", "str", "TCP flags, as printed, such as S, P. or R"),
         Column("checksum_ok", "bool", "whether the checksum is right; null where it is not printed (-v)"),
         Column("vni", "int", "VXLAN network identifier"),
         Column("message", "str", "what is printed behind the addresses"),

@@ -50,7 +50,7 @@ def test_what_a_filter_left_is_no_whole_output() -> None:
 
 def test_parse_prints_all_tables_and_each_output() -> None:
     command = [sys.executable, "-m", "calicokit", "parse", "-", "--format", "json"]
-    done = subprocess.run(command, input=SESSION, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, input=SESSION, capture_output=True, text=True, check=False)
     answer = json.loads(done.stdout)
     assert done.returncode == 1
     assert answer["kind"] == "session"

@@ -1,4 +1,4 @@
-"""A session's outputs: each by its command, with the numbers of the whole text; fragments and foreign outputs are told."""
+"""A session's outputs: each by its command, with the numbers of the whole text; what else stands there is told."""
 
 from __future__ import annotations
 

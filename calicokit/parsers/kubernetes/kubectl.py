@@ -232,8 +232,13 @@ _LISTED = re.compile(
     rf"(?:(?P<namespace>[a-z0-9][\w.-]{{0,252}})\s+)?{_LAST}\s+{_TYPE}\s+(?P<object>[\w.]{{1,80}}/\S{{1,253}})"
     r"(?:\s+(?P<message>.*))?"
 )
+_BEFORE = re.compile(  # as describe printed them before Kubernetes 1.9
+    rf"(?:(?:\d{{1,9}}[smhdy]){{1,4}}|<invalid>)\s+{_LAST}\s+(?P<count>\d{{1,9}})\s+(?P<source>\S.{{0,200}}?)\s+"
+    rf"(?:\S{{1,100}}\{{\S{{1,100}}\}}\s+)?{_TYPE}(?:\s+(?P<message>.*))?"
+)
 _DESCRIBED_HEAD = re.compile(
-    r"(?:[-*] {1,4})?(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,6})(?:\s+<none>)?"
+    r"(?:[-*] {1,4})?(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,8}"
+    r"|FirstSeen\s+LastSeen\s+.{0,200})(?:\s+<none>)?"
 )
 
 
@@ -262,7 +267,8 @@ class _Events:
     def cells(self, line: str) -> Mapping[str, str] | None:
         if self.columns is not None and (found := self.columns.cells(line)) is not None and "object" in found:
             return found
-        match = _DESCRIBED.fullmatch(line.strip()) or _LISTED.fullmatch(line.strip())
+        body = line.strip()
+        match = _DESCRIBED.fullmatch(body) or _LISTED.fullmatch(body) or _BEFORE.fullmatch(body)
         return {name: text for name, text in match.groupdict().items() if text is not None} if match else None
 
 
@@ -270,7 +276,8 @@ class _Events:
     "kubectl-events",
     EVENTS,
     marks=(
-        r"^(NAMESPACE +)?LAST SEEN +TYPE|^[ \t]*Type[ \t]+Reason[ \t]+Age[ \t]+From[ \t]+Message"
+        r"^(NAMESPACE +)?LAST SEEN +TYPE|^[ \t]*FirstSeen[ \t]+LastSeen"
+        r"|^[ \t]*Type[ \t]+Reason[ \t]+Age[ \t]+From[ \t]+Message"
         r"|^[ \t]*([-*] {1,4})?(Normal|Warning)[ \t]+\w+[ \t]+(\d+[smhdy]|<(unknown|invalid)>)"
         r"|^(\S+[ \t]+)?(\d+[smhdy]){1,4}[ \t]+(\(x.{1,40}\)[ \t]+)?(Normal|Warning)[ \t]+\w+[ \t]+\w+/\S"
     ),

@@ -195,38 +195,39 @@ def parse(
     file: Annotated[
         str | None, typer.Argument(metavar="FILE|-", help="File with the text; - for standard input.")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List all kinds with their tables and columns.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List all kinds, whether they are guessed, their tables and columns.")
+    ] = False,
     format: Annotated[TableShape, typer.Option("--format", help="Output format.")] = TableShape.table,  # noqa: A002
     strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be parsed.")] = False,
 ) -> None:
-    """Parse the output of a networking tool into tables.
+    """Parse the output of a networking tool, or each output of a saved session, into tables.
 
     Exit status: 0 all lines parsed; 1 some not (they are shown); 2 no answer.
     """
-    from calicokit.parsers.base import ParseError
+    from calicokit.parsers.base import ParseError, kinds
     from calicokit.parsers.base import parse as parse_text
+    from calicokit.parsers.sessions import Output, read
 
     if list_:
         terminal.list_kinds()
         return
     if kind is None:
         _fail("Give [KIND] and FILE (- for standard input), or --list to see the kinds.")
-    kind, text = _kind_and_text(kind, file)
+    if file is not None and kind not in kinds():
+        _fail(f"No kind is named {kind}; {terminal.did_you_mean(kind, list(kinds()), 'calicokit parse --list')}")
+    if file is None and kind in kinds():
+        _fail(f"{kind} is a kind; give a FILE too (- for standard input).")
+    text = _read_text(file or kind)
     try:
-        parsed = parse_text(kind, text, strict=strict)
+        outputs = read(text, strict) if file is None else [Output("", 0, parse_text(kind, text, strict=strict))]
     except ParseError as error:
         _fail(str(error))
-    if format is TableShape.json:
-        tables = {n: terminal.rows(f) for n, f in parsed.tables.items()}
-        lines = [{"line": u.number, "text": u.text} for u in parsed.unparsed]
-        terminal.print_json({"kind": kind, "tables": tables, "unparsed": lines})
-    else:
-        for name, frame in parsed.tables.items():
-            if len(frame) or frame is parsed.frame:
-                terminal.write_frame(frame, name, format, None, None, 0)
-        for line in parsed.unparsed:
-            typer.echo(f"not parsed, line {line.number}: {terminal.plain(line.text)}", err=True)
-    raise typer.Exit(1 if parsed.unparsed else 0)
+    if not any(output.parsed for output in outputs):
+        _fail("The text matches no known kind; give the KIND (`calicokit parse --list`).")
+    if file is None:
+        terminal.say_detected(outputs)
+    raise typer.Exit(terminal.write_outputs(outputs, format))
 
 
 @app.command()
@@ -500,26 +501,6 @@ def plugin() -> None:
 def _fail(sentence: str) -> NoReturn:
     typer.echo(f"calicokit: {sentence}", err=True)
     raise typer.Exit(NO_ANSWER)
-
-
-def _kind_and_text(kind: str, file: str | None) -> tuple[str, str]:
-    """The kind that was named, or, where only a file was, the likeliest one; what was guessed is said."""
-    from calicokit.parsers.base import kinds
-    from calicokit.parsers.guess import guess
-
-    if file is not None and kind not in kinds():
-        _fail(f"No kind is named {kind}; {terminal.did_you_mean(kind, list(kinds()), 'calicokit parse --list')}")
-    if file is not None:
-        return kind, _read_text(file)
-    if kind in kinds():
-        _fail(f"{kind} is a kind; give a FILE too (- for standard input).")
-    text = _read_text(kind)
-    found = guess(text)
-    if not found:
-        _fail("The text matches no known kind; give the KIND (`calicokit parse --list`).")
-    others = f"; it may also be {', '.join(g.kind for g in found[1:3])}" if found[1:] else ""
-    typer.echo(f"calicokit: detected {found[0].kind}{others}", err=True)
-    return found[0].kind, text
 
 
 def _read_text(file: str) -> str:

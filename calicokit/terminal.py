@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from calicokit.diff.between import Difference
     from calicokit.evidence.model import Coverage
     from calicokit.evidence.recordings.capture import Captured
+    from calicokit.parsers.sessions import Output
     from calicokit.policy.explanation import Explanation
 
 
@@ -198,9 +199,60 @@ def list_kinds() -> None:
     from calicokit.parsers.base import kinds
 
     for kind in kinds().values():
-        typer.echo(f"{kind.name}{'' if kind.verified else '  [not verified]'}  {kind.title}")
+        guessable = "" if kind.marks else "  [not guessable: it has no form of its own]"
+        typer.echo(f"{kind.name}{'' if kind.verified else '  [not verified]'}{guessable}  {kind.title}")
         for schema in kind.schemas:
             typer.echo(f"    {schema.name}: {', '.join(schema.names)}")
+
+
+def say_detected(outputs: list[Output]) -> None:
+    """Say which kind each output was taken for, and which others fit."""
+    for output in outputs:
+        others = f"; it may also be {', '.join(output.others[:2])}" if output.others else ""
+        found = f"detected {output.parsed.kind}{others}" if output.parsed else "no known kind"
+        where = f"line {output.line + 1}, `{plain(output.command) or 'no command'}`: " if len(outputs) > 1 else ""
+        typer.echo(f"calicokit: {where}{found}", err=True)
+
+
+def write_outputs(outputs: list[Output], shape: str) -> int:
+    """Print the tables of each output, and what was not read; returns the exit status: 1 if anything was not."""
+    from calicokit.parsers.sessions import unread
+
+    lost = [line for output in outputs for line in unread(output)]
+    if shape == "json":
+        print_json(_outputs(outputs))
+        return bool(lost)
+    for parsed in (output.parsed for output in outputs if output.parsed):
+        for name, frame in parsed.tables.items():
+            if len(frame) or frame is parsed.frame:
+                write_frame(frame, name, shape, None, None, 0)
+    for line in lost:
+        typer.echo(f"not parsed, line {line.number}: {plain(line.text)}", err=True)
+    return bool(lost)
+
+
+def _outputs(outputs: list[Output]) -> dict[str, Any]:
+    """What was read as JSON: of a session all tables together, and each output by itself besides."""
+    from calicokit.parsers.sessions import unread
+
+    made: list[dict[str, Any]] = [
+        {
+            "kind": output.parsed.kind if output.parsed else None,
+            "tables": {n: rows(f) for n, f in output.parsed.tables.items()} if output.parsed else {},
+            "unparsed": [{"line": line.number, "text": line.text} for line in unread(output)],
+        }
+        for output in outputs
+    ]
+    if len(made) == 1:
+        return made[0]
+    tables: dict[str, list[Any]] = {}
+    for each in made:
+        for name, found in each["tables"].items():
+            tables.setdefault(name, []).extend(found)
+    places = [{"command": output.command or None, "line": output.line + 1} for output in outputs]
+    lost = [line for each in made for line in each["unparsed"]]
+    parts = [{**place, **each} for place, each in zip(places, made, strict=True)]
+    return {"kind": "session", "tables": tables, "unparsed": lost, "outputs": parts}
 
 
 def rows(frame: pd.DataFrame) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePosixPath
 
-from calicokit.evidence.catalog import ITEMS, Admin, Command, Discovery, Log
+from calicokit.evidence.catalog import CATALOG, ITEMS, Admin, Command, Discovery, Item, Log
 
 CONTAINERS = frozenset(("kubectl", "oc", "docker", "crictl", "nerdctl"))
 """What runs a tool in a container, after ``--`` with kubectl; it has output of its own too."""
@@ -13,8 +14,13 @@ CONTAINERS = frozenset(("kubectl", "oc", "docker", "crictl", "nerdctl"))
 READERS = frozenset(("cat", "tail", "grep", "curl", "journalctl", "hostname"))
 """What prints a file, a log or a word as it is."""
 
-ALSO = frozenset(("birdcl6", "birdc", "birdc6", "iptables-legacy", "iptables-nft", "ip6tables", "netstat", "bpftool"))
-"""The catalog's tools under other names, and what other versions have instead."""
+ALSO = frozenset(
+    (
+        *("birdcl6", "birdc", "birdc6", "iptables-legacy", "iptables-nft", "ip6tables", "bpftool", "xtables-monitor"),
+        *("netstat", "route", "ifconfig", "ethtool", "wg", "ipvsadm", "tcpdump"),
+    )
+)
+"""The catalog's tools under other names, what other versions have instead, and what only people at a terminal run."""
 
 SHELL = frozenset(
     (
@@ -65,3 +71,22 @@ def ran(words: list[str]) -> tuple[str, ...]:
 
 def _name(program: str) -> str:
     return PurePosixPath(program).name
+
+
+@cache
+def _by_command() -> dict[str, Item]:
+    known: dict[str, Item] = {}
+    for item in CATALOG.values():
+        argvs = [" ".join(argv) for argv in item.how.argvs] if isinstance(item.how, Command) else []
+        for words in [item.how.command] if isinstance(item.how, Admin | Discovery) else argvs:
+            known.setdefault(words, item)
+    return known
+
+
+def item_of_command(command: str) -> Item | None:
+    """The row of the catalog whose command is exactly this one; None for any other.
+
+    >>> item_of_command("ip rule").id, item_of_command("date")
+    ('ip-rule', None)
+    """
+    return _by_command().get(command)

@@ -81,7 +81,7 @@ class Kind:
 
     ``marks`` is an expression that such texts match somewhere, "" where they have no form of their own. ``general``
     says that it reads texts of other kinds too, which come first. Command lines with ``keeps`` in them stay in the
-    text, as the parser reads them.
+    text, as the parser reads them. ``stamped`` says that it reads the time that a container runtime puts before a line.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Kind:
     marks: str = ""
     general: bool = False
     keeps: str = ""
+    stamped: bool = False
 
     @property
     def title(self) -> str:
@@ -104,7 +105,9 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def parser(name: str, *schemas: Schema, marks: str, general: bool = False, keeps: str = "") -> Callable[[Read], Read]:
+def parser(
+    name: str, *schemas: Schema, marks: str, general: bool = False, keeps: str = "", stamped: bool = False
+) -> Callable[[Read], Read]:
     """Register the decorated function as the parser of kind ``name``; the first schema is its main table's.
 
     For the other arguments see :class:`Kind`.
@@ -113,7 +116,7 @@ def parser(name: str, *schemas: Schema, marks: str, general: bool = False, keeps
         raise ValueError(f"the main table of {name} must be named {name.replace('-', '_')}")
 
     def register(read: Read) -> Read:
-        KINDS[name] = Kind(name, schemas, read, marks, general, keeps)
+        KINDS[name] = Kind(name, schemas, read, marks, general, keeps, stamped)
         return read
 
     return register
@@ -139,5 +142,5 @@ def parse(kind: str, text: str, *, strict: bool = False) -> Parsed:
     """
     # A module that a topic has imported is enough; all of them are loaded only for a kind that is not there yet.
     known = KINDS.get(kind) or kinds()[kind]
-    source = Text(kind, clean(text, known.keeps), strict)
+    source = Text(kind, clean(text, known.keeps, known.stamped), strict)
     return Parsed(kind, known.read(source), source.unparsed)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from calicokit.durations import go_duration
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.kubernetes import objects
+from calicokit.parsers.kubernetes import boxes, objects
 from calicokit.schema import Column, Schema
 
 _SOURCE = "felix/cmd/calico-bpf/commands, felix/bpf (v3.34-dev)"
@@ -86,6 +86,7 @@ CONNTRACK = _schema(
     Column("tunnel_ip", "str", "node it is forwarded to or from, for external clients of a service"),
     Column("original_sport", "int", "source port before NAT"),
     Column("age", "float", "time since the last packet", "s"),
+    Column("created", "float", "time since the first packet; null since v3.29, which does not print it", "s"),
     Column("state", "str", "established, syn-sent, closed or reset; null for other protocols"),
     Column("entry", "str", "value of a raw dump, as printed"),
 )
@@ -261,12 +262,25 @@ def bpf_nat(text: Text) -> dict[str, pd.DataFrame]:
 
 
 _ENDS = r"(\S{1,60}):(\d{1,5})"
-_STATE = r" {1,2}Active ago (-?[0-9.hmsµun]{1,40})(?: (CLOSED|RESET|ESTABLISHED|SYN-SENT))?"
+_STATE = (
+    r"(?: {1,2}Age: (?P<created>-?[0-9.hmsµun]{1,40}))? {1,2}Active ago (?P<age>-?[0-9.hmsµun]{1,40})"
+    r"(?: <?(?P<state>CLOSED|RESET|ESTABLISHED|SYN-SENT)>?)?"
+)
 _TRACKED = re.compile(
     rf"(TCP|UDP|ICMP6?|Proto-\d{{1,3}}) {_ENDS} -> {_ENDS}(?: -> {_ENDS})?"
     rf"(?: external client, service forwarded to/from (\S{{1,60}}))?(?: source port changed from (\d{{1,5}}))?{_STATE}"
 )
 _RAW = re.compile(rf"ConntrackKey\{{proto=(\d{{1,3}}) {_ENDS} <-> {_ENDS}\}} -> (Entry\{{.*\}}){_STATE}")
+
+
+def _lately(match: re.Match[str]) -> _Row:
+    """How old an entry and its last packet are, and its state; fields that a version does not print are null."""
+    created = match["created"]
+    return {
+        "age": go_duration(match["age"]),
+        "created": go_duration(created) if created else None,
+        "state": match["state"].lower() if match["state"] else None,
+    }
 
 
 def _tracked(match: re.Match[str]) -> _Row:
@@ -280,8 +294,7 @@ def _tracked(match: re.Match[str]) -> _Row:
         "backend_port": _int(match[7]),
         "tunnel_ip": match[8],
         "original_sport": _int(match[9]),
-        "age": go_duration(match[10]),
-        "state": match[11].lower() if match[11] else None,
+        **_lately(match),
     }
 
 
@@ -293,12 +306,11 @@ def _raw(match: re.Match[str]) -> _Row:
         "destination": match[4],
         "dport": int(match[5]),
         "entry": match[6],
-        "age": go_duration(match[7]),
-        "state": match[8].lower() if match[8] else None,
+        **_lately(match),
     }
 
 
-@parser("bpf-conntrack", CONNTRACK, marks=r"^(\w+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)")
+@parser("bpf-conntrack", CONNTRACK, marks=r"^([\w-]+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)")
 def bpf_conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf conntrack dump`` (also --raw): the connections of the eBPF data plane.
 
@@ -395,7 +407,6 @@ def bpf_arp(text: Text) -> dict[str, pd.DataFrame]:
     return _rows(text, ((_NEIGHBOUR, ARP, _neighbour),), "dev INDEX: ADDRESS : MAC -> MAC", ARP)
 
 
-_RULE = re.compile(r"\+[-+]*\+|\|[-+|\s]*\|")
 _CAPTION = re.compile(r"dumped (\S{1,40}) counters\.")
 
 
@@ -416,11 +427,8 @@ class _Counters:
                 row["interface"] = match[1]
             self.first, self.category = len(self.rows), None
             return True
-        if _RULE.fullmatch(body):
-            return True
-        if len(body) < 2 or body[0] != "|" or body[-1] != "|":
-            return False
-        return self.row([cell.strip() for cell in body[1:-1].split("|")], line.number)
+        cells = boxes.cells(body)
+        return cells is not None and self.row(cells, line.number)
 
     def row(self, cells: list[str], number: int) -> bool:
         if "CATEGORY" in cells:
@@ -438,7 +446,7 @@ class _Counters:
         return True
 
 
-@parser("bpf-counters", COUNTERS, marks=r"^\| CATEGORY +\| TYPE ")
+@parser("bpf-counters", COUNTERS, marks=r"^[ \t]*\| *CATEGORY +\| +TYPE ")
 def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf counters dump``: packets that each interface's eBPF programs let pass and dropped, and why.
 
@@ -452,7 +460,7 @@ def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     ('cali1', 'by policy', 7)
     """
     counters = _Counters()
-    for line in objects.lines(text):
+    for line in boxes.whole(objects.lines(text)):
         if not counters.line(line):
             text.reject(line, "a table of counters, or its caption")
     return {COUNTERS.name: COUNTERS.frame(counters.rows)}

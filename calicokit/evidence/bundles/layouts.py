@@ -21,6 +21,7 @@ from calicokit.evidence.catalog import CATALOG, PREVIOUS, Api, Item
 from calicokit.evidence.files import Files
 from calicokit.evidence.model import SourceError, Want
 from calicokit.evidence.recordings.recording import FOLDERS, Recording, is_recording
+from calicokit.parsers.sessions import CALICO_NODE
 
 CLUSTER_DIAGS, NODE_DIAGS = "`calicoctl cluster diags`", "`calicoctl node diags`"
 DUMP = "`kubectl cluster-info dump`"
@@ -180,7 +181,7 @@ def _add_node_log(contents: Contents, files: Files, path: str, node: str) -> Non
 def _add_past_log(contents: Contents, files: Files, path: str, node: str, container: str) -> None:
     """The log of a container's run before: of calico-node's services, or of an init container."""
     text = files.read(path)
-    if container != recognise.CALICO_NODE:
+    if container != CALICO_NODE:
         contents.texts[Want("init-log", node)].append(TextPart(path, lambda: text))
         return
     parts = node_log.split(text)

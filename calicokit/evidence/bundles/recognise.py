@@ -13,17 +13,18 @@ from pathlib import PurePosixPath
 
 from calicokit.evidence import node_log
 from calicokit.evidence.bundles.kubectl_output import Documents, documents, item_of, refusal
-from calicokit.evidence.catalog import CATALOG, PREVIOUS, Admin, Command, Discovery, row_of
-from calicokit.evidence.commands import ran
-
-MOST_PARTS = 2_000
+from calicokit.evidence.catalog import CATALOG, PREVIOUS, row_of
+from calicokit.evidence.commands import item_of_command
+from calicokit.parsers.guess import guess, is_log
+from calicokit.parsers.pasted import uncarried
+from calicokit.parsers.sessions import CALICO_NODE, sections
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of a file that is evidence: the id of the catalog, its text or objects, and words that may name its node.
 
-    ``scoped`` says which of the cluster's objects a list has, if not all.
+    ``scoped`` says which of the cluster's objects a list has, or which lines an output, if not all.
     """
 
     id: str
@@ -52,8 +53,17 @@ def parts(name: str, data: bytes) -> Iterator[Part | Unread]:
     elif _CONTAINER_LOG.search(text):
         yield from _of_dump(name, text)
     else:
-        for command, hints, section in _sections(text):
-            yield from _of_section(name, command, hints, section)
+        for section in sections(_uncarried(text)):
+            for found in _of_section(name, section.command, section.hints, section.text):
+                chosen = f"what `{section.chosen}` left of it" if section.chosen else ""
+                yield replace(found, scoped=found.scoped or chosen) if isinstance(found, Part) and chosen else found
+
+
+def _uncarried(text: bytes) -> bytes:
+    """The text without what carries its lines, such as Docker's JSON."""
+    words = text.decode("utf-8", "surrogateescape")
+    bare = uncarried(words, stamped=True)
+    return text if bare is words else bare.encode("utf-8", "surrogateescape")
 
 
 def _utf8(data: bytes) -> bytes:
@@ -73,7 +83,6 @@ _CONTAINER_END = re.compile(rb"==== END logs for container %b of pod %b/%b ====\
 """It stands on a line of its own only where the log ended with one."""
 
 _OF_CONTAINER = {"calico-kube-controllers": "kube-controllers-log", "calico-typha": "typha-log"}
-CALICO_NODE = "calico-node"
 INITS = ("install-cni", "upgrade-ipam", "mount-bpffs", "ebpf-bootstrap", "flexvol-driver")
 """calico-node's init containers (charts/calico/templates/calico-node.yaml; tigera/operator: pkg/render/node.go)."""
 
@@ -111,63 +120,16 @@ def is_dump(data: bytes) -> bool:
     return bool(_CONTAINER_LOG.search(text)) or b'"ReplicationControllerList"' in text
 
 
-# ---- transcripts
-
-_PROMPT = re.compile(
-    rb"^(?P<prompt>[^$#%>\r\n]{0,120})[$#%>]{1,2} ?(?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE
-)
-_TRACED = re.compile(rb"^\+ (?P<command>[a-z/][^\r\n]{0,2000})\r?$", re.MULTILINE)
-_HOST = re.compile(r"(?:^|@|\[)([A-Za-z0-9][\w.-]{0,252})")
-
-
-def _sections(text: bytes) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
-    """A transcript's commands, words that may name a node, and outputs; where there are no commands, the whole text."""
-    found = [(m, c, h) for m in (*_PROMPT.finditer(text), *_TRACED.finditer(text)) for c, h in _command(m)]
-    found.sort(key=lambda f: f[0].start())
-    if not found or len(found) > MOST_PARTS:
-        yield "", (), text
-        return
-    if text[: found[0][0].start()].strip():
-        yield "", (), text[: found[0][0].start()]
-    for (match, command, hints), following in zip(found, [*found[1:], None], strict=True):
-        yield command, hints, text[match.end() : following[0].start() if following else len(text)].lstrip(b"\r\n")
-
-
-def _command(match: re.Match[bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The command on a line that has a prompt, if it is one that the kit knows of, and what may name a node."""
-    prompt = match.groupdict().get("prompt", b"").decode("utf-8", "replace").strip()
-    words = match["command"].decode("utf-8", "replace").split()
-    if prompt.startswith("bird") and words[0] == "show":
-        words = ["birdcl", *words]
-    hints = tuple(h for h in _HOST.findall(prompt) if "bird" not in h)
-    pods = tuple(w for w in words if w.startswith(f"{CALICO_NODE}-"))
-    if words[0] == "ssh":
-        hints = (*hints, *words[1:])
-    if command := ran(words):
-        yield " ".join(command), (*pods, *hints)
-
-
-@cache
-def _by_command() -> dict[str, str]:
-    """The id of the catalog for each command that is exactly one of its."""
-    known: dict[str, str] = {}
-    for item in CATALOG.values():
-        argvs = [" ".join(a) for a in item.how.argvs] if isinstance(item.how, Command) else []
-        for words in [item.how.command] if isinstance(item.how, Admin | Discovery) else argvs:
-            known.setdefault(words, item.id)
-    return known
-
-
 # ---- one output
 
 
 def _of_section(name: str, command: str, hints: tuple[str, ...], text: bytes) -> Iterator[Part | Unread]:
-    exact = _by_command().get(command)
+    exact = item_of_command(command)
     said = refusal(text)
     if said:
         yield Unread(f"contains an error message instead of output{f' of `{command}`' if command else ''}: {said}")
     elif exact:
-        yield Part(exact, text, command=command, hints=hints)
+        yield Part(exact.id, text, command=command, hints=hints)
     elif (found := documents(text)) is not None:
         yield from _of_documents(name, command, found, text)
     elif text.strip():
@@ -216,34 +178,34 @@ def _named(words: str) -> set[tuple[str, str]]:
 
 
 def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> Iterator[Part | Unread]:
-    if len(text) < 2000 and _ESTABLISHED in text:
+    if len(text) < 2000 and _ESTABLISHED.match(text):
         yield Part("bird-ready", text, command=command, hints=hints)
         return
     if _API_RESOURCES.match(text):
         yield Part("api-resources", text, command=command, hints=hints)
         return
-    if _LOG_LINE.search(text[:60_000]):
-        found = list(_of_log(text, hints))
-        past = {service: id_ for id_, service in PREVIOUS.items()} if "previous" in name.lower() else {}
-        yield from (replace(part, id=past.get(part.id, part.id)) for part in found)
-        if not found:
-            yield Unread("is a log of none of Calico's components that the kit reads")
-        return
-    from calicokit.parsers.guess import guess
-
     words = text.decode("utf-8", "backslashreplace")
-    for guessed in guess(words):
+    found = guess(words, command)
+    if found and is_log(found[0].kind):
+        past = {service: id_ for id_, service in PREVIOUS.items()} if "previous" in name.lower() else {}
+        yield from (replace(part, id=past.get(part.id, part.id)) for part in _of_log(found[0].kind, text, hints))
+        return
+    for guessed in found:
         if row := row_of(guessed.kind, words):
             yield Part(row.id, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
             return
     by_name = _stems().get(PurePosixPath(name).stem.lower())
     if by_name and len(text) < 300:  # a word or two, such as a node's name, has no form of its own
         yield Part(by_name, text, command=command, hints=hints)
+    elif found:
+        yield Unread(f"is read as {found[0].kind}, which no check uses")
+    elif _LOG_LINE.search(text[:60_000]):
+        yield Unread("is a log of none of Calico's components that the kit reads")
     else:
         yield Unread(f"{f'the output of `{command}`' if command else 'its text'} is of no kind that the kit knows")
 
 
-_ESTABLISHED = b"Number of node(s) with BGP peering established"
+_ESTABLISHED = re.compile(rb"\s*(?:\S+ \S+ \[\w+\]\[\d+\] \S+ \d+: )?Number of node\(s\) with BGP peering established")
 """What a probe of BIRD logs where it finds nothing wrong (confd/pkg/health or node/pkg/health/health.go)."""
 
 
@@ -257,30 +219,18 @@ def _stems() -> dict[str, str]:
 
 # ---- logs
 
-_LOG_LINE = re.compile(
-    rb"\[(?:DEBUG|INFO|WARNING|ERROR|FATAL|PANIC)\]\[\d{1,10}\] |^(?:\S{1,40} )?bird6?(?:\[\d+\])?: ", re.M
-)
+_LOG_LINE = re.compile(rb"\[(?:DEBUG|INFO|WARNING|ERROR|FATAL|PANIC)\]\[\d{1,10}\] ", re.M)
 _DETERMINED = re.compile(rb"(?:Determined node name: |Using NODENAME environment for node name )([\w.-]{1,253})")
-_COMPONENTS = (
-    ("cni-log", re.compile(rb"\] (?:cni-plugin/|ipam/|(?:ipam_plugin|k8s|dataplane_linux|plugin)\.go )")),
-    ("kube-controllers-log", re.compile(rb"\] kube-controllers/|\] main\.go \d+: Loaded configuration from env")),
-    ("init-log", re.compile(rb"\] cni-installer/")),
-    ("typha-log", re.compile(rb"\] typha/|\] (?:typha_main|sync_server)\.go ")),
-)
+_NODE_LOGS = ("felix-log", "confd-log", "bird-log", "startup-log")
+"""The kinds of logs whose lines stand in one with others', which is calico-node's."""
+
+_INSTALLER = b"] cni-installer/"
 
 
-def _of_log(text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:
+def _of_log(kind: str, text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:
     """calico-node's log mixes several; those of the others are of one component."""
-    found = list(_of_node_log(text, hints))
-    if found:
-        yield from found
-        return
-    counts = {id_: len(mark.findall(text)) for id_, mark in _COMPONENTS}
-    if counts["kube-controllers-log"]:  # the combined binary's first line names typha's module
-        counts["typha-log"] -= 1
-    best = max(counts, key=lambda i: counts[i])
-    if counts[best]:
-        yield Part(best, text, hints=hints)
+    found = list(_of_node_log(text, hints)) if kind in _NODE_LOGS else []
+    yield from found or [Part("init-log" if _INSTALLER in text else kind, text, hints=hints)]
 
 
 def _of_node_log(text: bytes, hints: tuple[str, ...]) -> Iterator[Part]:

@@ -606,7 +606,7 @@ def _is_command(line: str) -> bool:
     FILTERS,
     ROUTES,
     SETTINGS,
-    marks=r"^\s*(router id|protocol (bgp|kernel|device|direct|static|pipe)|filter \w+|function \w+)\b",
+    marks=r"^[ \t]*(router id|protocol (bgp|kernel|device|direct|static|pipe)|filter \w+|function \w+)\b",
 )
 def bird_config(text: Text) -> dict[str, pd.DataFrame]:
     """bird.cfg, bird_ipam.cfg and bird_aggr.cfg: protocols, templates, filters, static routes and settings.

@@ -82,7 +82,7 @@ _EVENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-@parser("bird-log", LOG, marks=r"\bbird6?: ")
+@parser("bird-log", LOG, marks=r"\bbird6?(\[\d+\])?: ", stamped=True)
 def bird_log(text: Text) -> dict[str, pd.DataFrame]:
     """BIRD's log (/var/log/calico/bird/current, or the lines ``bird: …`` of calico-node).
 

@@ -145,7 +145,7 @@ _KINDS = {c.name: c.kind for c in (*ROUTES.columns, *NEXT_HOPS.columns)}
     ROUTES,
     NEXT_HOPS,
     COUNT,
-    marks=r"^(\S+/\d+ .*\[\S+ \S+|.*\d+ of \d+ routes for \d+ networks|Table \w+:)",
+    marks=r"^(\S+/\d+ .*\[\S+ \S+|(Total: )?\d{1,9} of \d+ routes for \d+ networks|Table \w+:)",
 )
 def bird_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``birdcl show route``, ``show route all`` and ``show route count``: BIRD's routes with their attributes.

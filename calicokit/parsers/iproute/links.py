@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.iproute import ifconfig
 from calicokit.parsers.iproute.common import address, frame, number, read, string, strings, version
 from calicokit.schema import Column, Schema
 
@@ -179,7 +180,11 @@ class _Links:
             return self.address(match[3].split(), line.number)
         if match := _BRIEF.fullmatch(stripped):
             return self.brief(match, line.number)
-        return bool(self.links) and line.text[0] in " \t" and self.more(stripped, line.number)
+        if old := ifconfig.start(stripped):
+            self.start(old[0], None, line.number, **old[1])
+            return True
+        # Web pages eat indentation; a further line tells itself by its first word too.
+        return bool(self.links) and self.more(stripped, line.number)
 
     def header(self, match: re.Match[str], line: int) -> None:
         index, name, peer, flags, rest = match.groups()
@@ -206,6 +211,12 @@ class _Links:
     def more(self, text: str, line: int) -> bool:
         """A further line of the last interface."""
         link, words = self.links[-1], text.split()
+        if (row := ifconfig.address(text)) is not None:
+            self.addresses.append(row | {"interface": link["interface"], "index": None, "line": line})
+            return True
+        if "index" not in link and (said := ifconfig.facts(text)) is not None:
+            link |= said
+            return True
         if self.heading:
             (side, names), self.heading = self.heading, None
             return _count(link, side, names, words)
@@ -394,11 +405,19 @@ def _read(text: Text) -> _Links:
     return links
 
 
-@parser("ip-addr", ADDRESSES, INTERFACES, marks=r"^\d+: \S+: <(?s:.*?)^ +inet6? |\"addr_info\"")
+@parser(
+    "ip-addr",
+    ADDRESSES,
+    INTERFACES,
+    marks=(
+        r"^[ \t]*\d+: \S+: <(?s:.*?)^[ \t]*inet6? |\"addr_info\"|^\d+: \S+ +inet6? "
+        rf"|^\S+ +({'|'.join(sorted(_STATES))}) +([0-9a-f.:]+/\d+|$)|" + ifconfig.MARKS
+    ),
+)
 def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
-    """``ip addr``, also ``-d``, ``-o``, ``-br`` and ``-j``: addresses and interfaces.
+    """``ip addr``, also ``-d``, ``-o``, ``-br`` and ``-j``, and ``ifconfig``: addresses and interfaces.
 
-    Source: recordings; iproute2's ip/ipaddress.c.
+    Source: recordings; iproute2's ip/ipaddress.c; net-tools' lib/interface.c.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("ip-addr", '''2: eth0@if30: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP
@@ -415,7 +434,11 @@ def ip_addr(text: Text) -> dict[str, pd.DataFrame]:
     }
 
 
-@parser("ip-link", LINKS, marks=r"^\d+: \S+: <(?s:.*?)RX:|\"stats64\"")
+@parser(
+    "ip-link",
+    LINKS,
+    marks=r"^[ \t]*\d+: \S+: <(?s:.*?)(RX:|link/)|\"stats64\"|^\S+ +(UP|DOWN|UNKNOWN) +[0-9a-f:]{17} <",
+)
 def ip_link(text: Text) -> dict[str, pd.DataFrame]:
     """``ip link``, also ``-s``, ``-s -s``, ``-d``, ``-o``, ``-br`` and ``-j``: interfaces and their counters.
 

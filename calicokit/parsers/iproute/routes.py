@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.iproute import net_tools
 from calicokit.parsers.iproute.common import (
     address,
     attributes,
@@ -182,6 +183,9 @@ class _Routes:
         self.table = table
 
     def line(self, line: Line) -> bool:
+        if (old := net_tools.route(line.text)) is not None:
+            self.add(old or None, line.number)
+            return True
         words = line.text.split()
         if words[0] in ("nexthop", "nh_info", "cache") and self.rows:
             return self.more(words, line.number)
@@ -238,13 +242,19 @@ class _Routes:
     "ip-route",
     ROUTES,
     NEXTHOPS,
-    marks=r"^((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |\S+/\d+ (via|dev) |\[\{.*\"dst\")",
+    marks=(
+        r"^[ \t]*((default|blackhole|unreachable|broadcast|local|prohibit|unicast) |[0-9a-f.:]+/\d+ (via|dev) "
+        r"|\[\{.*\"dst\""
+        r"|[0-9a-f.:]+ (via \S+ )?dev \S+(?!.* (lladdr|FAILED|INCOMPLETE|NOARP|PERMANENT)\b)( |$))|" + net_tools.MARKS
+    ),
     keeps="ip ",
 )
 def ip_route(text: Text) -> dict[str, pd.DataFrame]:
     """``ip route``, also ``show table all``, ``get``, ``-6``, ``-d``, ``-o`` and ``-j``: routes and their next hops.
 
-    Source: recordings; iproute2's ip/iproute.c.
+    Net-tools' ``route -n`` and ``netstat -rn`` give the same table.
+
+    Source: recordings; iproute2's ip/iproute.c; net-tools' lib/inet_gr.c and inet6_gr.c.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("ip-route", "blackhole 10.48.84.128/26 proto bird").frame.iloc[0]

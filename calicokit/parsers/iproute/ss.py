@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.iproute import netstat
 from calicokit.parsers.iproute.common import address, number
 from calicokit.parsers.kernel import proc_net
 from calicokit.schema import Column, Schema
@@ -98,7 +99,7 @@ _PORTS = {"bgp": 179, "domain": 53, "ssh": 22, "http": 80, "https": 443, "sunrpc
 
 
 @cache
-def _port(name: str) -> int | None:
+def port_number(name: str) -> int | None:
     """A port from its number or its name; None for any or a name that is not known."""
     known = number(name) if name[:1].isdigit() else _PORTS.get(name)
     if known is not None or name == "*" or not name.isascii() or "\0" in name:
@@ -131,7 +132,7 @@ def _ends(words: list[str], netid: str | None) -> tuple[dict[str, Any], int] | N
         return None
     row: dict[str, Any] = {"interface": ends[0][2] or ends[1][2], "attributes": []}
     for name, end in zip(("local", "peer"), (ends[0], ends[1]), strict=True):
-        row[f"{name}_address"], row[f"{name}_port"] = end[0], _port(end[1])
+        row[f"{name}_address"], row[f"{name}_port"] = end[0], port_number(end[1])
         if row[f"{name}_port"] is None and end[1] != "*":
             row["attributes"].append(f"{name}_port={end[1]}")
     return row, taken
@@ -195,11 +196,23 @@ class _Summary:
         return True
 
 
-@parser("ss", SOCKETS, SUMMARY, marks=r"^(Netid|State)\s+.*Recv-Q|^Total: \d+|^ +sl +local_address")
+@parser(
+    "ss",
+    SOCKETS,
+    SUMMARY,
+    marks=(
+        r"^(Netid|State|Proto)[ \t]+.*Recv-Q|^Total: \d+|^ +sl +local_address|^Active (Internet|UNIX)"
+        rf"|^[ \t]*((tcp|udp|raw|sctp|icmp6)6?[ \t]+)?({'|'.join(sorted(_STATES))})[ \t]+"
+        r"\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
+        r"|^[ \t]*(tcp|udp|raw|sctp)6?[ \t]+\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
+    ),
+)
 def ss(text: Text) -> dict[str, pd.DataFrame]:
-    """``ss -tnap`` and other options, and ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
+    """``ss -tnap`` and other options, ``netstat -anp``, ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
 
-    Source: recordings; iproute2's misc/ss.c.
+    States are named as ss does; what netstat calls them is kept in ``attributes``.
+
+    Source: recordings; iproute2's misc/ss.c; net-tools' netstat.c.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("ss", 'ESTAB 0 0 172.30.0.11:179 172.30.0.13:60751 users:(("bird",pid=22445,fd=9))').frame.iloc[0]
@@ -223,6 +236,7 @@ def _line(line: Line, rows: list[dict[str, Any]], summary: _Summary) -> bool:
     if "Address:Port" in stripped and _HEADER.fullmatch(stripped):
         return True
     row = proc_net.socket(line.text)
+    row = netstat.socket(stripped) if row is None else row
     row = _socket(stripped) if row is None else row
     if row is not None:
         rows += [row | {"line": line.number}] * bool(row)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.kubernetes import boxes
 from calicokit.schema import Column, Schema
 
 _SHOW_SOURCE = "recordings; calicoctl/calicoctl/commands/ipam/show.go"
@@ -155,7 +156,6 @@ PROBLEMS = Schema(
     source=_CHECK_SOURCE,
 )
 
-_RULE = re.compile(r"\+[-+]*\+")
 _SHARE = re.compile(r"(\S+) \((\S+)%\)")
 
 
@@ -173,9 +173,9 @@ class _Show:
 
     def line(self, line: Line) -> None:
         stripped = line.text.strip()
-        if stripped[0] == stripped[-1] == "|":
-            self.row(line, [cell.strip() for cell in stripped[1:-1].split("|")])
-        elif _RULE.fullmatch(stripped) or _NOTE.fullmatch(stripped):
+        if (cells := boxes.cells(stripped)) is not None:
+            self.row(line, cells)
+        elif _NOTE.fullmatch(stripped):
             return
         elif not self.address(line.text):
             self.text.reject(line, "a table of calicoctl ipam show, or the attributes of an address")
@@ -241,6 +241,7 @@ _USAGE_HEADER = {
     "IPS COOLING": "ips_cooling",
     "IPS FREE": "ips_free",
 }
+_PERCENTS = {column: name for column in _USAGE_HEADER.values() if (name := f"{column[4:]}_percent") in SHOW.names}
 
 
 def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
@@ -253,8 +254,8 @@ def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
             share = _SHARE.fullmatch(row[name])
             made[column] = float(share[1] if share else row[name])
             if share:
-                made[column.removeprefix("ips_") + "_percent"] = float(share[2])
-    except ValueError:
+                made[_PERCENTS[column]] = float(share[2])
+    except (ValueError, KeyError):
         return None
     return made
 
@@ -265,7 +266,7 @@ def _usage(row: Mapping[str, str]) -> dict[str, Any] | None:
     BORROWED,
     CONFIGURATION,
     ADDRESS,
-    marks=r"(\| +GROUPING +\| +CIDR|BORROWING-NODE|\| +PROPERTY +\| +VALUE|^IP \S+ is (not )?in use|is not assigned$)",
+    marks=r"(\| *GROUPING +\| +CIDR|BORROWING-NODE|\| *PROPERTY +\| +VALUE|^IP \S+ is (not )?in use|is not assigned$)",
 )
 def ipam_show(text: Text) -> dict[str, pd.DataFrame]:
     """``calicoctl ipam show``: use of pools and blocks, borrowed addresses, IPAM's configuration, or one address.
@@ -285,7 +286,7 @@ def ipam_show(text: Text) -> dict[str, pd.DataFrame]:
     [65510.0]
     """
     show = _Show(text)
-    for line in text.lines():
+    for line in boxes.whole(text.lines()):
         show.line(line)
     return {
         SHOW.name: SHOW.frame(show.usage),

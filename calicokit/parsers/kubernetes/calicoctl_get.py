@@ -1,6 +1,7 @@
 """What ``calicoctl get``, ``calicoctl node status`` and ``calicoctl version`` print.
 
-Sources: recordings of v3.28 and v3.34-dev; calicoctl/calicoctl/commands/node/status.go and version.go.
+Sources: recordings of v3.28 and v3.34-dev; calicoctl/calicoctl/commands/node/status.go and version.go. What
+``calico-node -show-status`` prints of the same: node/pkg/status/populators.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.kubernetes import objects
+from calicokit.parsers.kubernetes import boxes, objects
 from calicokit.schema import Column, Schema
 
 GET = Schema(
@@ -56,6 +57,39 @@ PROCESS = Schema(
     ("process",),
     source="recordings; calicoctl/calicoctl/commands/node/status.go",
 )
+_POPULATORS = "node/pkg/status/populators (calico-node -show-status)"
+DAEMON = Schema(
+    "calicoctl_node_bird",
+    "state of the node's BIRD (calico-node -show-status)",
+    (
+        Column("bgp", "int", "4 or 6: the BIRD queried"),
+        Column("ready", "bool", "ready"),
+        Column("version", "str", "BIRD's version"),
+        Column("router_id", "str", "router id"),
+        Column("server_time", "str", "BIRD's clock, as printed"),
+        Column("last_boot", "str", "last start, as printed"),
+        Column("last_reconfiguration", "str", "last reconfiguration, as printed"),
+    ),
+    ("bgp",),
+    verified=False,
+    source=_POPULATORS,
+)
+ROUTES = Schema(
+    "calicoctl_node_routes",
+    "routes of the node's BIRD (calico-node -show-status)",
+    (
+        Column("bgp", "int", "4 or 6: the BIRD queried"),
+        Column("destination", "str", "CIDR"),
+        Column("gateway", "str", "next hop; null without one"),
+        Column("interface", "str", "egress interface"),
+        Column("protocol", "str", "protocol's instance that it was learned from"),
+        Column("primary", "bool", "best route for its destination"),
+        Column("line", "int", "1-based line number in the text"),
+    ),
+    ("bgp", "destination", "protocol", "line"),
+    verified=False,
+    source=_POPULATORS,
+)
 VERSION = Schema(
     "calicoctl_version",
     "versions of calicoctl and of the cluster",
@@ -92,42 +126,52 @@ def calicoctl_get(text: Text) -> dict[str, pd.DataFrame]:
     return {GET.name: GET.frame(objects.get(text))}
 
 
-_RULE = re.compile(r"\+[-+]*\+")
 _PROCESS = re.compile(
     r"(Calico) process is (not )?running\."
     r"|(None of the BGP backend processes) \(.{1,60}\) are running\."
     r"|The BGP backend process \((\S{1,40})\) is (not )?running\."
     r"|INFO: BIRDv[46] process: '(\S{1,40})' is (not )?running\."
 )
-_BGP = re.compile(r"IPv([46]) BGP status|No IPv([46]) peers found\.")
+_BGP = re.compile(
+    r"IPv([46]) BGP status|No IPv([46]) peers found\.|bird v(?:IPv)?([46]) (?:status|BGP peers|routes)", re.IGNORECASE
+)
 _ADDRESS = re.compile(r"(.*?)(?:\.port\.(\d{1,5})| port (\d{1,5})|#(\d{1,5}))?")
 _ERROR = re.compile(
-    r"(?:[Ee]rror|[Uu]nable|Failed|WARNING|Unexpected|unexpected|Check|calicoctl|You must|Couldn't)\b.*"
+    r"(?:[Ee]rror|[Uu]nable|Failed|WARNING|Unexpected|unexpected|Check|You must|Couldn't)\b.*|calicoctl: .*"
 )
+_DAEMON = {"ready": "ready", "version": "version", "routeid": "router_id", "servertime": "server_time"}
+_DAEMON |= {"lastboot": "last_boot", "lastreconfig": "last_reconfiguration"}
+_LEARNT = {"destination": "destination", "gateway": "gateway", "iface": "interface", "learnedfrom": "protocol"}
+
+
+def _known(text: str | None) -> str | None:
+    return text if text not in ("", "N/A") else None
 
 
 @dataclass
 class _Status:
-    """Reads ``calicoctl node status``."""
+    """Reads ``calicoctl node status`` and ``calico-node -show-status``."""
 
     bgp: int | None = None
     header: list[str] = field(default_factory=list)
     peers: list[dict[str, Any]] = field(default_factory=list)
     processes: list[dict[str, Any]] = field(default_factory=list)
+    daemons: list[dict[str, Any]] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
 
     def line(self, line: Line) -> bool:
         """Read a line; False if it is none that calicoctl prints."""
         text = line.text.strip()
-        if text[0] == text[-1] == "|" and len(text) > 1:
-            return self.row([cell.strip() for cell in text[1:-1].split("|")], line.number)
+        if (cells := boxes.cells(text)) is not None:
+            return self.row(cells, line.number)
         if match := _BGP.fullmatch(text):
-            self.bgp = int(match[1] or match[2])
+            self.bgp, self.header = int(match[1] or match[2] or match[3]), []
         elif match := _PROCESS.fullmatch(text):
             self.process(match)
         elif _ERROR.fullmatch(text):
             self.processes.append({"message": text})
         else:
-            return bool(_RULE.fullmatch(text))
+            return False
         return True
 
     def process(self, match: re.Match[str]) -> None:
@@ -136,30 +180,51 @@ class _Status:
         self.processes.append({"process": name, "running": not stopped, "message": match[0]})
 
     def row(self, cells: list[str], number: int) -> bool:
-        if "PEER ADDRESS" in cells:
-            self.header = [objects.snake(cell) for cell in cells]
+        """Read a row below the header of its table; False if there is none that is known."""
+        names = [objects.snake(cell) for cell in cells]
+        if {"peer_address", "routeid", "destination"} & set(names):
+            self.header = names
             return True
         if not self.header or len(cells) != len(self.header):
             return False
         named = dict(zip(self.header, cells, strict=True))
+        if "peer_address" in named:
+            self.peer(named, number)
+        elif "routeid" in named:
+            row = {column: _known(named.get(name)) for name, column in _DAEMON.items()}
+            self.daemons.append({**row, "bgp": self.bgp, "ready": row["ready"] == "true"})
+        else:
+            row = {column: _known(named.get(name)) for name, column in _LEARNT.items()}
+            self.routes.append({**row, "bgp": self.bgp, "primary": named.get("primary") == "*", "line": number})
+        return True
+
+    def peer(self, named: dict[str, str], number: int) -> None:
         match = _ADDRESS.fullmatch(named["peer_address"])
         port = (match[2] or match[3] or match[4]) if match else None
-        peer = {k: named.get(k) or None for k in ("peer_type", "state", "since", "info")}
+        peer = {k: named.get(k) or None for k in ("peer_type", "state", "since")}
+        peer["info"] = named.get("info") or named.get("bgpstate") or None
         place = {"bgp": self.bgp, "address": match[1] if match else None, "port": int(port) if port else None}
         self.peers.append({**place, **peer, "line": number})
-        return True
 
 
 @parser(
     "calicoctl-node-status",
     STATUS,
     PROCESS,
-    marks=r"^(Calico process is|None of the BGP backend|IPv[46] BGP status)|\| PEER ADDRESS",
+    DAEMON,
+    ROUTES,
+    marks=(
+        r"^(Calico process is|None of the BGP backend|IPv[46] BGP status|bird v[46] (status|BGP))"
+        r"|\| *PEER ADDRESS"
+    ),
 )
 def node_status(text: Text) -> dict[str, pd.DataFrame]:
-    """``calicoctl node status``: whether Calico runs on the node, and its BGP peers.
+    """``calicoctl node status`` and ``calico-node -show-status``: whether Calico runs on the node, and its BGP peers.
 
-    Source: see the module. IPv6 peers are in no recording.
+    The second prints BIRD's own state and its routes too, which are in ``calicoctl_node_bird`` and
+    ``calicoctl_node_routes``.
+
+    Source: see the module; node/pkg/status/populators. IPv6 peers, and -show-status, are in no recording.
 
     >>> from calicokit.parsers.base import parse
     >>> parsed = parse("calicoctl-node-status", '''Calico process is running.
@@ -174,10 +239,15 @@ def node_status(text: Text) -> dict[str, pd.DataFrame]:
     ('172.30.0.12', 'Established', True)
     """
     status = _Status()
-    for line in objects.lines(text):
+    for line in boxes.whole(objects.lines(text)):
         if not status.line(line):
             text.reject(line, "a line of calicoctl node status")
-    return {STATUS.name: STATUS.frame(status.peers), PROCESS.name: PROCESS.frame(status.processes)}
+    return {
+        STATUS.name: STATUS.frame(status.peers),
+        PROCESS.name: PROCESS.frame(status.processes),
+        DAEMON.name: DAEMON.frame(status.daemons),
+        ROUTES.name: ROUTES.frame(status.routes),
+    }
 
 
 _VERSION = re.compile(

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.parsers.base import Line, Text, parser
-from calicokit.parsers.kubernetes import objects
+from calicokit.parsers.kubernetes import headless, objects
 from calicokit.parsers.kubernetes.objects import Columns, text_of
 from calicokit.schema import Column, Schema
 
@@ -57,7 +57,7 @@ DESCRIBE = Schema(
     "kubectl_describe",
     "objects described by kubectl, one row each",
     (
-        Column("kind", "str", "Pod or Node; null for others"),
+        Column("kind", "str", "Pod or Node; of other objects the kind that is printed, or null"),
         Column("namespace", "str", "namespace; null for objects without one"),
         Column("name", "str", "name"),
         Column("node", "str", "node of a pod; for a node its name"),
@@ -72,7 +72,7 @@ DESCRIBE = Schema(
         Column("annotations", "map", "annotations"),
         Column("taints", "list", "taints of a node"),
         Column("pod_cidrs", "list", "pod networks of a node"),
-        Column("fields", "map", "other one-line fields, by name in snake_case"),
+        Column("fields", "map", "other fields, by name in snake_case, or path such as spec.calico_network.mtu"),
         Column("line", "int", "1-based number of its first line in the text"),
     ),
     ("kind", "namespace", "name"),
@@ -155,9 +155,16 @@ TOP = Schema(
 )
 
 
-@parser("kubectl-get", GET, marks=r"^(NAMESPACE +)?NAME +|apiVersion: |\"apiVersion\":", general=True)
+@parser(
+    "kubectl-get",
+    GET,
+    marks=r"^(NAMESPACE\s+)?NAME\s+|apiVersion: |\"apiVersion\":|" + headless.MARKS,
+    general=True,
+)
 def kubectl_get(text: Text) -> dict[str, pd.DataFrame]:
     """``kubectl get``: as a table (-o wide or none, with or without --all-namespaces), YAML or JSON.
+
+    Rows of well-known tables are read without a header too, as ``| grep`` leaves them.
 
     Source: see the module.
 
@@ -167,7 +174,7 @@ def kubectl_get(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["name"], row["node"], row["fields"]["ip"]
     ('cart-1', 'node-4', '10.48.217.64')
     """
-    found = objects.get(text)
+    found = objects.get(text, headless.row)
     for row in found:
         row["node"] = text_of(row["fields"].get("node") or row["fields"].get("spec.nodeName"))
     return {GET.name: GET.frame(found)}
@@ -218,9 +225,67 @@ def _iso(value: Any) -> pd.Timestamp | None:
     return objects.time(value) if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value) else None
 
 
-@parser("kubectl-events", EVENTS, marks=r"^(NAMESPACE +)?LAST SEEN +TYPE")
+_LAST = r"(?P<last_seen>(?:(?:\d{1,9}[smhdy]){1,4}|<unknown>|<invalid>)(?:\s\(x\d+\sover\s\S+\))?)"
+_TYPE = r"(?P<type>Normal|Warning)\s+(?P<reason>\w{1,80})"
+_DESCRIBED = re.compile(rf"(?:[-*] {{1,4}})?{_TYPE}\s+{_LAST}\s+(?P<source>[^\s,]+(?:, ?\S+)?)(?:\s+(?P<message>.*))?")
+_LISTED = re.compile(
+    rf"(?:(?P<namespace>[a-z0-9][\w.-]{{0,252}})\s+)?{_LAST}\s+{_TYPE}\s+(?P<object>[\w.]{{1,80}}/\S{{1,253}})"
+    r"(?:\s+(?P<message>.*))?"
+)
+_BEFORE = re.compile(  # as describe printed them before Kubernetes 1.9
+    rf"(?:(?:\d{{1,9}}[smhdy]){{1,4}}|<invalid>)\s+{_LAST}\s+(?P<count>\d{{1,9}})\s+(?P<source>\S.{{0,200}}?)\s+"
+    rf"(?:\S{{1,100}}\{{\S{{1,100}}\}}\s+)?{_TYPE}(?:\s+(?P<message>.*))?"
+)
+_DESCRIBED_HEAD = re.compile(
+    r"(?:[-*] {1,4})?(?:Events:|Type\s+Reason\s+Age\s+From\s+Message|-{3,}(?:\s+-{3,}){3,8}"
+    r"|FirstSeen\s+LastSeen\s+.{0,200})(?:\s+<none>)?"
+)
+
+
+class _Events:
+    """Reads events line by line: rows below a header or without one, and what goes on with a message."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self.rows: list[dict[str, Any]] = []
+        self.columns: Columns | None = None
+
+    def line(self, line: Line) -> None:
+        if objects.is_header(line.text) and ("LAST SEEN" in line.text or self.columns is None):
+            self.columns = Columns(line.text)
+        elif _DESCRIBED_HEAD.fullmatch(line.text.strip()):
+            self.columns = None
+        elif (cells := self.cells(line.text)) is not None:
+            self.rows.append(_event(cells))
+        elif self.rows and len(re.split(r"\s{2,}", line.text.strip())) < 3:
+            self.rows[-1]["message"] = f"{self.rows[-1]['message'] or ''}\n{line.text.strip()}".lstrip("\n")
+        else:
+            self.text.reject(
+                line, "an event, below LAST SEEN, TYPE, REASON, OBJECT and MESSAGE, or as describe prints it"
+            )
+
+    def cells(self, line: str) -> Mapping[str, str] | None:
+        if self.columns is not None and (found := self.columns.cells(line)) is not None and "object" in found:
+            return found
+        body = line.strip()
+        match = _DESCRIBED.fullmatch(body) or _LISTED.fullmatch(body) or _BEFORE.fullmatch(body)
+        return {name: text for name, text in match.groupdict().items() if text is not None} if match else None
+
+
+@parser(
+    "kubectl-events",
+    EVENTS,
+    marks=(
+        r"^(NAMESPACE +)?LAST SEEN +TYPE|^[ \t]*FirstSeen[ \t]+LastSeen"
+        r"|^[ \t]*Type[ \t]+Reason[ \t]+Age[ \t]+From[ \t]+Message"
+        r"|^[ \t]*([-*] {1,4})?(Normal|Warning)[ \t]+\w+[ \t]+(\d+[smhdy]|<(unknown|invalid)>)"
+        r"|^(\S+[ \t]+)?(\d+[smhdy]){1,4}[ \t]+(\(x.{1,40}\)[ \t]+)?(Normal|Warning)[ \t]+\w+[ \t]+\w+/\S"
+    ),
+)
 def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
-    """``kubectl get events`` or ``kubectl events``: as a table (also -o wide), YAML or JSON.
+    """``kubectl get events`` or ``kubectl events``: a table (also -o wide), YAML or JSON; the events of ``describe``.
+
+    Rows are read without their header too, and messages of several lines.
 
     Source: see the module.
 
@@ -234,19 +299,18 @@ def kubectl_events(text: Text) -> dict[str, pd.DataFrame]:
     if found is not None:
         made = [_api_event(objects.described(o, len(text.text))) for o in found]
         return {EVENTS.name: EVENTS.frame(made)}
-    rows = []
-    for line, cells in objects.table(text):
-        if "object" in cells:
-            rows.append(_event(cells))
-        else:
-            text.reject(line, "a row below LAST SEEN, TYPE, REASON, OBJECT and MESSAGE")
-    return {EVENTS.name: EVENTS.frame(rows)}
+    events = _Events(text)
+    for line in objects.lines(text):
+        events.line(line)
+    return {EVENTS.name: EVENTS.frame(events.rows)}
 
 
 _KEY = re.compile(r"( *)([^\s:][^:]{0,80}):(?:\s+(.*))?")
 _TOP_KEY = re.compile(r"([A-Z][A-Za-z0-9 _()/-]{0,60}):(?:\s+(.*))?")
 _ROLES = {"Containers": "container", "Init Containers": "init", "Ephemeral Containers": "ephemeral"}
 _DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}")
+_CUSTOM = ("Metadata", "Spec", "Status")
+"""Sections of an object that kubectl knows no more of than its fields (describe.go: GenericDescriber)."""
 _LISTS = {"Labels": "labels", "Annotations": "annotations"}
 
 
@@ -275,15 +339,24 @@ class _Described:
     values: dict[str, str] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
     containers: list[dict[str, Any]] = field(default_factory=list)
+    nested: dict[str, str] = field(default_factory=dict)  # of a custom resource: values by path
+
+    def nest(self, path: str, value: str) -> str:
+        """Keep a value; one of a list's further objects gets a number. Returns the path that it has."""
+        free, number = path, 1
+        while free in self.nested:
+            free, number = f"{path}[{number}]", number + 1
+        self.nested[free] = value
+        return free
 
     def row(self) -> dict[str, Any]:
         value = {k: v for k, v in self.values.items() if v not in ("", "<none>")}
         node, _, node_ip = value.get("Node", "").partition("/")
         is_node = "Roles" in self.values or "System Info" in self.lists
         addresses = _addresses(self.lists.get("Addresses" if is_node else "IPs", []))
-        used = {"Name", "Namespace", "Node", "Status", "Reason", "IP", "Start Time", "Controlled By", "Taints"}
+        used = {"Name", "Namespace", "Node", "Status", "Reason", "IP", "Start Time", "Controlled By", "Taints", "Kind"}
         return {
-            "kind": "Node" if is_node else "Pod" if self.lists.keys() & _ROLES.keys() else None,
+            "kind": "Node" if is_node else "Pod" if self.lists.keys() & _ROLES.keys() else value.get("Kind"),
             "namespace": value.get("Namespace"),
             "name": value.get("Name"),
             "node": value.get("Name") if is_node else node or None,
@@ -298,7 +371,10 @@ class _Described:
             "annotations": _map(self.lists.get("Annotations", []), ":"),
             "taints": [t for t in self.lists.get("Taints", []) if t != "<none>"],
             "pod_cidrs": value.get("PodCIDRs", value.get("PodCIDR", "")).split(",") if "PodCIDR" in value else [],
-            "fields": {objects.snake(k): v for k, v in self.values.items() if k not in used and k not in _LISTS and v},
+            "fields": {
+                **{objects.snake(k): v for k, v in self.values.items() if k not in used and k not in _LISTS and v},
+                **self.nested,
+            },
             "line": self.line,
         }
 
@@ -334,12 +410,20 @@ class _Describe:
     section: str = ""
     columns: Columns | None = None
     path: list[tuple[int, str]] = field(default_factory=list)
+    last: str = ""  # path of the custom resource's value that may go on
+    deepest: int = 0  # indentation from which a line goes on with it
+    fresh: dict[str, str] | None = None  # what was said of the last condition of a custom resource
 
     def line(self, line: Line) -> None:
-        if not line.text[0].isspace() and (match := _TOP_KEY.fullmatch(line.text)):
+        match = _TOP_KEY.fullmatch(line.text) if not line.text[0].isspace() else None
+        if self.section == "Events" and self.columns and not (match and match[1] == "Name"):
+            self.row(line)  # nothing follows the events of an object, whose messages may have a line at the margin
+        elif match:
             self.top(line, match[1], (match[2] or "").strip())
         elif self.objects and line.text[0].isspace():
             self.inner(line)
+        elif self.last:
+            self.goes_on(line.text)
         else:
             self.text.reject(line, "a line of kubectl describe, which begins with Name:")
 
@@ -350,7 +434,7 @@ class _Describe:
         elif not self.objects:
             self.text.reject(line, "kubectl describe, which begins with Name:")
             return
-        self.section, self.columns, self.path = key, None, []
+        self.section, self.columns, self.path, self.last, self.fresh = key, None, [], "", None
         here = self.objects[-1]
         here.values.setdefault(key, value)
         here.lists.setdefault(key, [value] if value and value != "<none>" else [])
@@ -358,6 +442,8 @@ class _Describe:
     def inner(self, line: Line) -> None:
         if self.section in ("Conditions", "Events"):
             self.row(line)
+        elif self.section in _CUSTOM and "API Version" in self.objects[-1].values:
+            self.custom(line.text)
         elif self.section in _ROLES:
             self.container(line.text)
         else:
@@ -375,10 +461,51 @@ class _Describe:
             else:
                 (self.condition if self.section == "Conditions" else self.event)(cells)
 
+    def custom(self, text: str) -> None:
+        """A line of a custom resource's metadata, spec or status: a value, a heading, or more of the value above."""
+        depth = len(text) - len(text.lstrip())
+        here = self.objects[-1]
+        match = _KEY.fullmatch(text)
+        if match is None or (self.last and depth > self.deepest):
+            if self.last:
+                self.goes_on(text)
+            elif self.path:
+                self.last = here.nest(self.place_in(depth), text.strip())
+                self.deepest = depth - 1
+            return
+        self.path = [(d, k) for d, k in self.path if d < depth]
+        self.path.append((depth, match[2]))
+        value = (match[3] or "").strip()
+        if self.section == "Status" and [k for _, k in self.path[:-1]] == ["Conditions"]:
+            self.state(match[2], value)
+        self.last = here.nest(self.place_in(depth + 1), value) if value else ""
+        self.deepest = depth + len(match[2]) + 2 if value else 0
+
+    def goes_on(self, text: str) -> None:
+        """A further line of the custom resource's value above."""
+        nested = self.objects[-1].nested
+        nested[self.last] = f"{nested[self.last]}\n{text.strip()}"
+        if self.fresh and [*self.fresh][-1] == "Message":
+            self.conditions[-1]["message"] = nested[self.last]
+
+    def place_in(self, depth: int) -> str:
+        return ".".join(objects.snake(k) for k in (self.section, *(k for d, k in self.path if d < depth)))
+
+    def state(self, key: str, value: str) -> None:
+        """A value of a custom resource's condition; a key that was there begins the next one."""
+        if self.fresh is None or key in self.fresh:
+            self.fresh = {}
+            self.conditions.append(self.place())
+        self.fresh[key] = value
+        if key in ("Type", "Status", "Reason", "Message"):
+            self.conditions[-1][key.lower()] = text_of(value)
+        elif key == "Last Transition Time":
+            self.conditions[-1]["last_transition"] = objects.time(value)
+
     def more(self, line: Line) -> None:
         """A line that goes on with the message of an event or condition."""
         rows = self.conditions if self.section == "Conditions" else self.events
-        if rows and line.text[:1].isspace():
+        if rows and (line.text[:1].isspace() or self.section == "Events"):
             rows[-1]["message"] = f"{rows[-1].get('message') or ''}\n{line.text.strip()}".strip()
         else:
             self.text.reject(line, "a row with a cell for each column of the header")
@@ -444,7 +571,9 @@ _CONTAINER: dict[tuple[str, str], tuple[str, Callable[[str | None], Any]]] = {
     marks=r"^Name: +\S+$(?s:.{0,4000})^(Labels|Annotations|Namespace|Priority): ",
 )
 def kubectl_describe(text: Text) -> dict[str, pd.DataFrame]:
-    """``kubectl describe`` of pods and nodes: one row each; ``conditions``, ``containers`` and ``events`` besides.
+    """``kubectl describe``: one row for each object; ``conditions``, ``containers`` and ``events`` besides.
+
+    Of custom resources, such as TigeraStatus and Installation, the fields are kept by their paths.
 
     Source: see the module.
 

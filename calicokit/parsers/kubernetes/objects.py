@@ -6,7 +6,7 @@ Shared by the parsers of both tools; it reads nothing on its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -87,14 +87,21 @@ class Columns:
         return fits and apart and "\t" not in line and not line[: self.begins[0]].strip()
 
 
-def table(text: Text) -> Iterator[tuple[Line, dict[str, str]]]:
+Bare = Callable[[str], dict[str, str] | None]
+"""Reads a row above which no header stands, as its cells tell its columns; None for a line that is no such row."""
+
+
+def table(text: Text, bare: Bare = lambda line: None) -> Iterator[tuple[Line, dict[str, str]]]:
     """Rows of the printed tables in the text by column; lines that are no rows are rejected."""
     columns: Columns | None = None
     for line in lines(text):
         if is_header(line.text) and ("NAME" in line.text or columns is None):
             columns = Columns(line.text)
         elif columns is None:
-            text.reject(line, "a header of column names")
+            if (known := bare(line.text.strip())) is not None:
+                yield line, known
+            else:
+                text.reject(line, "a header of column names")
         elif (cells := columns.cells(line.text)) is None:
             text.reject(line, "a row with a cell for each column of the header")
         else:
@@ -184,7 +191,7 @@ def seconds(age: str | None) -> float | None:
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdy])", age))
 
 
-def get(text: Text) -> list[dict[str, Any]]:
+def get(text: Text, bare: Bare = lambda line: None) -> list[dict[str, Any]]:
     """The objects of ``get`` in any form: kind, api_version, namespace, name, fields and line."""
     found = documents(text)
     if found is not None:
@@ -195,7 +202,7 @@ def get(text: Text) -> list[dict[str, Any]]:
             "fields": {k: v for k, v in cells.items() if k not in ("namespace", "name")},
             "line": at.number,
         }
-        for at, cells in table(text)
+        for at, cells in table(text, bare)
     ]
 
 

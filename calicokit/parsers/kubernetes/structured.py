@@ -12,11 +12,17 @@ import yaml
 BROKEN = "not read"
 """Stands for the rest of YAML that breaks off."""
 
-_BEGIN = re.compile(r"\s*(?:[{\[]|apiVersion:|kind:|items:|- apiVersion:|metadata:|---$)")
+_BEGIN = re.compile(
+    r"\s*(?:\{\s*(?:[\"}\n]|$)|\[\s*(?:[{\[\]\"\n]|$)|apiVersion:|kind:|items:|- apiVersion:|metadata:|---$)"
+)
 
 
 def begins(line: str) -> bool:
-    """Whether JSON or YAML of objects may begin with this line."""
+    """Whether JSON or YAML of objects may begin with this line.
+
+    >>> begins('{"kind": "Pod"}'), begins("["), begins("[20417.55] eth0: up"), begins("    [NEW] tcp")
+    (True, True, False, False)
+    """
     return bool(_BEGIN.match(line))
 
 

@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from calicokit.evidence import node_log
 from calicokit.parsers.base import Text, parser
 from calicokit.parsers.bird.routes import Numbers, append, frame, slices
 from calicokit.schema import Column, Schema
@@ -42,6 +43,8 @@ COLUMNS = (
     Column("message", "str", "message without the trailing fields; further lines after newlines"),
     Column("fields", "str", "the trailing key=value fields, as printed"),
     Column("error", "str", "value of the field error"),
+    Column("host", "str", "host in front of a line of syslog or the journal"),
+    Column("printed_time", "str", "timestamp of syslog, or of a klog line, where its year is not known"),
     Column("line", "int", "1-based number of the record's first line in the text"),
 )
 CNI_COLUMNS = (
@@ -63,27 +66,30 @@ STARTUP = Schema("startup_log", "calico-node's startup log", COLUMNS, ("line",),
 
 _PIECE = 1 << 22  # characters; bounds the memory for what is known of each line
 # The time, and what tells level, process and source line, of which a log has few; \s is spelt out as RE2's has no \v.
-_TIME = r"(?:19|20)\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
-_WHERE = r"\[[A-Z]+\]\[\d{1,9}\] [^ \t\n\r\f\v:]+ (?:\d{1,9}|<nil>)"
+_TIME = r"(?:19|20)\d\d-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d{3}"
+_WHERE = r"(?:\[[A-Z]+\])?\[\d{1,9}(?:/\d{1,9})?\] [^ \t\n\r\f\v:]+ (?:\d{1,9}|<nil>)"
 _COMMON = rf"^{_TIME} {_WHERE}:(?: |$)"
 _RECORD = re.compile(rf"({_TIME}) ({_WHERE}):(?: (.*))?", re.ASCII)
 _TIME_LENGTH = len("2026-11-24 02:28:23.191")
-_PROCESS = re.compile(r"\[([A-Z]+)\]\[(\d+)\]", re.ASCII)
+_PROCESS = re.compile(r"(?:\[([A-Z]+)\])?\[(\d+)", re.ASCII)
 _SOURCE_LINE = re.compile(r"(?:(.*)/)?(\S+) (\S+)", re.ASCII)
 _FIELD = re.compile(r" [A-Za-z_][\w.-]*=")
 # Keys are sorted, so only a key after "error" can end an error's text.
 _ERROR = re.compile(
     r"(?<![^ ])error=(.*?)(?= (?:[f-z]|e[s-z]|er[s-z]|err[p-z]|erro[s-z]|error[\w.-])[\w.-]*=|$)", re.DOTALL
 )
-PREFIX = re.compile(  # what others put before a line
-    r"(?P<pod>\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ )?"
-    r"(?:(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?) |(?P<tai>@[0-9a-f]{24} ))?"
+_POD = r"\[[^\]\s\v]+(?: [^\]\s\v]+){0,2}\] |[a-z0-9.-]+ (?:› )?[a-z0-9-]+ "
+_DATED = r"(?P<time>\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) |(?P<tai>@[0-9a-f]{24} )"
+PREFIX = re.compile(  # what others put before a line; a service's name, and what syslog and the journal write
+    rf"(?P<pod>{_POD}|[\w./-]+(?:\[\d+\])?(?: +\||:) +)?"
+    rf"(?:{_DATED}|(?P<syslog>[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{{1,6}})?) )?"
+    r"(?:(?P<host>[\w.-]+) [\w./@-]+(?:\[\d+\])?: )?"
     r"(?P<stream>std(?:out|err) [FP] )?",
     re.ASCII,
 )
 _MOST_PREFIX = 300  # characters of a prefix that are looked for in bulk
-# A line that goes on (P) is left to be put together with the next.
-_WHOLE_PREFIX = f"^(?P<whole>{PREFIX.pattern.replace('[FP]', 'F')})"
+# In bulk only what runtimes and kubectl write; a line that goes on (P) is left to be put together with the next.
+_IN_BULK = re.compile(rf"^(?P<whole>(?P<pod>{_POD})?(?:{_DATED})?(?P<stream>std(?:out|err) F )?)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KLOG = re.compile(r"([IWEF])(\d\d)(\d\d) (\d\d:\d\d:\d\d\.\d{6}) +(\d{1,9}) ([^\s:]+):(\d{1,9})\] ?(.*)", re.ASCII)
 _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL"}
@@ -92,6 +98,7 @@ _BIRD = re.compile(r"(bird6?): (.*)")
 _DROPPED = re.compile(r"\.\.\. dropped \d+ logs \.\.\.")
 _GO_ESCAPE = re.compile(r'\\(["\\nt])')
 _ESCAPED = {"n": "\n", "t": "\t"}
+_STAMPS = ("host", "printed_time")
 _CNI_FIELDS = {
     "container_id": "ContainerID",
     "workload": "WorkloadEndpoint|Workload",
@@ -104,9 +111,37 @@ _Origin = tuple[str | None, ...]
 _NOWHERE = (None, None, None, None, None)
 
 
-@parser("cni-log", CNI, marks=r"\] ((cni-plugin|ipam)/\w+|(ipam_plugin|k8s|dataplane_linux)\.go )")
+def _marks(component: str, files: Iterable[str]) -> str:
+    """What shows a component's records: its name, or before v3.22 a file that only it has."""
+    return rf"\]\s+(?:{component}/\w+|(?:{'|'.join(files)})\.go )"
+
+
+_CONTROLLERS = (
+    *("main", "watchersyncer", "resources", "ipam", "ipam_allocation", "ipam_block_reader_writer", "node_controller"),
+    *("pod_controller", "policy_controller", "namespace_controller", "serviceaccount_controller", "hostendpoints"),
+)
+_KUBELET = (
+    r"RunPodSandbox|CreatePodSandbox|KillPodSandbox|StopPodSandbox|[Nn]etworkPlugin cni|plugin type=\\*\""
+    r"|cni config uninitialized"
+    r"|failed to (?:setup|destroy|set up) (?:network|sandbox)|Failed to create sandbox|cni plugin not initialized"
+)
+
+
+@parser(
+    "cni-log",
+    CNI,
+    marks=(
+        _marks("(?:cni-plugin|ipam)", ("ipam_plugin", "k8s", "dataplane_linux", "plugin"))
+        + r"|^(?:.{0,200}\]: )?(?:[IWEF]\d{4} [\d:.]{15} .{0,80}\]|time=\"[^\"]+\" level=\w+ msg=).*"
+        + rf"(?:{_KUBELET})"
+    ),
+    stamped=True,
+)
 def cni_log(text: Text) -> dict[str, pd.DataFrame]:
     """The CNI plugin's log on a node (/var/log/calico/cni/cni.log): every pod's way to its addresses and interface.
+
+    Also the kubelet's and containerd's lines that repeat the plugin's error (kubernetes' pkg/kubelet/kuberuntime,
+    containerd's internal/cri/server), from a file or the journal.
 
     Source: see the module; the CNI plugin writes it on the host. Its table has the pod of a record in columns.
 
@@ -122,10 +157,8 @@ def cni_log(text: Text) -> dict[str, pd.DataFrame]:
 @parser(
     "felix-log",
     FELIX,
-    marks=(
-        r"\] (felix/\w+|(int_dataplane|ipsets|table|health|daemon|config_params|calc_graph|async_calc_graph"
-        r"|endpoint_mgr|policy_mgr|masq_mgr|route_table|iface_monitor|event_sequencer|active_rules_calculator)\.go )"
-    ),
+    marks=_marks("felix", node_log.FILES[node_log.FELIX]) + r"|\] calico\.felix\.\w+",
+    stamped=True,
 )
 def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     """Felix's log (stdout of calico-node, or /var/log/calico/felix/current).
@@ -141,7 +174,7 @@ def felix_log(text: Text) -> dict[str, pd.DataFrame]:
     return {FELIX.name: _frame(text, FELIX)}
 
 
-@parser("confd-log", CONFD, marks=r"\] confd/\w+")
+@parser("confd-log", CONFD, marks=_marks("confd", node_log.FILES[node_log.CONFD]), stamped=True)
 def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     """confd's log, which says what it wrote into BIRD's configuration and why (stdout of calico-node).
 
@@ -155,7 +188,9 @@ def confd_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONFD.name: _frame(text, CONFD)}
 
 
-@parser("typha-log", TYPHA, marks=r"\] typha/\w+")
+@parser(
+    "typha-log", TYPHA, marks=_marks("typha", ("typha_main", "sync_server", "rebalance", "snapcache")), stamped=True
+)
 def typha_log(text: Text) -> dict[str, pd.DataFrame]:
     """Typha's log: its configuration, its clients, and the connections it lost.
 
@@ -170,7 +205,10 @@ def typha_log(text: Text) -> dict[str, pd.DataFrame]:
 
 
 @parser(
-    "kube-controllers-log", CONTROLLERS, marks=r"\] (kube-controllers/\w+|(main|watchersyncer|resources|ipam)\.go )"
+    "kube-controllers-log",
+    CONTROLLERS,
+    marks=_marks("kube-controllers", _CONTROLLERS),
+    stamped=True,
 )
 def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-kube-controllers, with client-go's klog lines among its own.
@@ -186,7 +224,13 @@ def kube_controllers_log(text: Text) -> dict[str, pd.DataFrame]:
     return {CONTROLLERS.name: _frame(text, CONTROLLERS)}
 
 
-@parser("startup-log", STARTUP, marks=r"\] startup/\w+")
+@parser(
+    "startup-log",
+    STARTUP,
+    marks=_marks("(?:startup|cni-installer)", node_log.FILES[node_log.STARTUP])
+    + r"|^Calico node (started|failed)\b|^Skipping datastore",
+    stamped=True,
+)
 def startup_log(text: Text) -> dict[str, pd.DataFrame]:
     """The log of calico-node's start, before its services run: node name, addresses, what it found and set.
 
@@ -230,7 +274,8 @@ class _Piece:
         offsets = np.frombuffer(bounds, "i4", len(offsets))
         self.bytes = np.frombuffer(self.data or b"", "u1", int(offsets[-1]))
         self.starts, self.ends = offsets[:-1].copy(), offsets[1:]
-        self.prefixed, self.prefixes = np.zeros(0, "i8"), np.zeros((0, 4), bool)  # records behind a prefix; its parts
+        self.prefixed = np.zeros(0, "i8")  # records behind a prefix
+        self.prefixes = np.zeros((0, len(PREFIX.groupindex)), bool)  # its parts
         common = _matches(self.lines, _COMMON) & self._ends_visibly()
         filled = self.ends > self.starts
         self._behind_prefix(common, np.flatnonzero(filled & ~common))
@@ -244,15 +289,15 @@ class _Piece:
     def _behind_prefix(self, common: Numbers, lines: Numbers) -> None:
         """Find the records among these lines that have something before them, which their starts then leave out."""
         starts, ends = self.starts[lines], self.ends[lines]
-        found = pc.extract_regex(slices(self.data, starts, np.minimum(starts + _MOST_PREFIX, ends)), _WHOLE_PREFIX)
+        found = pc.extract_regex(slices(self.data, starts, np.minimum(starts + _MOST_PREFIX, ends)), _IN_BULK.pattern)
         parts = {
-            name: pc.binary_length(found.field(name)).to_numpy(zero_copy_only=False)
-            for name in ("whole", *PREFIX.groupindex)
+            name: pc.binary_length(found.field(name)).to_numpy(zero_copy_only=False) for name in _IN_BULK.groupindex
         }
         starts += parts["whole"]
         good = _matches(slices(self.data, starts, ends), _COMMON) & (parts["whole"] > 0) & self._ends_visibly()[lines]
         self.prefixed = lines[good]
-        self.prefixes = np.stack([parts[name][good] > 0 for name in PREFIX.groupindex], axis=1)
+        none = np.zeros(len(starts), "i4")
+        self.prefixes = np.stack([parts.get(name, none)[good] > 0 for name in PREFIX.groupindex], axis=1)
         self.starts[self.prefixed] = starts[good]
         common[self.prefixed] = True
 
@@ -276,6 +321,7 @@ class _Others:
     texts: list[str] = field(default_factory=list)
     known: dict[int, str | None] = field(default_factory=dict)  # record → fields that its format tells from the message
     more: list[tuple[int, str]] = field(default_factory=list)  # number and text of a line
+    stamps: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)  # line → host and time of syslog
 
 
 class _Reader:
@@ -289,6 +335,7 @@ class _Reader:
         self.piece, self.others = _Piece(""), _Others()
         # Record → whether its format tells the fields from the message; its further lines.
         self.more: dict[int, tuple[bool, list[str]]] = {}
+        self.foreign: set[int] = set()  # lines of klog and logrus
         self.last_known = False  # whether the format of the last record tells the fields from the message
         self.split: tuple[int, str, list[str]] | None = None  # first line, stream and parts of a line that goes on
         # What the last record has that has it, and that record's line.
@@ -360,6 +407,8 @@ class _Reader:
         if not match or not match.end() or not self.start(number, line[match.end() :], match["time"]):
             return False
         self.prefix = (number, _parts(match))
+        if match["host"] or match["syslog"]:
+            self.others.stamps[number] = match["host"], match["syslog"]
         return True
 
     def start(self, number: int, line: str, time: str | None) -> bool:
@@ -368,8 +417,10 @@ class _Reader:
         if match := _RECORD.match(line):
             self.add(number, match[1], _origin(match[2]), match[3] or "")
         elif match := _KLOG.match(line):
-            self.klog(number, match)
+            self.foreign.add(number)
+            self.klog(number, match, time)
         elif match := _LOGRUS.match(line):
+            self.foreign.add(number)
             origin = (match[2].upper(), None, None, None, None)
             self.add_known(number, match[1], origin, _unquoted(match[3]), match[4].lstrip())
         elif match := _BIRD.match(line):
@@ -380,10 +431,14 @@ class _Reader:
             return False
         return True
 
-    def klog(self, number: int, match: re.Match[str]) -> None:
+    def klog(self, number: int, match: re.Match[str], stamp: str | None) -> None:
+        """Add a klog line, whose year ``stamp`` tells, what stood before it, or the record before."""
         level, month, day, clock, pid, file, source, text = match.groups()
         _, before = self.last_time(number)
+        before = stamp or before
         time = f"{int(before[:4]) + (before[5:7] > month)}-{month}-{day} {clock}" if before else None
+        if not time:
+            self.others.stamps[number] = None, f"{month}-{day} {clock}"
         quoted = _QUOTED.match(text)
         end = quoted.end() if quoted else len(text)
         origin = (_KLOG_LEVELS[level], pid, None, file, source)
@@ -423,6 +478,9 @@ class _Reader:
             texts = pa.concat_arrays([texts, pa.array(others.texts, pa.string())]).take(pa.array(order))
         message, fields = _divided(texts, known, list(others.known.values()))
         columns = {"time": time, "message": message, "fields": fields, "line": pa.array(numbers)}
+        if others.stamps:
+            told = [others.stamps.get(number, (None, None)) for number in numbers.tolist()]
+            columns |= {n: pa.array(v, pa.string()) for n, v in zip(_STAMPS, zip(*told, strict=True), strict=True)}
         append(self.columns, columns | _origins(origin, others.origins, order), len(numbers))
         self.add_more(numbers, set(known.tolist()))
         self.rows += len(numbers)
@@ -449,8 +507,27 @@ class _Reader:
                 few = fields.dictionary_encode()  # the lines about a pod have the same fields
                 for name, keys in _CNI_FIELDS.items():
                     self.columns[name][piece] = _values(few.dictionary, keys).take(few.indices)
+                self.of_runtime(piece)
             first += len(lines)
         return frame(self.schema, self.columns)
+
+    def of_runtime(self, piece: int) -> None:
+        """Fill in pod, sandbox and error, which the kubelet's and a container runtime's lines tell in their own way."""
+        mine = [int(i) for i in np.flatnonzero(np.isin(self.columns["line"][piece].to_numpy(), list(self.foreign)))]
+        if not mine:
+            return
+        rows = pa.array(mine)
+        said = [
+            f"{message} {fields or ''}"
+            for message, fields in zip(
+                *(self.columns[name][piece].take(rows).to_pylist() for name in ("message", "fields")), strict=True
+            )
+        ]
+        found = [_of_pod(text) for text in said]
+        for name in ("container_id", "namespace", "pod", "error"):
+            old = self.columns[name][piece].cast(pa.string()).take(rows).to_pylist()
+            told = [row.get(name) or was for was, row in zip(old, found, strict=True)]
+            self.columns[name][piece] = _replaced(self.columns[name][piece].cast(pa.string()), np.array(mine), told)
 
     def lengthen(self, piece: int, owners: Numbers, first: int) -> None:
         """Put their further lines into these records of a piece; a last line may have the fields."""
@@ -555,6 +632,25 @@ def _values(fields: pa.Array, keys: str) -> pa.Array:
     """The quoted value of the first of these keys (``A|B``)."""
     found = pc.extract_regex(fields, rf'(?:^| )(?:{keys})="(?P<value>[^"]*)"')
     return pc.struct_field(found, "value")
+
+
+_POD_OF = (
+    re.compile(r"Sandbox\w*\{Name:(?P<pod>[^,]{1,253}),Uid:[^,]{0,60},Namespace:(?P<namespace>[^,]{1,63}),"),
+    re.compile(r'\bpods?=\\*"(?P<namespace>[a-z0-9-]{1,63})/(?P<pod>[a-z0-9.-]{1,253})\\*"'),
+    re.compile(r'\\*"(?P<pod>[a-z0-9.-]{1,253})_(?P<namespace>[a-z0-9-]{1,63})(?:\([0-9a-f-]{1,40}\))?\\*"'),
+)
+_SANDBOX = re.compile(
+    r'(?:sandbox(?: container)?|podSandboxID|[Cc]ontainerID|from) ?=?(?:\\*"|\{)?(?P<id>[0-9a-f]{64})'
+)
+_ERR = re.compile(r'\berr(?:or)?="((?:[^"\\]|\\.)*)"')
+
+
+def _of_pod(text: str) -> dict[str, str]:
+    """Pod, sandbox and error in a line of the kubelet or a container runtime."""
+    pod = next((match.groupdict() for pattern in _POD_OF if (match := pattern.search(text))), {})
+    sandbox, error = _SANDBOX.search(text), _ERR.search(text)
+    told = {"container_id": sandbox["id"]} if sandbox else {}
+    return {**pod, **told, **({"error": _unquoted(f'"{error[1]}"')} if error else {})}
 
 
 def _parts(match: re.Match[str]) -> tuple[bool, ...]:

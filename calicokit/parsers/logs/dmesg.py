@@ -44,6 +44,8 @@ DMESG = Schema(
         Column("flags", "str", "TCP flags, in lower case, joined with commas"),
         Column("mark", "str", "firewall mark, in hexadecimal"),
         Column("message", "str", "line without its timestamp"),
+        Column("printed_time", "str", "syslog's timestamp, as printed: it has no year, nor a zone"),
+        Column("host", "str", "host in front of a line of syslog or the journal"),
         Column("line", "int", "1-based line number in the text"),
     ),
     ("line",),
@@ -55,7 +57,7 @@ _HEAD = (
     r"(?:(?P<iso>[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:[,.][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?) "
     r"|\[(?P<day>[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4})\] "
     r"|(?P<syslog>[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}(?:\.[0-9]{1,6})?) )?"
-    r"(?:[^ ]{1,100} kernel: )?(?:\[ *(?P<uptime>[0-9]{1,10}\.[0-9]{1,9})\] ?)?(?P<message>.*)$"
+    r"(?:(?P<host>[^ ]{1,100}) kernel: )?(?:\[ *(?P<uptime>[0-9]{1,10}\.[0-9]{1,9})\] ?)?(?P<message>.*)$"
 )
 _TRACE = r"TRACE: (?P<table>[a-z]{1,20}):(?P<chain>.{1,60}?):(?P<step>rule|return|policy):(?P<rule>[0-9]{1,9}) ?$"
 _TEXTS = {
@@ -152,10 +154,20 @@ def _read(texts: _Array, head: dict[str, _Array]) -> dict[str, Any]:
         "rule": _ints(trace["rule"]),
         **_packets(blank),
         "message": _strings(message),
+        "printed_time": _strings(_empty_null(head["syslog"])),
+        "host": _strings(_empty_null(head["host"])),
     }
 
 
-@parser("dmesg", DMESG, marks=r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* )")
+@parser(
+    "dmesg",
+    DMESG,
+    marks=(
+        r"(calico-packet|TRACE: \w+:\w+|nf_conntrack: |\bIN=\S* OUT=\S* | kernel: |\[ *\d{1,10}\.\d{6}\] \S)"
+        r"|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}\] "
+    ),
+    general=True,
+)
 def dmesg(text: Text) -> dict[str, pd.DataFrame]:
     """The kernel's log (``dmesg``, ``journalctl -k``): packets of LOG and TRACE rules, full conntrack tables, the rest.
 

@@ -106,6 +106,7 @@ _GROUPS = (
     *("icmp_type", "icmp_code", "icmp_id", "packets", "bytes", "unreplied", "reply_source", "reply_destination"),
     *("reply_sport", "reply_dport", "reply_packets", "reply_bytes", "flag", "mark", "zone", "use", "other"),
 )
+_STAMP = re.compile(r"\[\d{1,12}\.\d{1,9}\]")
 _SUMMARY = re.compile(r"conntrack v\S+ \(conntrack-tools\): .*")
 _STAT = re.compile(r"(?:cpu=(\d{1,6})\s+)?((?:\w{1,30}=\d{1,18}\s*)+)")
 _OLD_STAT = re.compile(r"(\w{1,30})\s+(\d{1,18})")
@@ -137,7 +138,8 @@ def _head(words: list[str]) -> tuple[dict[str, str], int] | None:
 def _entry(text: str) -> dict[str, Any] | None:
     """An entry read word by word; None if it is none."""
     words = text.split()
-    events = [words.pop(0)] if words[0] in ("[NEW]", "[UPDATE]", "[DESTROY]") else []
+    events = [words.pop(0)] if _STAMP.fullmatch(words[0]) and len(words) > 1 else []
+    events += [words.pop(0)] if words[0] in ("[NEW]", "[UPDATE]", "[DESTROY]") else []
     head = _head(words) if words else None
     if not head:
         return None
@@ -273,9 +275,20 @@ def _others(entries: list[tuple[int, dict[str, Any]]]) -> pd.DataFrame:
     return ENTRIES.frame({n: [row.get(n) for row in rows] for n in ENTRIES.names})
 
 
-@parser("conntrack", ENTRIES, STATS, marks=r"^((ipv[46] +\d+ +)?\w+ +\d+ +\d+ .*src=\S+ dst=|cpu=\d+)")
+@parser(
+    "conntrack",
+    ENTRIES,
+    STATS,
+    marks=(
+        r"^[ \t]*(\[\d+\.\d+[ \t]*\][ \t]*)?(\[(NEW|UPDATE|DESTROY)\][ \t]+)?"
+        r"((ipv[46][ \t]+\d+[ \t]+)?\w+[ \t]+\d+\s.*src=\S+[ \t]+dst="
+        r"|cpu=\d+)"
+    ),
+)
 def conntrack(text: Text) -> dict[str, pd.DataFrame]:
-    """``conntrack -L`` (also ``-o extended,id``), ``/proc/net/nf_conntrack`` and ``conntrack -S``.
+    """``conntrack -L`` (also ``-o extended,id``), ``-E``, ``/proc/net/nf_conntrack`` and ``conntrack -S``.
+
+    An event of ``-E`` is an entry; what happened, and when with ``-o timestamp``, is in ``attributes``.
 
     Source: recordings; libnetfilter_conntrack's src/conntrack/snprintf_default.c.
 

@@ -792,11 +792,26 @@ class _Bodies(Lines):
         return starts[some], ends[some]
 
 
+_HEADLESS = re.compile(r"^ *(?P<numbers>(?:\d+[KMGTP]? +){0,3})(?P<next>\S+) +\S+ +(?:--|-f|!f|\*) ", re.MULTILINE)
+
+
+def _format_of(text: str) -> int:
+    """The format of rules above which no header stands: 1 for numbers of rules, plus 2 for counters.
+
+    The protocol may be a number too, where a rule has no target.
+    """
+    match = _HEADLESS.search(text[:10_000])
+    if match is None:
+        return 2
+    return {0: 0, 1: 1, 2: 2, 3: 3}[len(match["numbers"].split())]
+
+
 class _List:
     """Reads iptables -L: rules with counters at once, each distinct other line under its header."""
 
     def __init__(self, text: str) -> None:
         self.lines = lines = _Lines(text)
+        self.headless = _format_of(text)
         self.formats: dict[int, int] = {}
         self.table: dict[int, int] = {}
         self.tables = _Ids()
@@ -840,7 +855,7 @@ class _List:
         """Read each pair of a distinct line and a format: by their counters at a place at once, or one by one."""
         lines, (rows, which) = self.lines, self.lines.rows(_RULE)
         heads, head = lines.rows(_HEADER)
-        forms = np.array([2, *(self.formats[code] for code in head.tolist())], np.int64)
+        forms = np.array([self.headless, *(self.formats[code] for code in head.tolist())], np.int64)
         encoded = pa.array(which * 4 + forms[since(rows, heads)]).dictionary_encode()
         pairs: Ints = encoded.dictionary.to_numpy()
         line, form = pairs >> 2, pairs & 3
@@ -962,9 +977,22 @@ def _rest(text: str) -> tuple[str | None, str | None, bool]:
     return "; ".join(comments) if comments else None, extra.removeprefix("[goto]").lstrip() or None, goto
 
 
-@parser("iptables-list", LIST, LIST_CHAINS, NOTES, marks=r"^Chain \S+ \((policy|\d+ references)", keeps="tables ")
+@parser(
+    "iptables-list",
+    LIST,
+    LIST_CHAINS,
+    NOTES,
+    marks=(
+        r"^Chain \S+ \((policy|\d+ references)"
+        r"|^ *(\d+[KMGTP]? +){0,3}(\S+ +)?(all|tcp|udp|sctp|icmp\w*|ipencap|ipip|\d+) +(--|-f|!f) +"
+        r"(\S+ +\S+ +)?[!0-9a-f]\S*[./:]"
+    ),
+    keeps="tables ",
+)
 def iptables_list(text: Text) -> dict[str, pd.DataFrame]:
     """``iptables -L`` and ``ip6tables -L``, with any of ``-n``, ``-v``, ``-x`` and ``--line-numbers``.
+
+    Rules are read without their chain and header too, as ``| grep`` and diffs leave them.
 
     Several outputs may follow one another; the table's name is taken from a command line (``-t nat``) or heading
     (``Table: nat``) before them, as iptables itself does not print it.

@@ -490,7 +490,7 @@ def _around(text: Text, part: str, first: int) -> None:
     CHAINS,
     SETS,
     ELEMENTS,
-    marks=r'^table (ip|ip6|inet|arp|bridge|netdev) \S+ \{|^\s*\{"nftables":',
+    marks=r'^table (ip|ip6|inet|arp|bridge|netdev) \S+ \{|^[ \t]*\{"nftables":',
 )
 def nft_ruleset(text: Text) -> dict[str, pd.DataFrame]:
     """``nft list ruleset``, also with ``-a``, ``-j`` or ``-s``, and ``nft list table``.

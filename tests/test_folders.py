@@ -85,3 +85,12 @@ def test_every_table_of_a_folder_is_built(folder: Path) -> None:
     for name, spec in registry.load().items():
         if not spec.options:
             cluster.table(name)
+
+
+def test_what_a_grep_left_of_an_output_is_not_the_whole(tmp_path: Path) -> None:
+    session = "root@node-1:~# ip route show table all | grep cali\n10.77.1.5 dev cali0123456789a scope link\n"
+    (tmp_path / "session.txt").write_text(session + "root@node-1:~# ip rule\n0:\tfrom all lookup local\n")
+    cluster = calicokit.open(tmp_path)
+    assert len(cluster.output.ip_route_all()) == 1
+    (why,) = [m.why for m in cluster.coverage.missing if m.id == "ip-route-all"]
+    assert "grep cali" in why

@@ -32,11 +32,15 @@ UNKNOWN_NODE = "unknown"
 
 @dataclass(frozen=True)
 class TextPart:
-    """A file, or a part of one, that is what a command printed or a log holds."""
+    """A file, or a part of one, that is what a command printed or a log holds.
+
+    ``scoped`` says which of its lines are there, if not all.
+    """
 
     path: str
     read: Callable[[], bytes]
     command: str = ""
+    scoped: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Bundle(Source):
         errors, lost = "", ""
         if not isinstance(CATALOG[want.id].how, Log):
             text, errors, lost = unmixed(text)
-        return Evidence(want, text, part.path, "", part.command, status, errors, self.now(), lost)
+        return Evidence(want, text, part.path, "", part.command, status, errors, self.now(), lost or _lines(part))
 
     def _listed(self, want: Want, api: Api) -> Answer:
         parts = self._contents.lists.get(want.id, [])
@@ -184,6 +188,10 @@ class Bundle(Source):
 
 def _kinds(api: Api) -> set[tuple[str, str]]:
     return {(group, plural) for group in api.groups for plural in api.plurals}
+
+
+def _lines(part: TextPart) -> str:
+    return f"{part.path} has {part.scoped}" if part.scoped else ""
 
 
 def _not_whole(found: Documents, id: str) -> str:  # noqa: A002

@@ -19,11 +19,12 @@ import msgspec
 from calicokit.evidence.bundles import recognise
 from calicokit.evidence.bundles.bundle import UNKNOWN_NODE, Contents, ListPart, TextPart
 from calicokit.evidence.bundles.kubectl_output import Documents
-from calicokit.evidence.bundles.recognise import CALICO_NODE, Part, Unread
+from calicokit.evidence.bundles.recognise import Part, Unread
 from calicokit.evidence.catalog import CATALOG, Log
 from calicokit.evidence.files import Files
 from calicokit.evidence.model import Missing, Want
 from calicokit.parsers.base import parse
+from calicokit.parsers.sessions import CALICO_NODE
 
 BY_USER = "calicokit-nodes.txt"
 """A file in the folder that says which node files are from: lines of ``FILE NODE``; FILE may hold ``*``."""
@@ -136,7 +137,9 @@ def _add_texts(contents: Contents, placed: list[_Placed], names: _Names) -> None
         kept = found if _is_many(want.id, found) else found[:1]
         if _is_log(want.id) and want.node == UNKNOWN_NODE and len({f.path for f in found}) > 1:
             kept = found[:1]  # logs of several nodes, for all that is known
-        contents.texts[want] = [TextPart(f.path, partial(bytes, f.part.text), f.part.command) for f in kept]
+        contents.texts[want] = [
+            TextPart(f.path, partial(bytes, f.part.text), f.part.command, f.part.scoped) for f in kept
+        ]
         contents.unused += [_left_out(want, each, kept[0]) for each in found if each not in kept]
 
 

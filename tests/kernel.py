@@ -46,4 +46,4 @@ def page(kernel: Any, notebook: Path, source: str, **env: str) -> str:
         client.execute_cell(anew, -1, store_history=False)
         for index, cell in enumerate(node.cells):
             html._execute_cell(client, node, index, cell)
-    return html.render(node, source)
+    return html.render(node, source, None)

@@ -64,9 +64,7 @@ def test_check_exits_3_when_a_critical_check_had_no_evidence(tmp_path: Path) -> 
     assert done.returncode == 3
     said = " ".join(done.stdout.split())
     assert "Not checked, as evidence is missing: " in said
-    assert (
-        "Not seen: pods: not listed in this recording; without it not checked: bpf-program-missing, calico-" in said
-    )
+    assert "Not seen: pods: not listed in this recording; without it not checked: bpf-program-missing, calico-" in said
 
 
 @pytest.mark.slow

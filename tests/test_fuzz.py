@@ -13,7 +13,7 @@ from tests import clusters, fuzz
 from tests.examples import first
 
 
-@pytest.mark.parametrize("seed", first(1, range(4)))
+@pytest.mark.parametrize("seed", first(0, range(4)))
 def test_damage_at_random(seed: int, tmp_path: Path) -> None:
     tried = islice(fuzz.damages(random.Random(seed)), 10)
     assert [f"{damage}: {what}" for damage in tried if (what := fuzz.fault(damage, tmp_path))] == []

@@ -139,6 +139,7 @@ def test_totals_are_information_and_no_drop_is_nothing() -> None:
     assert drops(0, 0, 0) == []
 
 
+@pytest.mark.slow
 def test_a_node_that_did_not_tell_is_left_out_and_said() -> None:
     found = clusters.Sharing(WithPrograms(enabled(), texts={"node-2": ""})).check()
     assert "node-2" in found.coverage.partly["bpf-program-missing"]

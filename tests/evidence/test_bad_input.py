@@ -291,6 +291,7 @@ def test_what_windows_shells_save_is_read(recording: Path, how: str) -> None:
     assert Sharing(Recording(recording)).table("output.ip_rule").equals(whole)
 
 
+@pytest.mark.slow
 def test_gaps_of_zero_bytes_are_left_out_and_said(recording: Path) -> None:
     log = next(recording.glob("nodes/*/felix.log"))
     os.truncate(log, log.stat().st_size + (64 << 20))
@@ -299,6 +300,7 @@ def test_gaps_of_zero_bytes_are_left_out_and_said(recording: Path) -> None:
     assert [m.node for m in found.coverage.missing if "gaps of zero bytes" in m.why] == [log.parent.name]
 
 
+@pytest.mark.slow
 def test_a_folder_that_no_node_can_be_called_is_named_and_not_read(recording: Path) -> None:
     node = next((recording / "nodes").iterdir())
     os.rename(node, os.fsencode(recording / "nodes") + b"/node-\xff")
@@ -308,6 +310,7 @@ def test_a_folder_that_no_node_can_be_called_is_named_and_not_read(recording: Pa
     str(found.coverage.missing).encode()  # it can be printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"[" * 200_000 + b"]" * 200_000, b'{"kind":"PodList","items":[' + b"[" * 200_000])
 def test_an_endless_nesting_is_a_hole(recording: Path, text: bytes) -> None:
     (recording / "api" / "v1_pods.json").write_bytes(text)
@@ -317,6 +320,7 @@ def test_an_endless_nesting_is_a_hole(recording: Path, text: bytes) -> None:
     assert cluster.check().status == 3 or cluster.check().status == 1
 
 
+@pytest.mark.slow
 def test_objects_that_a_list_has_twice_are_the_same_objects(recording: Path) -> None:
     whole = Sharing(Recording(recording))
     for path in (recording / "api").iterdir():

@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.texts import Texts
-from calicokit.felix.state.configuration import in_ebpf
 from calicokit.parsers.base import parse
-from calicokit.registry import Spared, not_applicable, table
+from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
 BPF_DROPS = Schema(
@@ -83,9 +82,3 @@ def _dropped(frame: pd.DataFrame) -> Iterator[tuple[_Key, int]]:
     own = frame[frame["category"] == "Dropped"]
     for interface, reason, *counts in cells(own, "interface", "type", *HOOKS):
         yield from (((interface, reason, h), int(n)) for h, n in zip(HOOKS, counts, strict=True) if pd.notna(n))
-
-
-@not_applicable(needs={"felix": "felix.configuration"})
-def _without_ebpf(felix: pd.DataFrame) -> Spared:
-    """Nobody misses the counters of a node without eBPF."""
-    yield from (("bpf-counters", node) for node in set(felix["node"]) - in_ebpf(felix))

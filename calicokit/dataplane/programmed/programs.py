@@ -85,5 +85,6 @@ def _settled(pods: pd.DataFrame, now: pd.Timestamp) -> Iterator[tuple[tuple[str,
 
 @not_applicable(needs={"felix": "felix.configuration"})
 def _without_ebpf(felix: pd.DataFrame) -> Spared:
-    """Nobody misses the programs of a node without eBPF."""
-    yield from (("bpftool-net", node) for node in set(felix["node"]) - in_ebpf(felix))
+    """Nobody misses the programs of a node without eBPF, nor their counters."""
+    for node in set(felix["node"]) - in_ebpf(felix):
+        yield from (("bpftool-net", node), ("bpf-counters", node))

@@ -1,4 +1,4 @@
-"""Addresses and prefixes: one canonical text form, and the numbers behind them; names of nodes."""
+"""Addresses and prefixes: canonical text and integers; names of nodes."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ say that it can do with it (:attr:`Spec.printed`); what is made of it is of lowe
 
 
 class UnseenError(Exception):
-    """A builder's word that its table is unknown although its needs are known.
+    """Raised by a builder whose table is unknown although its needs are known.
 
     That is for want of the inputs ``names``, or because none of its wants is known.
     """
@@ -173,11 +173,11 @@ class UnseenError(Exception):
 
 
 class UnreadableError(ValueError):
-    """A builder's word that something of the cluster cannot be read, and its table is unknown: no fault of the kit."""
+    """Raised by a builder that cannot read something of the cluster; its table is unknown. No fault of the kit."""
 
 
 class OptionError(ValueError):
-    """A builder's word that an option makes no sense for this cluster; one sentence to whoever asked."""
+    """Raised by a builder for an option that makes no sense for this cluster; one sentence for the user."""
 
 
 Spared = Iterable[tuple[str, str | None]]

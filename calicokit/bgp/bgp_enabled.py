@@ -1,4 +1,4 @@
-"""Whether this cluster's routes are BGP's business at all, and which nodes run BIRD.
+"""Whether this cluster uses BGP at all, and which nodes run BIRD.
 
 From the resources and from what ran, never from a readiness probe that complains: a cluster of VXLAN pools has no BIRD,
 and its probe complains all the same.
@@ -100,7 +100,7 @@ def use(
 
 
 def _spoken(texts: Texts | None) -> Iterator[Any]:
-    """What holds words of BIRD or confd: an answer, a file, a log that is not empty."""
+    """Evidence that BIRD or confd ran: an answer of birdcl, a configuration file, a log that is not empty."""
     yield from (e for e in texts or () if e.node and not e.exit and e.text.strip())
 
 

@@ -1,6 +1,6 @@
-"""Tables with millions of rows: text as categories, and joins as arrays of numbers, the place in another table.
+"""Joins of tables with millions of rows: text as integer codes and categories, matches as arrays of row positions.
 
--1 is no place.
+-1 is no row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READ = Column("evidence", "category", "where this was read: a file of the record
 
 
 class Words:
-    """One number for each text of the tables, 0 for none."""
+    """An integer code for each text of the tables, 0 for null."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] = {}
@@ -36,7 +36,7 @@ class Words:
         return numbers[own.cat.codes.to_numpy()]
 
     def translate(self, column: pd.Series[Any], to: dict[str, str]) -> Codes:
-        """The number of what each text stands for."""
+        """The code of what each text is mapped to."""
         own = column.astype("category")
         numbers = [self.number(to[t]) if t in to else 0 for t in own.cat.categories]
         return np.array([*numbers, 0], dtype="int64")[own.cat.codes.to_numpy()]
@@ -46,7 +46,7 @@ class Words:
 
 
 def lookup(keys: Codes, wanted: Codes, usable: Mask | None = None) -> Codes:
-    """For each wanted key the place of its first row, -1 for none."""
+    """For each wanted key the position of its first row, -1 for none."""
     places = np.arange(len(keys)) if usable is None else np.flatnonzero(usable)
     index = pd.Index(keys[places])
     if not index.is_unique:
@@ -57,7 +57,7 @@ def lookup(keys: Codes, wanted: Codes, usable: Mask | None = None) -> Codes:
 
 
 def taken(values: NDArray[Any], places: Codes, spare: Any) -> NDArray[Any]:
-    """The values at these places, ``spare`` where the place is -1."""
+    """The values at these row positions, ``spare`` where the position is -1."""
     if not len(values):
         return np.full(len(places), spare, dtype=values.dtype if values.dtype != object else object)
     found = values[places]
@@ -77,7 +77,7 @@ def times(column: pd.Series[Any], places: Codes) -> Any:
 
 
 def category(codes: NDArray[Any], texts: Sequence[str] | pd.Index[Any]) -> pd.Categorical[Any]:
-    """Texts by their place, -1 for none."""
+    """Texts by their position, -1 for null."""
     narrow = np.asarray(codes).astype("int16" if len(texts) < 1 << 15 else "int32")
     return pd.Categorical.from_codes(narrow, categories=pd.Index(list(texts), dtype="str"))
 

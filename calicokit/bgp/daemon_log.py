@@ -1,4 +1,4 @@
-"""What the logs of BIRD and confd say of themselves: whether they run, listen, and take what is written."""
+"""State of BIRD and confd from their logs: whether they run, listen, and accept the configuration that was written."""
 
 from __future__ import annotations
 

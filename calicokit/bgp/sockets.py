@@ -1,4 +1,4 @@
-"""What each node's kernel shows of BGP: its sockets, and segments dropped for their MD5 signature."""
+"""BGP in each node's kernel: TCP sockets on port 179, and segments dropped for their MD5 signature."""
 
 from __future__ import annotations
 

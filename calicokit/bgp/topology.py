@@ -1,4 +1,4 @@
-"""Who is linked with whom: sessions as pairs of ends, and what each end has of them."""
+"""BGP topology: sessions as pairs of ends, and the state that each end reports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the CNI plugin says when a pod cannot start."""
+"""The CNI plugin: its configuration, and its errors when a pod cannot start."""

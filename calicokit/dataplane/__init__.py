@@ -1,1 +1,1 @@
-"""The dataplane: what Felix programmed on each node, what packets meet there, and what drops them."""
+"""The dataplane: rules, sets and programs on each node, how packets pass them, and what drops them."""

@@ -1,4 +1,4 @@
-"""For which nodes a check could answer, from the evidence that it rests on: silence about a node is no health of it.
+"""For which nodes a check could answer, from the evidence that it rests on: silence about a node does not mean healthy.
 
 A table tells of a node where all that it needs is known there, and one of those of which it needs any. A table of nodes
 that needs nothing of them, and only wants it, tells nothing of a node where it has none of what it wants.

@@ -1,4 +1,4 @@
-"""What the host's own network managers do to what Calico manages: not that they run, but what they changed.
+"""Interference of the host's network managers (firewalld, ufw, NetworkManager): what they changed, not that they run.
 
 Signs (no recording shows them): firewalld and ufw by the names of their tables and chains (firewalld's
 fw/nftables.py and fw/ipXtables.py, ufw's ufw-init and before.rules); NetworkManager and systemd-networkd by what they

@@ -1,4 +1,4 @@
-"""What the operator says of the components that it installs: TigeraStatus, Installation and APIServer conditions.
+"""Conditions that the Tigera operator reports: TigeraStatus, Installation and APIServer.
 
 Types and reasons: tigera/operator, api/v1/tigerastatus_types.go (Available, Degraded, Progressing; in the conditions of
 Installation and APIServer Ready stands for Available), commit 0ed9f59.

@@ -1,4 +1,4 @@
-"""Which of Calico's parts are there on every node of the cluster: calico-node, Felix, BIRD, confd, CNI configuration.
+"""Presence of Calico's components on every node: calico-node, Felix, BIRD, confd, CNI configuration.
 
 The nodes are the API's, so that one on which nothing was found has its rows too. With the backends vxlan and none,
 neither BIRD nor confd is started (node/filesystem/etc/rc.local); Windows has no BIRD. For IPv6 a BIRD of its own runs

@@ -1,4 +1,4 @@
-"""How calico-node's startup ended on each node, in its own words, and its init containers.
+"""How calico-node's startup and its init containers ended on each node, from their logs.
 
 ``calico-node -startup`` runs before Felix and BIRD and ends the container if it cannot go on: it logs why, then
 "Terminating"; the script that called it says "Calico node failed to start". Without the datastore it waits and says so

@@ -84,7 +84,7 @@ def exhausted_by_word(
     utilisation: pd.DataFrame | None = None,
     pools: pd.DataFrame | None = None,
 ) -> Iterator[Finding]:
-    """Where the IPAM objects are unknown, the CNI plugin's own error: every pool is exhausted."""
+    """Every pool is exhausted, by the CNI plugin's error, where the IPAM objects are unknown."""
     if waiting is not None and utilisation is not None:
         return
     full = errors[errors["open"] & (errors["cause"] == "exhausted")]

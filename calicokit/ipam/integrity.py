@@ -1,4 +1,4 @@
-"""Whether IPAM's objects agree with each other: blocks, affinities, handles; and calicoctl's own figures of it.
+"""Consistency of IPAM's objects: blocks, affinities, handles; and the figures that calicoctl ipam check prints.
 
 Facts: libcalico-go/lib/ipam and calicoctl/calicoctl/commands/ipam/check.go at HEAD.
 """

@@ -1,4 +1,4 @@
-"""How full: pools, nodes, fragmentation, borrowing, the map of a block's addresses, and when a pool will be full.
+"""Utilisation of pools and nodes, fragmentation, borrowing, the map of a block, and the forecast of exhaustion.
 
 All functions are pure: tables in, tables out. Facts: libcalico-go/lib/ipam/ipam.go and ipam_block.go, HEAD.
 """

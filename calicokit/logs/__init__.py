@@ -1,1 +1,1 @@
-"""What the logs of Calico's components say: patterns, how often, and what the telling ones mean."""
+"""Logs of Calico's components: patterns, their frequency, and lines with a known meaning."""

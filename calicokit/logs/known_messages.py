@@ -1,4 +1,4 @@
-"""What the telling lines of the logs mean (``known_messages.toml``), and the table of those that a cluster has."""
+"""Log lines with a known meaning (``known_messages.toml``), and the table of those that a cluster has."""
 
 from __future__ import annotations
 

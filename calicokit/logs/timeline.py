@@ -1,4 +1,4 @@
-"""What happened when: the telling lines of all logs, span by span, by node and meaning."""
+"""Timeline: log lines with a known meaning, by span of time, node and meaning."""
 
 from __future__ import annotations
 

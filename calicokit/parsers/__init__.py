@@ -1,1 +1,1 @@
-"""One module per tool that speaks: pure functions of its text, returning tables with a declared schema."""
+"""Parsers, one module for each tool: pure functions of its text that return tables with a declared schema."""

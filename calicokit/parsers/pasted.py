@@ -1,4 +1,4 @@
-"""What stands around a tool's output when people paste it: colours, quotes, prompts, kubectl's words, indentation.
+"""Noise around a pasted output: colours, quotes, prompts, kubectl's messages, indentation.
 
 It is taken out here and nowhere else, before any parser sees the text; lines keep their numbers, as what goes becomes
 an empty line. Only the first and the last lines are looked at to see whether there is anything to do, so a large file

@@ -1,4 +1,4 @@
-"""What must stay reachable: the cluster's DNS from pods, and hosts' own access to the control plane."""
+"""Access that policy must leave open: the cluster's DNS for pods, and the control plane for hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies without effect: their selectors match nothing, or an earlier policy always decides."""
+"""Policies without effect: selectors that match nothing, and policies shadowed by an earlier one."""
 
 from __future__ import annotations
 

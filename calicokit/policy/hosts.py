@@ -1,4 +1,4 @@
-"""What host endpoints make of a packet on its way: which one it meets on a node, and in which chains.
+"""Host endpoint policy: which host endpoint a packet meets on a node, and in which chains.
 
 Facts: felix/rules/static.go, felix/rules/dispatch.go, resolveHostEndpoints in felix/dataplane/linux/endpoint_mgr.go at
 HEAD; tierInfoToProtoTierInfo in felix/calc/event_sequencer.go. A reply needs no policy but under ``doNotTrack``, which

@@ -1,1 +1,1 @@
-"""Routes: what each node should have, what its kernel and BIRD have, and what gets in the way."""
+"""Routes: expected on each node, present in its kernel and BIRD, and conflicts."""

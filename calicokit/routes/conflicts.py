@@ -1,4 +1,4 @@
-"""Routes that get in the way of Calico's: longer prefixes, lower metrics, tables and rules that are asked before main.
+"""Routes that override Calico's: longer prefixes, lower metrics, tables and rules that come before main.
 
 The node of a conflict is where the foreign route stands in the kernel. BIRD reads it there and may tell the other
 nodes, in whose kernels it is BIRD's: those are consequences, no conflicts of their own. Also who claims a block.

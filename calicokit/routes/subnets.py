@@ -1,4 +1,4 @@
-"""Whether a pool without encapsulation can work between the nodes' subnets: what is between them, and who tells it."""
+"""Whether a pool without encapsulation works between subnets: the router in between, and whether it has the routes."""
 
 from __future__ import annotations
 

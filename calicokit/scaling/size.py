@@ -1,4 +1,4 @@
-"""How large the cluster is, and how fast it changes: the numbers that advice on scaling rests on."""
+"""Size of the cluster and its rate of change: the measures that scaling advice rests on."""
 
 from __future__ import annotations
 

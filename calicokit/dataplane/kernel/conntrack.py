@@ -1,4 +1,4 @@
-"""Connections that the kernel still tracks although what they point to is gone, while traffic goes on using them."""
+"""Stale conntrack entries: connections to an endpoint that is gone, while traffic still uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each chain is for: Felix's mapped back to policy, profile, tier and endpoint; kube-proxy's and others apart."""
+"""Purpose of each chain: Felix's mapped back to policy, profile, tier and endpoint; kube-proxy's and others apart."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What people have at hand instead of a recording, as a source."""
+"""Support bundles and folders of saved outputs as a source."""

@@ -1,4 +1,4 @@
-"""What people have at hand instead of a recording, as a source: the parts of their files by the want that they answer.
+"""Support bundles and folders of saved outputs as a source: the parts of their files by the want that they answer.
 
 Which file is which is found out by :mod:`calicokit.evidence.bundles.layouts`; here the parts become evidence.
 """

@@ -1,4 +1,4 @@
-"""What metrics mean: the words of ``meaning.toml``, and what the exporter says where that has none."""
+"""Meaning of metrics: from ``meaning.toml``, else the exporter's HELP text."""
 
 from __future__ import annotations
 

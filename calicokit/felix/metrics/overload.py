@@ -1,4 +1,4 @@
-"""What is too slow: Felix instances that program late, and Typhas that close or delay their clients.
+"""Slowness: Felix instances that program late, and Typhas that close or delay their clients.
 
 The thresholds are this kit's: healthy recordings have medians of 0.01 s and tails of 0.3 s; see docs/felix-metrics.md.
 """

@@ -1,4 +1,4 @@
-"""Whether Calico's components still hear the API server and Typha, from what they log.
+"""Whether Calico's components still reach the API server and Typha, from their logs.
 
 Every failed request to the API server is logged with Go's own words: the URL and what the network said. What stands
 around them differs by component and version (libcalico-go/lib/backend/watchersyncer/watchercache.go,

@@ -1,4 +1,4 @@
-"""Runs of Felix that end by a fault of their own, and what their last words mean.
+"""Crashes of Felix (PANIC, FATAL, Go runtime errors), and what the last log lines mean.
 
 Felix ends itself by a line of level PANIC or FATAL, or Go's runtime ends it. That a signal told it to, that it wants to
 restart with a changed configuration (exit status 129), and that it gives up on Typha or the API server are no crashes:

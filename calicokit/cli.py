@@ -6,7 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -105,6 +105,7 @@ def check(
     everything: Annotated[
         bool, typer.Option("--all", help="Fold nothing: every finding, and all that is missing.")
     ] = False,
+    by_guide: Annotated[bool, typer.Option("--guide", help="List findings in the guide's order.")] = False,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -128,11 +129,71 @@ def check(
     with progress.shown(f"checking {source}") as cluster.progress:
         say = cluster.progress
         findings = cluster.check(say)
+    order = _guide_order() if by_guide else ()
     if format is Shape.json:
-        terminal.print_json(findings.as_dict())
+        said = findings.as_dict()
+        said["findings"].sort(key=lambda f: order.index(f["guide_step"]) if order else 0)
+        terminal.print_json(said)
     else:
-        terminal.show_findings(findings, source, everything, rows=verbose)
+        terminal.show_findings(findings, source, everything, rows=verbose, guide=order)
     raise typer.Exit(findings.status)
+
+
+def _guide_order() -> tuple[str, ...]:
+    from calicokit.guide.page import order
+
+    return order()
+
+
+@app.command()
+def guide(
+    source: Source = None,
+    context: Context = None,
+    in_cluster: InCluster = False,
+    kubeconfig: Kubeconfig = None,
+    calico_namespace: CalicoNamespace = None,
+    every: Annotated[bool, typer.Option("--rows", help="Every command of the guide too.")] = False,
+    read: Annotated[
+        str, typer.Option("--read", metavar="SECTION", help="Print a section of the guide, as findings name it.")
+    ] = "",
+    format: Annotated[Shape, typer.Option("--format", help="Output format.")] = Shape.table,  # noqa: A002
+    verbose: Verbose = False,
+) -> None:
+    """Follow the troubleshooting guide: its checklist and best practices for a cluster, or a section of its text.
+
+    Each step is wrong (✗), fine (✓), unknown (?) or not needed here (–). Exit status: 0 answered; 1 a step of the
+    checklist is wrong; 3 none is, and some are unknown; 2 no answer.
+    """
+    from calicokit.guide import page
+
+    if read or not (source or _is_live(context, in_cluster, kubeconfig)):
+        _read_guide(page, read)
+        return
+    from calicokit.cluster import open as open_source
+
+    source = _source(source, context, in_cluster, kubeconfig)
+    cluster = open_source(source)
+    titles = {"checklist": "Troubleshooting Checklist", "practices": "Best Practices", "rows": "Commands of the guide"}
+    with progress.shown(f"following the guide on {source}") as cluster.progress:
+        frames = {name: cluster.table(f"guide.{name}") for name in titles if every or name != "rows"}
+    if format is Shape.json:
+        said = {name: terminal.rows(frame) for name, frame in frames.items()}
+        terminal.print_json({**said, "coverage": cluster.coverage.as_dict()})
+    else:
+        for name, frame in frames.items():
+            terminal.show_guide(frame, titles[name])
+    states = set(frames["checklist"]["state"])
+    raise typer.Exit(1 if "wrong" in states else 3 if "unknown" in states else 0)
+
+
+def _read_guide(page: Any, section: str) -> None:
+    """A section of the guide with all below it; without a name, the names."""
+    if not section:
+        typer.echo("\n".join(page.order()[2:]))
+        return
+    if not (text := page.text_of(section)):
+        _fail(f"No section is named {section}; {terminal.did_you_mean(section, list(page.order()), 'calicokit guide')}")
+    terminal.show_page(text)
 
 
 @app.command()

@@ -287,7 +287,7 @@ class Cluster(Topics):
         return [left for left in self._source.holds if left.want not in asked]
 
     def given(self, name: str) -> Any:
-        """An input of a builder or check: a table, ``@now``, or raw evidence; None where it is unknown."""
+        """An input of a builder or check: a table, evidence, ``@now`` or ``@findings``; None where it is unknown."""
         self.fetch([name])
         return self._given(name)
 
@@ -480,6 +480,8 @@ class Cluster(Topics):
             return self.time
         if name == "@calico-namespace":
             return self._source.calico_namespace
+        if name == "@findings" and name not in self._built:
+            self._built[name] = self.check(self.progress)
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:

@@ -26,7 +26,7 @@ from calicokit.schema import Schema
 
 TOPICS = (
     *("kube", "health", "cni", "bgp", "routes", "ipam", "policy", "dataplane"),
-    *("felix", "scaling", "logs", "connectivity", "output"),
+    *("felix", "scaling", "logs", "connectivity", "output", "guide"),
 )
 """The topic folders, in the order in which their tables are listed; each module in them registers what it declares."""
 
@@ -205,6 +205,7 @@ def table(
     *,
     known: tuple[str, ...] = (),
     any_known: tuple[str, ...] = (),
+    printed: tuple[str, ...] = (),
     options: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Callable[[Build], Build]:
     """Register the decorated pure function as the builder of ``schema.name``; returns the function unchanged.
@@ -216,7 +217,12 @@ def table(
         if schema.name in TABLES:
             raise ValueError(f"table {schema.name} is declared twice")
         TABLES[schema.name] = TableSpec(
-            build, needs, any_of, wants, known=known, any_known=any_known, schema=schema, options=options
+            *(build, needs, any_of, wants),
+            known=known,
+            any_known=any_known,
+            printed=printed,
+            schema=schema,
+            options=options,
         )
         return build
 

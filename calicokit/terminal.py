@@ -11,6 +11,8 @@ import typer
 from calicokit.evidence.model import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from calicokit.diagnosis.findings import Findings
@@ -56,19 +58,52 @@ WIDEST, GAP = 48, 3
 COLOURS = {"critical": "bold red", "warning": "bold yellow", "info": "cyan"}
 
 
-def show_findings(findings: Findings, source: str, everything: bool = False, rows: bool = False) -> None:
-    """The answer on one screen: causes over their effects, infos in a line a kind, then what was and was not seen."""
+def show_findings(
+    findings: Findings, source: str, everything: bool = False, rows: bool = False, guide: Sequence[str] = ()
+) -> None:
+    """The answer on one screen: causes over their effects, infos in a line a kind, then what was and was not seen.
+
+    With ``guide``, the paths of its headings, in the order of the guide.
+    """
     from rich.text import Text
 
     from calicokit.diagnosis.answer import answer
 
     out = console()
-    for line in answer(findings, source, out.width, everything, rows):
+    for line in answer(findings, source, out.width, everything, rows, guide):
         head = [(line.severity, COLOURS[line.severity])] if line.severity else []
         out.print(Text.assemble(*head, (plain(line.text), LOOKS[line.look])))
 
 
 LOOKS = {"head": "bold", "text": "", "dim": "dim"}
+STATES = {
+    "wrong": ("✗", "bold red"),
+    "fine": ("✓", "green"),
+    "unknown": ("?", "bold yellow"),
+    "not needed": ("–", "dim"),
+}
+
+
+def show_guide(frame: pd.DataFrame, title: str) -> None:
+    """A table of the guide: a line for each step, with its state, what tells so and where it is shown."""
+    from rich.text import Text
+
+    from calicokit.schema import cells
+
+    view = rich_table("", title, "what tells so", "shown in")
+    for state, step, told, notebook in cells(frame, "state", "guide", "told", "notebook"):
+        mark, colour = STATES[state]
+        view.add_row(Text(mark, colour), plain(step), plain(told), plain(notebook or ""))
+    console().print(view)
+
+
+def show_page(text: str) -> None:
+    """A page of Markdown."""
+    from rich.markdown import Markdown
+
+    console().print(Markdown(text))
+
+
 VERDICT_COLOURS = {"allow": "bold green", "deny": "bold red"}
 
 

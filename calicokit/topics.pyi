@@ -606,6 +606,14 @@ class Output:
         """Log of calico-node's init container that fails (install-cni): `kubectl logs -c install-cni` of
         calico-node, or of the init container that fails."""
 
+class Guide:
+    def checklist(self) -> Table:
+        """The guide's Troubleshooting Checklist for this cluster: the ten steps, in its order."""
+    def rows(self) -> Table:
+        """Every command of the guide for this cluster: what answers it, and what it shows."""
+    def practices(self) -> Table:
+        """The guide's ten Best Practices for this cluster, judged by numbers."""
+
 class Topics:
     @property
     def kube(self) -> Kube: ...
@@ -633,3 +641,5 @@ class Topics:
     def connectivity(self) -> Connectivity: ...
     @property
     def output(self) -> Output: ...
+    @property
+    def guide(self) -> Guide: ...

@@ -1,4 +1,4 @@
-"""Write deploy/rbac.yaml, which is generated and committed: ``python docs/make.py``; ``--check``: say if it is fresh.
+"""Write what is generated and committed: ``python docs/make.py``; ``--check``: say if it is fresh.
 
 The reference of tables, kinds and findings is generated where it is read: in the website (``python -m docs.website``).
 """
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from calicokit import discover
 from calicokit.evidence.live import rbac
+from calicokit.guide import page
 
 TOP = Path(__file__).parents[1]
-MADE = {"deploy/rbac.yaml": rbac.manifest, "calicokit/topics.pyi": discover.stub}
+MADE = {"deploy/rbac.yaml": rbac.manifest, "calicokit/topics.pyi": discover.stub, "docs/guide-map.md": page.markdown}
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from calicokit.diagnosis.ranking import Tree
 from calicokit.evidence.model import Coverage, Missing
 from calicokit.sentences import listed, plural
 
+READ = "calicokit guide --read"
+"""The command that shows a heading of the guide."""
 SCREEN = 40
 """Lines of an answer at most, where not everything is asked for."""
 
@@ -68,10 +70,20 @@ class Line:
     """The word that begins the line in its own colour; empty for none."""
 
 
-def answer(findings: Found, source: str, width: int = 120, everything: bool = False, rows: bool = False) -> list[Line]:
-    """The lines of the answer, at most ``width`` wide. ``everything`` folds nothing; ``rows`` adds the evidence."""
+def answer(
+    findings: Found,
+    source: str,
+    width: int = 120,
+    everything: bool = False,
+    rows: bool = False,
+    guide: Sequence[str] = (),
+) -> list[Line]:
+    """The lines of the answer, at most ``width`` wide. ``everything`` folds nothing; ``rows`` adds the evidence.
+
+    With ``guide``, the paths of its headings in their order, the findings stand under the headings that lead to them.
+    """
     for room in ROOMS:
-        lines = list(_Answer(width, everything, rows, room).lines(findings, source))
+        lines = list(_Answer(width, everything, rows, room, tuple(guide)).lines(findings, source))
         if everything or rows or len(lines) <= SCREEN:
             break
     return lines
@@ -83,10 +95,14 @@ class _Answer:
     everything: bool
     rows: bool
     room: _Room
+    guide: tuple[str, ...] = ()
 
     def lines(self, findings: Found, source: str) -> Iterator[Line]:
         yield from self.block(f"{source}: {findings.verdict()}", look="head")
-        yield from self.causes(findings.causes)
+        if self.guide:
+            yield from self.by_guide([f for root, effects in findings.causes for f in (root, *effects)])
+        else:
+            yield from self.causes(findings.causes)
         yield from self.infos(findings.infos)
         yield Line("")
         yield from self.seen(findings)
@@ -107,13 +123,26 @@ class _Answer:
             left = plural(len(others) - self.room.causes, "more cause")
             yield Line(f"{left}: {counted(r.id for r, _ in others[self.room.causes :])} (--all shows them)", "dim")
 
+    def by_guide(self, found: Sequence[Finding]) -> Iterator[Line]:
+        """Causes and effects under the headings of the guide, in its order; an effect names what explains it."""
+        for path in self.guide:
+            here = [f for f in found if f.guide_step == path]
+            if here:
+                yield Line("")
+                yield Line(path, "head")
+            for f in here:
+                if f.explained_by:
+                    yield from self.block(f"{f.id} (explained by {f.explained_by}): {f.cause}", "  ", look="dim")
+                else:
+                    yield from self.card(f)
+
     def card(self, found: Finding) -> Iterator[Line]:
         yield Line(f"  {found.id}  {found.title}", "head", found.severity)
         yield from self.block(found.cause, "  ", most=self.room.lines)
         yield from self.block(f"Do: {found.remedy}", "  ", most=self.room.lines)
         if self.rows:
             rows = listed_rows(found)
-            yield from self.block(f"Rows: {rows}. Guide: {found.guide_step}", "  ", look="dim")
+            yield from self.block(f"Rows: {rows}. Guide: {READ} {found.guide_step}", "  ", look="dim")
 
     def effects(self, effects: Sequence[Finding]) -> Iterator[Line]:
         shown = effects if self.everything else effects[: self.room.effects]

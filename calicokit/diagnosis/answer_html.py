@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from calicokit.diagnosis.answer import Found, by_id, counted, listed_rows, not_seen
+from calicokit.diagnosis.answer import READ, Found, by_id, counted, listed_rows, not_seen
 from calicokit.diagnosis.model import Finding
 from calicokit.diagnosis.ranking import Tree
 from calicokit.sentences import plural
@@ -37,7 +37,7 @@ def _card(tree: Tree) -> str:
     told = [title, escape(root.cause), f"<b>Do:</b> {escape(root.remedy)}"]
     body = "".join(f'<div style="margin:2px 0">{t}</div>' for t in told)
     hung = "".join(_folded(list(map(_effect, effects)), MOST_EFFECTS, "more effect", (f.id for f in effects)))
-    rests = _details("What it rests on", [f"{listed_rows(root)}. Guide: {root.guide_step}"])
+    rests = _details("What it rests on", [f"{listed_rows(root)}. Guide: {READ} {root.guide_step}"])
     colour = COLOURS[root.severity]
     return f'<div style="border-left:4px solid {colour};padding-left:12px;margin:14px 0">{body}{hung}{rests}</div>'
 

@@ -204,9 +204,17 @@ def table(
     in_cluster: InCluster = False,
     kubeconfig: Kubeconfig = None,
     calico_namespace: CalicoNamespace = None,
-    list_: Annotated[bool, typer.Option("--list", help="List all tables with their columns.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List tables, those whose name has NAME in it.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Say what a table means, and its columns.")] = False,
     format: Annotated[TableShape, typer.Option("--format", help="Output format.")] = TableShape.table,  # noqa: A002
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Rows for which this holds: = != > >= < <=, ~ for a pattern."),
+    ] = None,
+    grep: Annotated[str, typer.Option(metavar="PATTERN", help="Rows of which a cell matches.")] = "",
     columns: Annotated[str, typer.Option(help="Columns to print, comma-separated.")] = "",
+    sort: Annotated[str, typer.Option(help="Columns to sort by, comma-separated; - before one for descending.")] = "",
+    rows: Annotated[int, typer.Option(help="So many rows at most, in every format; 0 for all.", min=0)] = 0,
     start: Annotated[str, typer.Option("--from", help="Source pod, node or IP (routes.path, dataplane.walk).")] = "",
     target: Annotated[str, typer.Option("--to", help="Destination IP, prefix, pod or service (same tables).")] = "",
     port: Annotated[str, typer.Option(help="Destination port (dataplane.walk, connectivity.steps).")] = "",
@@ -220,10 +228,11 @@ def table(
     """Print one table of a cluster: any intermediate result between evidence and findings."""
     from calicokit import registry
     from calicokit.cluster import open as open_source
+    from calicokit.select import select
 
     tables = registry.load()
-    if list_:
-        terminal.list_schemas([t.schema for t in tables.values()])
+    if list_ or describe:
+        _tell_of_tables({n: t.schema for n, t in tables.items()}, name or source, describe)
         return
     if name is None:
         source, name = None, source
@@ -237,15 +246,25 @@ def table(
         try:
             said = {"from": start, "to": target, "port": port, "proto": proto}
             frame = cluster.table(name, **{k: v for k, v in said.items() if v})
+            chosen = select(frame, where or (), grep, columns, sort, rows)
         except registry.OptionError as error:
-            _fail(f"{error}.")
+            _fail(f"{error}{'' if str(error).endswith('?') else '.'}")
     if frame.unknown:
         _fail(f"{name} is unknown: {'; '.join(map(str, frame.unknown))}.")
-    wanted = [c.strip() for c in columns.split(",") if c.strip()]
-    for column in wanted:
-        if column not in frame.columns:
-            _fail(f"{name} has no column {column}; {terminal.did_you_mean(column, list(frame.columns), '--list')}")
-    terminal.write_frame(frame[wanted] if wanted else frame, name, format, output, cluster.coverage, limit)
+    terminal.write_frame(chosen, name, format, output, cluster.coverage, limit)
+
+
+def _tell_of_tables(schemas: dict[str, Any], name: str | None, describe: bool) -> None:
+    """The names by topic; a line for each whose name has the word in it; or one table with its columns."""
+    if not name and not describe:
+        terminal.list_names(list(schemas))
+        return
+    found = [s for n, s in schemas.items() if name and name in n]
+    if describe and name in schemas:
+        found = [schemas[name]]
+    if not found:
+        _fail(f"No table is named {name}; {terminal.did_you_mean(name or '', list(schemas), 'calicokit table --list')}")
+    terminal.list_schemas(found, describe)
 
 
 @app.command()

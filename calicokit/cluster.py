@@ -198,11 +198,11 @@ class Cluster(Topics):
         return [p for p in found if (p.id, p.node) not in spared]
 
     def table(self, name: str, **options: str) -> Table:
-        """A table by its name (``calicokit table --list`` names them, with their columns).
+        """A table by its name (``calicokit table --list`` names them).
 
         It always has its declared columns; ``.unknown`` says why it is unknown, if it is. Raises ``KeyError`` for a
         name that no table has, and ``OptionError``, a ``ValueError``, for options (``routes.path`` has some) that it
-        has not, or not so.
+        has not, or not so. :func:`~calicokit.select.select` takes rows and columns of it.
         """
         if name not in registry.load():
             raise KeyError(f"no table is named {name!r}; `calicokit table --list` lists them")
@@ -550,7 +550,13 @@ class Cluster(Topics):
 
 
 class Topic:
-    """The tables of one topic as methods: ``cluster.ipam.blocks()`` is ``cluster.table("ipam.blocks")``."""
+    """The tables of one topic as methods: ``cluster.ipam.blocks()`` is ``cluster.table("ipam.blocks")``.
+
+    Each takes what of it is wanted too (:func:`~calicokit.select.select`):
+
+    >>> open("ipam-exhausted").ipam.utilisation(where="used>0.9", columns="pool")["pool"].tolist()
+    ['default-ipv4-ippool']
+    """
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         self._cluster, self._topic = cluster, topic

@@ -95,11 +95,11 @@ def listed(names: Iterable[Any], most: int = 3) -> str:
     return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts node-9 before node-10."""
+def natural(name: str) -> list[tuple[str, int]]:
+    """A sort key that puts node-9 before node-10, and a-10 before b-9."""
     import re
 
-    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def first_upper(text: str) -> str:

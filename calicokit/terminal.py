@@ -221,11 +221,25 @@ def _show_counters(counters: pd.DataFrame) -> None:
         out.print(Text(f"  {about}: {row['before']:g} → {row['after']:g}{rate}"))
 
 
-def list_schemas(schemas: list[Any]) -> None:
+def list_names(names: list[str]) -> None:
+    """All tables by topic, on one screen."""
+    from textwrap import wrap
+
+    topics: dict[str, list[str]] = {}
+    for name in names:
+        topics.setdefault(name.partition(".")[0], []).append(name.partition(".")[2])
+    for topic, own in topics.items():
+        typer.echo("\n".join(wrap(f"{topic}: {', '.join(own)}", console(width=120).width, subsequent_indent="  ")))
+    typer.echo("A table is TOPIC.NAME; --list TOPIC says what each is, --describe TOPIC.NAME what its columns are.")
+
+
+def list_schemas(schemas: list[Any], columns: bool) -> None:
+    """A line for each table; with ``columns``, a line for each of them too."""
+    width = console(width=10_000).width
     for schema in schemas:
-        mark = "" if schema.verified else "  [not verified]"
-        typer.echo(f"{schema.name}{mark}  {schema.meaning}")
-        for column in schema.columns:
+        line = f"{schema.name:30} {schema.meaning}{'' if schema.verified else '  [not verified]'}"
+        typer.echo(line if columns or len(line) <= width else f"{line[: width - 1]}…")
+        for column in schema.columns if columns else ():
             unit = f" [{column.unit}]" if column.unit else ""
             typer.echo(f"    {column.name:22} {column.kind:6} {column.meaning}{unit}")
 
@@ -391,10 +405,6 @@ def _fitting(texts: dict[str, list[str]], width: int) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return plain(", ".join(map(str, value)))
-    if isinstance(value, dict):
-        return plain(", ".join(f"{k}={v}" for k, v in value.items()))
-    if value is None or str(value) in ("nan", "NaT", "<NA>"):
-        return ""
-    return plain(f"{value:g}" if isinstance(value, float) else value)
+    from calicokit.select import text_of
+
+    return plain(text_of(value))

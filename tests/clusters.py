@@ -106,6 +106,8 @@ class Sharing(Cluster):
             return _digest(name, self._key_of(spec))
         plain = name.removesuffix("+series")
         answers = [*self._evidence.items(), *self._missing.items()]
+        if name == "@findings":
+            return _digest(name, *sorted(_of_answer(a) for _, given in answers for a in given))
         found = [a for want, given in answers if want.id == plain and want.series == (plain != name) for a in given]
         return _digest(name, *sorted(map(_of_answer, found)))
 

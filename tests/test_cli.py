@@ -6,17 +6,21 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from calicokit import registry, terminal
 from calicokit.faults import RAISES
-from tests import recordings
+from calicokit.guide.page import order
+from calicokit.sentences import natural
+from tests import clusters, recordings
 from tests.evidence.test_sources import unpacked
 
 
@@ -81,7 +85,6 @@ def test_table_as_table_csv_json_parquet(tmp_path: Path) -> None:
     assert answer["coverage"]["missing"] == []
     done = run("table", "ipam-leaked", "kube.pods", "--format", "parquet", "-o", str(tmp_path / "p.parquet"))
     assert done.returncode == 0
-    import pandas as pd
 
     assert len(pd.read_parquet(tmp_path / "p.parquet")) == 30
 
@@ -92,12 +95,51 @@ def test_table_columns_and_limit() -> None:
     assert "handle" not in done.stdout
 
 
-def test_table_list_names_every_table_with_its_columns() -> None:
+def test_table_list_names_every_table_on_a_screen() -> None:
     done = run("table", "--list")
     assert done.returncode == 0
-    for name, spec in registry.load().items():
-        assert f"\n{name}" in f"\n{done.stdout}"
-        assert all(f"    {c.name}" in done.stdout for c in spec.schema.columns)
+    assert done.stdout.count("\n") < 60
+    told = re.findall(r"^(\w+): (.+(?:\n  .+)*)", done.stdout, re.M)
+    names = {f"{topic}.{name.strip()}" for topic, own in told for name in own.split(",")}
+    assert names == set(registry.load())
+
+
+def test_table_list_of_a_word_and_the_columns_of_one() -> None:
+    some = run("table", "--list", "ipam.u").stdout.splitlines()
+    assert [line.split()[0] for line in some] == ["ipam.unallocated", "ipam.utilisation"]
+    one = run("table", "--describe", "ipam.utilisation").stdout
+    assert all(f"    {c.name}" in one for c in registry.load()["ipam.utilisation"].schema.columns)
+
+
+def test_table_takes_rows_and_columns() -> None:
+    words = ("--where", "state=leaked", "--sort", "-address", "--columns", "address", "--rows", "3", "--format", "csv")
+    whole = clusters.of("ipam-leaked").ipam.allocations()
+    chosen = run("table", "ipam-leaked", "ipam.allocations", *words).stdout.split()
+    leaked = sorted(whole[whole["state"] == "leaked"]["address"], key=natural, reverse=True)
+    assert chosen == ["address", *leaked[:3]]
+
+
+def test_the_guide_for_a_cluster_and_its_text() -> None:
+    done = run("guide", "ipam-exhausted")
+    assert done.returncode == 1
+    assert "✗" in done.stdout
+    assert "IP pool exhausted" in done.stdout
+    assert "ip route" in run("guide", "--read", "node-connectivity-issues/route-programming").stdout
+    assert "bgp-configuration/bgp-status" in run("guide").stdout.split()
+
+
+def test_check_in_the_order_of_the_guide() -> None:
+    steps = list(order())
+    said = json.loads(run("check", "bgp-tcp179-blocked", "--guide", "--format", "json").stdout)["findings"]
+    places = [steps.index(f["guide_step"]) for f in said]
+    assert places == sorted(places)
+
+
+@pytest.mark.slow
+def test_the_guide_as_json_has_every_command() -> None:
+    said = json.loads(run("guide", "ipam-exhausted", "--rows", "--format", "json").stdout)
+    assert [len(said[k]) for k in ("checklist", "practices")] == [10, 10]
+    assert len(said["rows"]) > 100
 
 
 def test_parse_from_file_and_from_standard_input(tmp_path: Path) -> None:
@@ -134,6 +176,9 @@ def test_incidents_lists_all() -> None:
         (("table", "ipam-leaked", "ipam.bloks"), "did you mean ipam.blocks?"),
         (("table", "ipam-leaked", "ipam.blocks", "--columns", "nod"), "did you mean node?"),
         (("table", "ipam-leaked"), "--list"),
+        (("table", "--list", "ipam.blok"), "did you mean ipam.blocks?"),
+        (("table", "ipam-leaked", "ipam.blocks", "--where", "free"), "is no condition"),
+        (("guide", "--read", "bgp-configuration/bgp"), "did you mean bgp-configuration/bgp-status?"),
         (("table", "ipam-leaked", "ipam.blocks", "--format", "parquet"), "-o FILE.parquet"),
         (("parse", "calicoctl-ipam-shw", "-"), "did you mean calicoctl-ipam-show?"),
         (("parse", "cni-log", "/no/such/file"), "cannot be read"),

@@ -13,6 +13,7 @@ import pytest
 import calicokit
 from calicokit import registry
 from calicokit.schema import Table
+from calicokit.select import Select
 
 CLUSTER = calicokit.open("policy-drop")
 
@@ -25,16 +26,16 @@ def test_every_table_is_a_method_that_says_what_it_is(topic: str) -> None:
         assert method.__name__ == name
         assert method.__doc__.startswith(spec.schema.meaning)
         assert all(f"    {c.name} (" in method.__doc__ for c in spec.schema.columns)
-        assert len(inspect.signature(method).parameters) == len(spec.options)
+        assert len(inspect.signature(method).parameters) == len(spec.options) + len(Select.__annotations__)
 
 
 def test_help_tells_columns_and_options() -> None:
     said = pydoc.plain(pydoc.render_doc(CLUSTER.ipam.blocks))
-    assert "blocks() -> calicokit.schema.Table" in said
+    assert "blocks(*, where:" in said
     assert "block (str): " in said
     assert "Int64" in said
     said = pydoc.plain(pydoc.render_doc(CLUSTER.dataplane.walk))
-    assert "walk(from_: str, to: str, port: str = '', proto: str = 'tcp')" in said
+    assert "walk(from_: str, to: str, port: str = '', proto: str = 'tcp', *, where:" in said
 
 
 def test_options_are_keywords() -> None:
@@ -47,7 +48,7 @@ def test_options_are_keywords() -> None:
     assert by_place.equals(by_option)
     with pytest.raises(ValueError, match="takes from_, to, port, proto"):
         CLUSTER.dataplane.walk(start=ends[0])
-    with pytest.raises(ValueError, match="takes no options"):
+    with pytest.raises(ValueError, match="takes where, grep, columns, sort, rows"):
         CLUSTER.ipam.blocks("a")
 
 

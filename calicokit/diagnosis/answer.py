@@ -127,14 +127,19 @@ class _Answer:
         """Causes and effects under the headings of the guide, in its order; an effect names what explains it."""
         for path in self.guide:
             here = [f for f in found if f.guide_step == path]
+            shown = here if self.everything else here[: self.room.cards]
             if here:
                 yield Line("")
                 yield Line(path, "head")
-            for f in here:
+            for f in shown:
                 if f.explained_by:
-                    yield from self.block(f"{f.id} (explained by {f.explained_by}): {f.cause}", "  ", look="dim")
+                    text = f"{f.id} (explained by {f.explained_by}): {f.cause}"
+                    yield from self.block(text, "  ", most=self.room.effect_lines, look="dim")
                 else:
                     yield from self.card(f)
+            if left := here[len(shown) :]:
+                told = f"  {plural(len(left), 'more finding')}: {counted(f.id for f in left)} (--all shows them)"
+                yield Line(told, "dim")
 
     def card(self, found: Finding) -> Iterator[Line]:
         yield Line(f"  {found.id}  {found.title}", "head", found.severity)

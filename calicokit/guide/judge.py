@@ -42,6 +42,8 @@ class Judge:
             return WRONG, _in_words(loud)
         if why := self.spared(needs):
             return NOT_NEEDED, why
+        if not ids:
+            return UNKNOWN, "no check bears on it"
         unseen = [i for i in ids if i not in self.found.coverage.checked]
         if any(map(self._matters, unseen)):
             return UNKNOWN, self._unchecked(unseen)

@@ -55,11 +55,11 @@ OF_NUMBERS = {
     "scrapes": "felix.scrapes",
     "mesh": "bgp.configuration",
 }
-"""Fields of :class:`_Numbers` → the tables they get."""
+"""Fields of :class:`Numbers` → the tables they get."""
 
 
 @dataclass(frozen=True)
-class _Numbers:
+class Numbers:
     """What the practices are judged by; a table is None where it is unknown."""
 
     judge: Judge
@@ -92,7 +92,7 @@ class _Numbers:
 )
 def practices(found: Findings, of_judge: Given, of_numbers: Given) -> pd.DataFrame:
     """Ten rows; see :data:`PRACTICES`."""
-    numbers = _Numbers(judge_of(found, of_judge), *(of_numbers[name] for name in OF_NUMBERS.values()))
+    numbers = Numbers(judge_of(found, of_judge), *(of_numbers[name] for name in OF_NUMBERS.values()))
 
     def made() -> Iterator[dict[str, Any]]:
         for place, (row, judged) in enumerate(zip(rows_of(PATH), JUDGED, strict=True), 1):
@@ -102,14 +102,14 @@ def practices(found: Findings, of_judge: Given, of_numbers: Given) -> pd.DataFra
     return PRACTICES.frame(list(made()))
 
 
-def _monitoring(its: _Numbers) -> Judgement:
+def _monitoring(its: Numbers) -> Judgement:
     if told := its.wrong("calico-pod-not-ready", "calico-pod-restarting", "calico-pod-oomkilled", "calico-node-absent"):
         return WRONG, told
     ready = "" if its.pods is None else f"{plural(int(its.pods['ready'].sum()), 'pod')} of Calico's are ready now; "
     return UNKNOWN, f"{ready}whether anybody is told when one is not, cannot be seen from here"
 
 
-def _typha(its: _Numbers) -> Judgement:
+def typha(its: Numbers) -> Judgement:
     nodes, replicas = its.measure("nodes"), its.measure("typhas")
     if nodes is None or replicas is None:
         return UNKNOWN, "the nodes or Typha's Deployment were not seen"
@@ -127,7 +127,7 @@ LARGE = 50
 """More nodes than these are the guide's "large cluster" for Typha."""
 
 
-def _pools(its: _Numbers) -> Judgement:
+def _pools(its: Numbers) -> Judgement:
     told = its.wrong("ippool-overlap", "ipam-exhausted", "ipam-nearly-exhausted", "nat-outgoing-off")
     if its.overlaps is None or its.utilisation is None:
         return (WRONG, told) if told else (UNKNOWN, "the pools or their blocks were not seen")
@@ -135,7 +135,7 @@ def _pools(its: _Numbers) -> Judgement:
     return (WRONG, f"{count}; {told}") if told or len(its.overlaps) else (FINE, count)
 
 
-def _encryption(its: _Numbers) -> Judgement:
+def _encryption(its: Numbers) -> Judgement:
     if told := its.wrong("wireguard-down"):
         return WRONG, told
     if its.wireguard is None:
@@ -145,7 +145,7 @@ def _encryption(its: _Numbers) -> Judgement:
     return FINE, f"WireGuard is on, on {plural(len(its.wireguard), 'node')}"
 
 
-def _reflectors(its: _Numbers) -> Judgement:
+def _reflectors(its: Numbers) -> Judgement:
     if why := its.judge.spared("bgp"):
         return NOT_NEEDED, why
     if told := its.wrong("rr-not-redundant"):
@@ -163,7 +163,7 @@ MESH = 4950
 """Sessions of the full mesh of 100 nodes."""
 
 
-def _organised(its: _Numbers) -> Judgement:
+def _organised(its: Numbers) -> Judgement:
     told = its.wrong("policy-selects-nothing", "policy-tier-order", "end-of-tier-drop")
     if its.policies is None or its.tiers is None:
         return (WRONG, told) if told else (UNKNOWN, "policies or tiers were not seen")
@@ -172,7 +172,7 @@ def _organised(its: _Numbers) -> Judgement:
     return (WRONG, f"{count}; {told}") if told else (FINE, f"{count}, none without effect")
 
 
-def _usage(its: _Numbers) -> Judgement:
+def _usage(its: Numbers) -> Judgement:
     told = its.wrong("ipam-exhausted", "ipam-nearly-exhausted", "ipam-leak")
     if its.utilisation is None:
         return (WRONG, told) if told else (UNKNOWN, "the pools or their blocks were not seen")
@@ -182,7 +182,7 @@ def _usage(its: _Numbers) -> Judgement:
     return (WRONG, f"{count}; {told}") if told or (fullest and fullest[1] > NEARLY_FULL) else (FINE, count)
 
 
-def _staged(its: _Numbers) -> Judgement:
+def _staged(its: Numbers) -> Judgement:
     if told := its.wrong("staged-policy-would-drop"):
         return WRONG, told
     if its.policies is None:
@@ -192,7 +192,7 @@ def _staged(its: _Numbers) -> Judgement:
     return FINE, f"{plural(count, 'staged policy', 'staged policies')}, none would drop what is let through now"
 
 
-def _version(its: _Numbers) -> Judgement:
+def version(its: Numbers) -> Judgement:
     if told := its.wrong("calico-version-skew"):
         return WRONG, told
     minors = {} if its.versions is None else {v: _minor(v) for v in its.versions["version"].dropna().unique()}
@@ -213,7 +213,7 @@ def _minor(version: object) -> int | None:
     return int(found[1]) if found else None
 
 
-def _metrics(its: _Numbers) -> Judgement:
+def _metrics(its: Numbers) -> Judgement:
     nodes = its.measure("nodes")
     if its.scrapes is None or nodes is None:
         return UNKNOWN, "no metrics were asked for, or none answered"
@@ -222,8 +222,8 @@ def _metrics(its: _Numbers) -> Judgement:
     return (FINE if len(answered) >= nodes else WRONG), count
 
 
-JUDGED: tuple[Callable[[_Numbers], Judgement], ...] = (
-    *(_monitoring, _typha, _pools, _encryption, _reflectors),
-    *(_organised, _usage, _staged, _version, _metrics),
+JUDGED: tuple[Callable[[Numbers], Judgement], ...] = (
+    *(_monitoring, typha, _pools, _encryption, _reflectors),
+    *(_organised, _usage, _staged, version, _metrics),
 )
 """The practices in the guide's order."""

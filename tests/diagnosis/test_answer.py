@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,14 @@ from calicokit.diagnosis.findings import Findings
 from calicokit.diagnosis.model import Finding, Rows, finding
 from calicokit.diagnosis.ranking import rank
 from calicokit.evidence.model import Coverage, Missing
+from calicokit.guide.page import order
 from tests import clusters
 
 SCREEN = 40
 ROW = Rows.of("pods", "health.pods", [{"pod": "p"}], "n1")
 
 
-def text(findings: Findings, **options: bool) -> list[str]:
+def text(findings: Findings, **options: Any) -> list[str]:
     return [f"{line.severity}{line.text}" for line in answer(findings, "a cluster", **options)]
 
 
@@ -147,3 +149,14 @@ def test_nothing_of_a_cluster_is_markup_in_a_notebook(severity: str) -> None:
     assert "calico-pod-not-ready" in html
     assert "<script" not in html
     assert "<img" not in html
+
+
+def test_in_the_guides_order_findings_stand_under_its_headings() -> None:
+    lines = text(clusters.checked("bgp-tcp179-blocked"), guide=order())
+    heads = [lines.index("bgp-configuration/bgp-peering-issues"), lines.index("felix-and-dataplane/iptables-rules")]
+    assert heads == sorted(heads)
+    assert lines[heads[0] + 1].startswith("  bgp-session-down (explained by foreign-drop-rule): ")
+    many = text(made(*(leak(i) for i in range(30))), guide=order())
+    assert len(many) <= SCREEN
+    shown = sum(line.startswith("warning") for line in many)
+    assert f"  {30 - shown} more findings: {30 - shown} × ipam-leak (--all shows them)" in many

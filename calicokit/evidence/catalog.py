@@ -444,14 +444,14 @@ ITEMS = (
             f"calicoctl-ipam-show-{what}",
             title,
             f"calicoctl ipam show --show-{what}",
-            "calicoctl-ipam-show",
+            f"calicoctl-ipam-show{table}",
             _ASSIGN,
             tells,
         )
-        for what, title, tells in (
-            ("borrowed", "Borrowed addresses", "BORROWING-NODE"),
-            ("configuration", "IPAM configuration as calicoctl prints it", "PROPERTY"),
-            ("blocks", "Usage of blocks", r"\| Block "),
+        for what, table, title, tells in (
+            ("borrowed", ":borrowed", "Borrowed addresses", "BORROWING-NODE"),
+            ("configuration", ":configuration", "IPAM configuration as calicoctl prints it", "PROPERTY"),
+            ("blocks", "", "Usage of blocks", r"\| Block "),
         )
     ),
     _admin("calicoctl-ipam-check", "IPAM consistency check", "calicoctl ipam check", "calicoctl-ipam-check", _ISSUES),
@@ -565,7 +565,13 @@ ITEMS = (
         for component, tells in (("felix", _without("BIRD|BGP", "elix")), ("bird", "BIRD|BGP"))
     ),
     _node("nodename", "calico-node's name on the node", "cat /var/lib/calico/nodename", guide=_READY),
-    _node("calicoctl-node-status", "BGP sessions as calicoctl shows them", "calicoctl node status", guide=_BGP),
+    _node(
+        "calicoctl-node-status",
+        "BGP sessions as calicoctl shows them",
+        "calicoctl node status",
+        *("calico-node -show-status", "calico component node status"),  # calico-node's image has no calicoctl
+        guide=_BGP,
+    ),
     _birdcl("status", "bird-status", _BGP),
     _birdcl("protocols", "bird-protocols", _BGP),
     _birdcl("protocols all", "bird-protocols", _BGP, tells=r"^ {2,}\S"),
@@ -579,7 +585,7 @@ ITEMS = (
             f"BIRD's configuration: {name}",
             f"cat /etc/calico/confd/config/{name}",
             file=name,
-            parser="bird-config",
+            parser="bird-config" if name == "bird.cfg" else "bird-config:bird_filters",
             guide=_PEERS,
             secret=Secret.BIRD,
             tells=tells,
@@ -633,7 +639,13 @@ ITEMS = (
     ),
     _node("ip-rule", "Routing rules", "ip rule", guide=_ROUTES),
     _node("ip-neigh", "Neighbours", "ip neigh", guide=_ROUTES),
-    _node("bridge-fdb", "Forwarding database (FDB), including VXLAN", "bridge fdb show", guide=_ROUTES),
+    _node(
+        "bridge-fdb",
+        "Forwarding database (FDB), including VXLAN",
+        "bridge fdb show",
+        "ip -f bridge neigh show",  # calico-node's image has no bridge
+        guide=_ROUTES,
+    ),
     _node("iptables-save", "iptables rules with counters", "iptables-save -c", guide=_RULES, heavy=True),
     *(
         _node(
@@ -685,7 +697,14 @@ ITEMS = (
         parser="sysctl",
         guide=_DROPS,
     ),
-    _node("ss-summary", "Sockets in use", "ss -s", parser="ss:ss_summary", guide=_DROPS, tells=r"^Total: \d"),
+    _node(
+        "ss-summary",
+        "Sockets in use",
+        *("ss -s", "cat /proc/net/sockstat /proc/net/sockstat6"),
+        parser="ss:ss_summary",
+        guide=_DROPS,
+        tells=r"^Total: \d|^sockets: used",
+    ),
     _node(
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),

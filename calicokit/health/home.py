@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calicokit.evidence.model import Missing
-from calicokit.evidence.objects import Objects
+from calicokit.evidence.objects import Object, Objects
 from calicokit.evidence.own_pods import Home, claimed, home_of
 from calicokit.registry import UnreadableError, model
 
@@ -32,3 +32,12 @@ def settled(found: Home) -> Home:
     if found.unsettled:
         raise UnreadableError(found.unsettled)
     return found
+
+
+def value_of(found: Home, variable: Object, configmaps: Objects | None) -> str | None:
+    """A container's variable: its own value, or what it takes from a ConfigMap of Calico's; None if not known."""
+    ref = (variable.get("valueFrom") or {}).get("configMapKeyRef")
+    if variable.get("value") or ref is None or configmaps is None:
+        return variable.get("value")
+    data = configmaps.rows(lambda item: (item["metadata"]["name"] if found.has(item) else "", item.get("data") or {}))
+    return next((values.get(ref["key"]) for name, values in data if name == ref["name"]), None)

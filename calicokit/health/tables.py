@@ -7,7 +7,6 @@ server's namespace).
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.own_pods import NODE_APPS, Home
 from calicokit.evidence.pod_runs import failing_init, has_previous
 from calicokit.evidence.texts import Texts
-from calicokit.health.home import settled
+from calicokit.health.home import settled, value_of
 from calicokit.kube.tables import EVIDENCE
 from calicokit.parsers import nodename as _nodename  # noqa: F401 (brings the kind)
 from calicokit.registry import Spared, not_applicable, table
@@ -198,9 +197,15 @@ def version_of(images: list[str]) -> str | None:
 @table(
     INSTALL,
     needs={"calico": "health.pods", "home": "health.home"},
-    wants={"datastore": "health.datastore", "pods": "pods"},
+    wants={"datastore": "health.datastore", "pods": "pods", "configmaps": "configmaps"},
 )
-def install(calico: pd.DataFrame, home: Home, datastore: pd.DataFrame | None = None, pods: Any = None) -> pd.DataFrame:
+def install(
+    calico: pd.DataFrame,
+    home: Home,
+    datastore: pd.DataFrame | None = None,
+    pods: Objects | None = None,
+    configmaps: Objects | None = None,
+) -> pd.DataFrame:
     """One row; see :data:`INSTALL`. calico-node's namespace tells the install."""
     nodes = calico[calico["component"] == "calico-node"]
     namespace = nodes["namespace"].mode()
@@ -214,16 +219,17 @@ def install(calico: pd.DataFrame, home: Home, datastore: pd.DataFrame | None = N
         "cluster_type": said.get("cluster_type"),
         "datastore_ready": said.get("datastore_ready"),
         "typha": bool((calico["component"] == "typha").any()),
-        "backend": next((b for b in pods.rows(lambda p: _backend(p, home)) if b), None) if pods is not None else None,
+        "backend": next((b for b in pods.rows(lambda p: _backend(p, home, configmaps)) if b), None) if pods else None,
     }
     return INSTALL.frame([row])
 
 
-def _backend(item: Object, home: Home) -> str | None:
+def _backend(item: Object, home: Home, configmaps: Objects | None) -> str | None:
     if home.app(item) not in NODE_APPS:
         return None
     variables = [e for c in spec(item)["containers"] for e in c.get("env") or []]
-    return next((e.get("value") for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)
+    given = next((e for e in variables if e["name"] == "CALICO_NETWORKING_BACKEND"), None)
+    return None if given is None else value_of(home, given, configmaps)
 
 
 @table(CONDITIONS, needs={"objects": "nodes"})

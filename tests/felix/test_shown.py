@@ -9,7 +9,10 @@ import pytest
 from calicokit.felix.metrics import figures, sentences
 from calicokit.felix.metrics.fanout import CLIENTS, LOAD
 from calicokit.felix.metrics.overload import OVERLOAD, SLOW
-from calicokit.felix.metrics.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE
+from calicokit.felix.metrics.performance import ACTIVITY, APPLY_TIMES, ERRORS, MOMENTS, TIMELINE, moments
+from calicokit.felix.state import sentences as state_sentences
+from calicokit.felix.state.health import STATE
+from calicokit.parsers.base import parse
 from tests import recordings
 from tests.clusters import opened
 from tests.edited import Edited
@@ -77,7 +80,7 @@ def timeline(nodes: list[str], steps: int = 5, measure: str = "iptables lines") 
 
 
 def test_hostile_names_are_text() -> None:
-    moments = MOMENTS.frame(
+    told = MOMENTS.frame(
         [{"time": "2026-01-01T00:00:05Z", "node": EVIL, "sign": "slow", "watched": True, "message": EVIL, "line": 1}]
     )
     load = LOAD.frame([{"pod": EVIL, "connections": 4.0, "share": 0.5}, {"pod": "b", "connections": 4.0, "share": 0.5}])
@@ -85,7 +88,7 @@ def test_hostile_names_are_text() -> None:
     times = APPLY_TIMES.frame([{"node": EVIL, "p50": 0.1, "p90": 0.2, "p99": 0.3}])
     drawn = [
         figures.heat(timeline([EVIL, "b"])),
-        figures.small_multiples(timeline([EVIL, "b"]), moments),
+        figures.small_multiples(timeline([EVIL, "b"]), told),
         figures.apply_times(times),
         figures.fanout(load, clients),
     ]
@@ -116,8 +119,8 @@ def test_a_measure_that_nobody_took_is_said() -> None:
 
 def test_lines_of_the_log_are_marked_where_they_were_watched() -> None:
     row = {"time": "2026-01-01T00:00:05Z", "node": "a", "message": "Timed out", "line": 1}
-    moments = MOMENTS.frame([{**row, "sign": "timeout", "watched": True}, {**row, "sign": "warning", "watched": True}])
-    figure = figures.small_multiples(timeline(["a"]), moments)
+    told = MOMENTS.frame([{**row, "sign": "timeout", "watched": True}, {**row, "sign": "warning", "watched": True}])
+    figure = figures.small_multiples(timeline(["a"]), told)
     assert "1 line of Felix's log" in figure.layout.title.text
     assert list(figure.data[1].marker.symbol) == ["cross"]
 
@@ -143,3 +146,29 @@ def test_an_idle_cluster_keeps_up() -> None:
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1e-7, 0.5, 99.0, 4000.0])
 def test_times_are_read_by_people(value: float) -> None:
     assert sentences.seconds(0.0 if np.isnan(value) else value)[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("message", "sign"),
+    [
+        ("Timed out waiting for the API server", "timeout"),
+        ("Client request timeout exceeded", "timeout"),
+        ("i/o timeout", "timeout"),
+        ("BPF conntrack timeout set", None),
+        ("BPF conntrack timeout set from nf_conntrack_tcp_timeout_time_wait", None),
+        ("BPF IP fragment timeout read from net.ipv4.ipfrag_time", None),
+    ],
+)
+def test_a_setting_is_no_timeout(message: str, sign: str | None) -> None:
+    line = f"2026-11-24 01:34:57.100 [INFO][17803] felix/a.go 41: {message}\n"
+    log = parse("felix-log", line).frame.assign(node="n1", evidence="e")
+    assert moments(log)["sign"].tolist() == ([] if sign is None else [sign])
+
+
+def test_felix_that_was_not_queried_is_not_out_of_sync() -> None:
+    rows = [{"node": n, "state": "unknown", "told": "it was not queried"} for n in ("a", "b")]
+    assert str(state_sentences.state(STATE.frame(rows))).startswith(
+        "Whether Felix is in sync is unknown on all 2 nodes"
+    )
+    some = str(state_sentences.state(STATE.frame([*rows, {"node": "c", "state": "ready", "told": "it says so"}])))
+    assert some.startswith("Felix is in sync on 1 of 3 nodes; of 2 it is unknown.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from calicokit.health.tables import version_of
@@ -81,6 +82,21 @@ def test_install_and_versions() -> None:
     assert row[["install", "namespace", "version", "cluster_version", "typha", "backend"]].tolist() == [
         "operator", "calico-system", "v3.30.1", "v3.30.1", True, "vxlan",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "backend"), [("calico-config", "bird"), ("another", None)])
+def test_the_backend_may_stand_in_calicos_configmap(name: str, backend: str | None) -> None:
+    ref = {"configMapKeyRef": {"name": "calico-config", "key": "calico_backend"}}
+    pod = calico_pod(env=[{"name": "CALICO_NETWORKING_BACKEND", "valueFrom": ref}])
+    made = {"metadata": {"name": name, "namespace": "calico-system"}, "data": {"calico_backend": "bird"}}
+    found = cluster_of(pods=[pod], configmaps=[made]).health.install()["backend"].tolist()
+    assert found == [backend] if backend else pd.isna(found[0])
+
+
+@pytest.mark.parametrize("incident", ["healthy-bgp-mesh", "healthy-vxlan-typha"])
+def test_the_backend_of_real_clusters(incident: str) -> None:
+    cluster = clusters.of(incident)
+    assert cluster.health.install()["backend"].tolist() == cluster.bgp.use()["backend"].tolist() != [None]
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,22 @@ fe80::1 dev vxlan.calico lladdr 01:02:03:04:05:06 extern_learn NOARP
     assert fdb["self"].to_list() == [True, False]
 
 
+def test_the_forwarding_database_as_ip_prints_it() -> None:
+    """What ``bridge fdb show`` and ``ip -f bridge neigh show`` print of the same entries in a namespace."""
+    bridge = """66:2f:1b:00:11:23 dev vx0 dst 172.30.0.13 self static
+66:2f:1b:00:11:22 dev vx0 dst 172.30.0.12 self permanent
+33:33:00:00:00:01 dev br0 self permanent
+"""
+    ip = """172.30.0.13 dev vx0 lladdr 66:2f:1b:00:11:23 REACHABLE NOARP
+172.30.0.12 dev vx0 lladdr 66:2f:1b:00:11:22 NOARP PERMANENT
+dev br0 lladdr 33:33:00:00:00:01 PERMANENT
+"""
+    by_bridge, by_ip = (parse("bridge-fdb", text, strict=True).frame for text in (bridge, ip))
+    same(by_ip.drop(columns=["self", "flags"]), by_bridge.drop(columns=["self", "flags"]))
+    assert by_ip["self"].isna().all()
+    assert parse("bridge-fdb", "172.30.0.12 dev vx0 FAILED\n").unparsed
+
+
 @pytest.mark.parametrize(("kind", "file"), [(k, f) for k in KIND_NAMES for f in FILES[k]])
 def test_noise_around_and_within(kind: str, file: str) -> None:
     text = texts(NAMES[0], file)[0]
@@ -383,3 +399,26 @@ def test_long_and_hostile_json_is_read() -> None:
     parse("ip-route", "[" + '{"dst":"10.0.0.0/24"},\n' * 10_000 + "]")
     parse("ip-addr", "[" * 100_000)
     parse("ip-link", LINKS[: LINKS.index("    inet ")] * 2_000)
+
+
+def test_how_many_sockets_from_the_kernels_own_file() -> None:
+    """What ``ss -s`` printed and what stood in /proc/net/sockstat and sockstat6 on one machine, at one time."""
+    ss = """Total: 154
+TCP:   20 (estab 19, closed 0, orphaned 0, timewait 0)
+
+Transport Total     IP        IPv6
+RAW	  0         0         0
+UDP	  3         2         1
+TCP	  20        20        0
+"""
+    sockstat = """sockets: used 154
+TCP: inuse 20 orphan 0 tw 0 alloc 20 mem 3883
+UDP: inuse 2 mem 0
+RAW: inuse 0
+TCP6: inuse 0
+UDP6: inuse 1
+RAW6: inuse 0
+"""
+    columns = ["total", "ipv4", "ipv6", "with_closed", "orphaned", "timewait"]
+    by_ss, by_kernel = (parse("ss", t, strict=True).tables["ss_summary"].set_index("transport") for t in (ss, sockstat))
+    assert by_kernel.loc[by_ss.index, columns].equals(by_ss[columns])

@@ -228,7 +228,7 @@ def loops(log: pd.DataFrame) -> pd.DataFrame:
 
 _SIGNS = {
     "throttled": r"\bthrottled$",
-    "timeout": r"(?i)\btim(?:ed|e) ?out\b",
+    "timeout": r"(?i)\btimed out\b|\btime ?out\b(?! (?:set|read|too|value)\b)",  # settings are set, read, too low
     "retry": r"(?i)\bretr(?:y|ying)\b",
     "slow": r"(?i)\bslow(?:ly)?\b",
 }

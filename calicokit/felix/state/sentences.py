@@ -16,8 +16,12 @@ def state(state: pd.DataFrame) -> str:
     ready = state[state["state"] == "ready"]
     if len(ready) == len(state):
         return f"Felix is running and in sync on {_all(len(state))}."
+    unknown = state[state["state"] == "unknown"]
     told = [f"{r.node}: {r.state}, {r.told}." for r in records(state[state["state"] != "ready"].head(MOST))]
-    return f"Felix is in sync on {len(ready)} of {plural(len(state), 'node')}. {' '.join(told)}"
+    if len(unknown) == len(state):
+        return f"Whether Felix is in sync is unknown on {_all(len(state))}. {' '.join(told)}"
+    not_known = f"; of {len(unknown)} it is unknown" if len(unknown) else ""
+    return f"Felix is in sync on {len(ready)} of {plural(len(state), 'node')}{not_known}. {' '.join(told)}"
 
 
 def _all(count: int) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from calicokit.evidence.objects import Object, Objects, labels, spec
 from calicokit.evidence.own_pods import Home
-from calicokit.health.home import settled
+from calicokit.health.home import settled, value_of
 from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 
@@ -131,7 +131,7 @@ def _setting(home: Home, daemonsets: Objects | None, configmaps: Objects | None)
             given = variables.get(name)
             if given is None:
                 continue
-            value = given.get("value") or _from_map(home, given, configmaps)
+            value = value_of(home, given, configmaps)
             if value is not None and value.lower() not in _NONE:
                 return f"{name}={value}"
     return "" if known else None
@@ -143,15 +143,6 @@ def _environment(home: Home, item: Object) -> dict[str, Object] | None:
     containers = ((spec(item).get("template") or {}).get("spec") or {}).get("containers") or []
     found = next((c for c in containers if c.get("name") == "calico-node"), None)
     return None if found is None else {e["name"]: e for e in found.get("env") or []}
-
-
-def _from_map(home: Home, variable: Object, configmaps: Objects | None) -> str | None:
-    """The value that a variable takes from a ConfigMap."""
-    ref = (variable.get("valueFrom") or {}).get("configMapKeyRef")
-    if ref is None or configmaps is None:
-        return None
-    data = configmaps.rows(lambda item: (item["metadata"]["name"] if home.has(item) else "", item.get("data") or {}))
-    return next((values.get(ref["key"]) for name, values in data if name == ref["name"]), None)
 
 
 def _replicas(home: Home, deployments: Objects | None) -> Iterator[int]:

@@ -46,7 +46,7 @@ FDB = Schema(
         Column("via", "str", "VXLAN: outgoing interface"),
         Column("master", "str", "bridge the interface belongs to"),
         Column("state", "str", "permanent, static or stale; null for learnt"),
-        Column("self", "bool", "self: entry of the interface itself, not of the bridge"),
+        Column("self", "bool", "self: entry of the interface itself, not of the bridge; null where ip printed it"),
         Column("permanent", "bool", "permanent entry"),
         Column("flags", "list", "such as self, master, extern_learn, offload"),
         _ATTRIBUTES,
@@ -112,8 +112,26 @@ _FDB_FLAGS = {
 
 
 def _entry(words: list[str]) -> dict[str, Any] | None:
-    row = columns(words[1:], _FDB_WORDS, _FDB_FLAGS) if _MAC.fullmatch(words[0]) else None
+    if not _MAC.fullmatch(words[0]):
+        return _of_neighbour(words)
+    row = columns(words[1:], _FDB_WORDS, _FDB_FLAGS)
     return row and _entered(row, words[0])
+
+
+def _of_neighbour(words: list[str]) -> dict[str, Any] | None:
+    """The same entry as ``ip -f bridge neigh`` prints it: the destination, if any, stands in front, its MAC behind."""
+    ends = [address(words[0])] if version(words[0]) else []
+    known = {**_FDB_WORDS, "lladdr": "mac"}
+    row = columns(words[len(ends) :], known, _FDB_FLAGS | _STATES)
+    if row is None or not _MAC.fullmatch(row.get("mac") or ""):
+        return None
+    states = [state for name, state in _KERNEL_STATES.items() if name in row["flags"]]
+    row["flags"] = [*(f for f in row["flags"] if f not in _STATES), *states[:1]]
+    return _entered(row | {"destination": next(iter(ends), None)}, row["mac"]) | {"self": None}
+
+
+_KERNEL_STATES = {"PERMANENT": "permanent", "NOARP": "static", "STALE": "stale"}
+"""What ``bridge`` calls a neighbour's states, the one that it shows of several first (bridge/fdb.c, state_n2a)."""
 
 
 def _entered(row: dict[str, Any], mac: str) -> dict[str, Any]:
@@ -139,9 +157,9 @@ def _entry_of(value: dict[str, Any]) -> dict[str, Any] | None:
 
 @parser("bridge-fdb", FDB, marks=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5} dev ")
 def bridge_fdb(text: Text) -> dict[str, pd.DataFrame]:
-    """``bridge fdb show``, text and ``-j``: where MACs are; for VXLAN, on which node.
+    """``bridge fdb show``, text and ``-j``, and ``ip -f bridge neigh show``: where MACs are; for VXLAN, on which node.
 
-    Source: recordings; iproute2's bridge/fdb.c.
+    Source: recordings; iproute2's bridge/fdb.c; the same tools' answers of one device in a network namespace.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("bridge-fdb", "66:2f:1b:00:11:22 dev vxlan.calico dst 172.30.0.12 self permanent").frame.iloc[0]

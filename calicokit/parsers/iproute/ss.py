@@ -94,6 +94,8 @@ _TIMER = re.compile(r"timer:\(([\w-]{1,20}),([^,()]{0,40}),(\d{1,18})\)")
 _TOTAL = re.compile(r"Total: (\d{1,18})(?: \(kernel \d+\))?")
 _TCP = re.compile(r"TCP:\s+(\d{1,18}) \(([^)]*)\)(?:, ports \d+)?")
 _COUNT = re.compile(r"(estab|closed|orphaned|synrecv|timewait) (\d{1,18})")
+_SOCKSTAT = re.compile(r"(sockets|TCP|UDP|UDPLITE|RAW|FRAG)(6?): ((?:\w+ \d+ ?)+)")
+_PAIR = re.compile(r"(\w+) (\d+)")
 _TRANSPORT = re.compile(r"([A-Z*][A-Z0-9]{0,9})\s+(\d{1,18})\s+(\d{1,18}|-)\s+(\d{1,18}|-)")
 _PORTS = {"bgp": 179, "domain": 53, "ssh": 22, "http": 80, "https": 443, "sunrpc": 111, "ntp": 123}
 
@@ -191,9 +193,23 @@ class _Summary:
         elif match := _TRANSPORT.fullmatch(text):
             row = self.row("kernel" if match[1] == "*" else match[1], line)
             row |= {n: number(v) for n, v in zip(("total", "ipv4", "ipv6"), match.groups()[1:], strict=True)}
+        elif match := _SOCKSTAT.fullmatch(text):
+            self._sockstat(match[1], match[2], dict(_PAIR.findall(match[3])), line)
         else:
             return text.split() == ["Transport", "Total", "IP", "IPv6"]
         return True
+
+    def _sockstat(self, name: str, six: str, counts: dict[str, str], line: int) -> None:
+        """A line of /proc/net/sockstat or sockstat6, from which ss computes the same (misc/ss.c, print_summary)."""
+        if name == "sockets":
+            self.row("all", line)["total"] = number(counts.get("used"))
+            return
+        row = self.row(name, line)
+        row["ipv6" if six else "ipv4"] = number(counts.get("inuse"))
+        row["total"] = (row.get("ipv4") or 0) + (row.get("ipv6") or 0)
+        if "alloc" in counts:
+            orphaned, waiting, alive = (number(counts.get(c)) or 0 for c in ("orphan", "tw", "alloc"))
+            row |= {"orphaned": orphaned, "timewait": waiting, "with_closed": alive + waiting}
 
 
 @parser(
@@ -201,14 +217,14 @@ class _Summary:
     SOCKETS,
     SUMMARY,
     marks=(
-        r"^(Netid|State|Proto)[ \t]+.*Recv-Q|^Total: \d+|^ +sl +local_address|^Active (Internet|UNIX)"
+        r"^(Netid|State|Proto)[ \t]+.*Recv-Q|^Total: \d+|^sockets: used|^ +sl +local_address|^Active (Internet|UNIX)"
         rf"|^[ \t]*((tcp|udp|raw|sctp|icmp6)6?[ \t]+)?({'|'.join(sorted(_STATES))})[ \t]+"
         r"\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
         r"|^[ \t]*(tcp|udp|raw|sctp)6?[ \t]+\d+[ \t]+\d+[ \t]+\S+:\S+[ \t]+\S+:\S"
     ),
 )
 def ss(text: Text) -> dict[str, pd.DataFrame]:
-    """``ss -tnap`` and other options, ``netstat -anp``, ``/proc/net/tcp``: sockets; ``ss -s``: how many there are.
+    """``ss -tnap`` and other options, ``netstat -anp``, ``/proc/net/tcp``: sockets; how many: ``ss -s`` and sockstat.
 
     States are named as ss does; what netstat calls them is kept in ``attributes``.
 

@@ -180,9 +180,10 @@ class Schema:
 
         Columns that have their dtype already are taken as they are, which :meth:`frame` would build anew.
         """
+        dtypes = dict(zip(frame.columns, frame.dtypes.tolist(), strict=True))
         made = {
             c.name: frame[c.name].reset_index(drop=True)
-            if str(frame[c.name].dtype) == DTYPES[c.kind]
+            if _is_of(dtypes[c.name], c.kind)
             else _array(self.name, c, frame[c.name].tolist(), len(frame))
             for c in self.columns
         }
@@ -192,12 +193,15 @@ class Schema:
         """The frame itself, if its columns and dtypes are the declared ones; else :class:`SchemaError`."""
         if list(frame.columns) != self.names:
             raise SchemaError(f"{self.name}: columns are {list(frame.columns)}, declared are {self.names}")
-        for column in self.columns:
-            if str(frame[column.name].dtype) != DTYPES[column.kind]:
-                raise SchemaError(
-                    f"{self.name}.{column.name}: dtype is {frame[column.name].dtype}, declared {DTYPES[column.kind]}"
-                )
+        for column, dtype in zip(self.columns, frame.dtypes.tolist(), strict=True):
+            if not _is_of(dtype, column.kind):
+                raise SchemaError(f"{self.name}.{column.name}: dtype is {dtype}, declared {DTYPES[column.kind]}")
         return frame
+
+
+def _is_of(dtype: Any, kind: str) -> bool:
+    """Whether a dtype is that of the kind; categories of any values are."""
+    return bool(dtype == (kind if kind == "category" else _DTYPES[kind]))
 
 
 def among(column: pd.Series[Any], values: Iterable[object]) -> pd.Series[bool]:

@@ -1,4 +1,4 @@
-"""findings.toml is the vocabulary: each entry is whole, in words that exist, and said by a check. (test_guide_map.py
+"""findings.toml is the vocabulary: each entry is whole, in words that exist, and said by a check. (guide/test_page.py
 holds its steps to the guide.)
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.bgp.sentences import meaning
+from calicokit.health.commands import NodeCommands
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 from calicokit.sentences import listed, plural
@@ -44,7 +45,13 @@ Step = tuple[str, str, str, str]
         "configuration": "bgp.configuration",
         "birds": "bgp.birds",
     },
-    wants={"sessions": "bgp.sessions", "sockets": "bgp.sockets", "firewall": "bgp.firewall", "log": "bgp.session_log"},
+    wants={
+        "sessions": "bgp.sessions",
+        "sockets": "bgp.sockets",
+        "firewall": "bgp.firewall",
+        "log": "bgp.session_log",
+        "pods": "health.pods",
+    },
 )
 def steps(
     links: pd.DataFrame,
@@ -55,11 +62,12 @@ def steps(
     sockets: pd.DataFrame | None = None,
     firewall: pd.DataFrame | None = None,
     log: pd.DataFrame | None = None,
+    pods: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Six rows for each pair; see :data:`STEPS`."""
     odd = links[~links["status"].isin(SURE)]
     chosen = (odd if len(odd) else links.head(1)).head(MOST_PAIRS)
-    path = _Path(compared, configuration, birds, sessions, sockets, firewall, log)
+    path = _Path(compared, configuration, birds, sessions, sockets, firewall, log, NodeCommands(pods))
     return STEPS.frame([row for link in records(chosen) for row in path.walk(link)])
 
 
@@ -73,7 +81,9 @@ class _Path:
         sockets: pd.DataFrame | None,
         firewall: pd.DataFrame | None,
         log: pd.DataFrame | None,
+        commands: NodeCommands,
     ) -> None:
+        self.on, self.logs = commands.on, commands.logs
         self.compared, self.mesh = compared, bool(configuration["mesh"].iloc[0])
         self.birds = {} if birds is None else {r.node: r for r in records(birds)}
         self.sessions, self.sockets, self.firewall, self.log = sessions, sockets, firewall, log
@@ -127,7 +137,9 @@ class _Path:
             said.append(f"{row.node}: {'not seen' if row.status == 'unknown' else state + error}")
         bad = mine["status"].isin(["down", "one-sided", "starting"]).any()
         verdict = "wrong" if bad else "unknown" if (mine["status"] == "unknown").all() else "fine"
-        return "What do both ends say?", "; ".join(said), verdict, "calicoctl node status (on each node)"
+        own = [(str(r.node), str(r.protocol)) for r in records(mine) if isinstance(r.protocol, str)]
+        commands = [self.on(node, "birdcl", "show", "protocols", "all", name) for node, name in own]
+        return "What do both ends say?", "; ".join(said), verdict, "; ".join(commands) or "birdcl show protocols all"
 
     def alive(self, link: Any) -> Step:
         """3. BIRD's status."""
@@ -135,14 +147,14 @@ class _Path:
         said = "; ".join(f"{n}: {r.state}" + (f" ({r.why})" if r.state == "dead" else "") for n, r in states.items())
         kinds = {r.state for r in states.values()}
         verdict = "wrong" if "dead" in kinds else "fine" if kinds == {"answers"} else "unknown"
-        return "Does BIRD run at both ends?", said or "not seen", verdict, "birdcl show status; birdcl show protocols"
+        command = "; ".join(self.on(n, "birdcl", "show", "status") for n in (link.a, link.b) if n in self.birds)
+        return "Does BIRD run at both ends?", said or "not seen", verdict, command or "birdcl show status"
 
     def routes(self, mine: pd.DataFrame) -> Step:
         """4. Routes that the session brings."""
-        question, command = (
-            "Which routes does it bring?",
-            "birdcl show route protocol NAME; birdcl show protocols all NAME",
-        )
+        question = "Which routes does it bring?"
+        own = [(str(r.node), str(r.protocol)) for r in records(mine) if isinstance(r.protocol, str)]
+        command = "; ".join(self.on(node, "birdcl", "show", "route", "protocol", name) for node, name in own)
         if self.sessions is None:
             return question, "not seen", "unknown", command
         keys = {(str(r.node), str(r.protocol)) for r in records(mine)}
@@ -151,14 +163,14 @@ class _Path:
         if not counted:
             return question, "not seen", "unknown", command
         said = "; ".join(f"{r.node} imports {r.imported} and exports {r.exported}" for r in counted)
-        empty = any(r.up and not r.imported for r in counted)
-        up = any(r.up for r in counted)
-        return question, said, "unknown" if empty else "fine" if up else "wrong", command
+        if not all(r.up for r in counted):
+            return question, f"{said}; a session that is not up brings none", "wrong", command
+        return question, said, "fine" if all(r.imported for r in counted) else "unknown", command
 
     def tcp(self, link: Any) -> Step:
         """5. Firewall: TCP 179."""
         question = "Does TCP 179 get through?"
-        command = "timeout 3 bash -c '</dev/tcp/PEER/179' (in calico-node, which has no nc); ss -tn 'dport = :179'"
+        command = self._try(link)
         ends = [link.a, link.b]
         rules = [] if self.firewall is None else list(self.firewall[self.firewall["node"].isin(ends)]["rule"])
         waits = 0 if self.sockets is None else self._waiting(link)
@@ -172,8 +184,23 @@ class _Path:
             return question, "; ".join(parts), "wrong", command
         if link.status in SURE:
             return question, "yes: the session is up", "fine", command
-        seen = self.sockets is not None or self.firewall is not None
+        seen = self.sockets is not None and self.firewall is not None
         return question, "no sign of a problem" if seen else "not seen", "fine" if seen else "unknown", command
+
+    def _try(self, link: Any) -> str:
+        """A connection from the end that connects, which is the one whose address is greater as text.
+
+        calico-node's image has neither nc nor ss, but bash (docs/guide-map.md, W4).
+        """
+        rows = self.compared[
+            self.compared["node"].isin([link.a, link.b]) & self.compared["peer"].isin([link.a, link.b])
+        ]
+        to = {str(n): str(a) for n, a in cells(rows, "node", "peer_address") if isinstance(a, str)}
+        if not to:
+            return "try TCP 179 from one end to the other"
+        here = min(to, key=lambda node: to[node])  # the other end's address is the smaller one
+        tried = f"</dev/tcp/{to[here]}/179"
+        return self.on(here, "timeout", "3", "bash", "-c", f"{tried} && echo open || echo closed")
 
     def _waiting(self, link: Any) -> int:
         rows = self.compared
@@ -187,7 +214,8 @@ class _Path:
 
     def logged(self, mine: pd.DataFrame) -> Step:
         """6. BIRD's log."""
-        question, command = "What does BIRD's log say?", "kubectl logs -n NAMESPACE POD -c calico-node | grep bird"
+        question = "What does BIRD's log say?"
+        command = "; ".join(f"{self.logs(str(n))} | grep '^bird'" for n in dict.fromkeys(mine["node"]))
         if self.log is None:
             return question, "not seen", "unknown", command
         keys = {(str(r.node), str(r.protocol)) for r in records(mine)}

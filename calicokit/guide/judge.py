@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from calicokit.diagnosis.findings import Findings
 from calicokit.diagnosis.model import Finding, vocabulary
 from calicokit.felix.state.configuration import in_ebpf
+from calicokit.health.commands import NodeCommands
 from calicokit.sentences import listed, plural
 
 WRONG, FINE, UNKNOWN, NOT_NEEDED = "wrong", "fine", "unknown", "not needed"
@@ -34,6 +36,12 @@ class Judge:
     nodes: pd.DataFrame | None
     typha: pd.DataFrame | None
     configuration: pd.DataFrame | None
+    pods: pd.DataFrame | None
+
+    @cached_property
+    def commands(self) -> NodeCommands:
+        """What makes commands to run by hand, with the names of this cluster."""
+        return NodeCommands(self.pods)
 
     def of_ids(self, ids: Collection[str], needs: str = "") -> Judgement:
         """What the checks with these ids say; ``needs`` is one of :data:`~calicokit.guide.page.NEEDS`."""

@@ -6,7 +6,6 @@ SECURITY.md (support of the two newest minor versions).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.diagnosis.findings import Findings
+from calicokit.evidence.image import minor_of
 from calicokit.felix.checks import needed_typhas
 from calicokit.guide.judge import FINE, NOT_NEEDED, UNKNOWN, WRONG, Judge, Judgement
 from calicokit.guide.page import PRACTICES as PATH
@@ -96,7 +96,7 @@ def practices(found: Findings, of_judge: Given, of_numbers: Given) -> pd.DataFra
 
     def made() -> Iterator[dict[str, Any]]:
         for place, (row, judged) in enumerate(zip(rows_of(PATH), JUDGED, strict=True), 1):
-            said = row_of(row, judged(numbers), found, row.named("finding"))
+            said = row_of(row, judged(numbers), numbers.judge, row.named("finding"))
             yield {"practice": place, "guide": row.guide.partition(" ")[2], **said}
 
     return PRACTICES.frame(list(made()))
@@ -195,7 +195,7 @@ def _staged(its: Numbers) -> Judgement:
 def version(its: Numbers) -> Judgement:
     if told := its.wrong("calico-version-skew"):
         return WRONG, told
-    minors = {} if its.versions is None else {v: _minor(v) for v in its.versions["version"].dropna().unique()}
+    minors = {} if its.versions is None else {v: minor_of(v) for v in its.versions["version"].dropna().unique()}
     known = {v: m for v, m in minors.items() if m is not None}
     if not known:
         return UNKNOWN, "no component names its version"
@@ -206,11 +206,6 @@ def version(its: Numbers) -> Judgement:
     return WRONG, (
         f"{oldest} is {behind} minor versions behind v3.{NEWEST}; Calico supports the {SUPPORTED} newest (SECURITY.md)"
     )
-
-
-def _minor(version: object) -> int | None:
-    found = re.match(r"v3\.(\d+)\.", str(version))
-    return int(found[1]) if found else None
 
 
 def _metrics(its: Numbers) -> Judgement:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from calicokit.diagnosis.findings import Findings
 from calicokit.evidence.catalog import CATALOG, Api, Command, Item, Log, Metrics
+from calicokit.evidence.image import runnable
 from calicokit.guide.judge import FINE, NOT_NEEDED, STATES, UNKNOWN, WRONG, Judge, Judgement, of_steps
 from calicokit.guide.page import CHECKLIST as STEPS
 from calicokit.guide.page import Row, rows, rows_of
+from calicokit.health.commands import NodeCommands
 from calicokit.net import canonical_address
 from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
@@ -57,6 +59,7 @@ OF_JUDGE = {
     "nodes": "bgp.nodes",
     "typha": "felix.typha",
     "configuration": "felix.configuration",
+    "pods": "health.pods",
 }
 """Parameters of :class:`~calicokit.guide.judge.Judge` → the tables they get."""
 ASKED = ("routes.filter_effect", "routes.path", "dataplane.walk", "connectivity.steps")
@@ -86,7 +89,7 @@ def checklist(
         for number, row in enumerate(rows_of(STEPS), 1):
             ids = list(dict.fromkeys([*row.named("finding"), *of_steps(row.steps)]))
             said = _connected(tracked, pods) if number == TRIED else judge.of_ids(ids, row.needs)
-            yield {"step": number, "guide": row.guide.partition(" ")[2], **row_of(row, said, found, ids)}
+            yield {"step": number, "guide": row.guide.partition(" ")[2], **row_of(row, said, judge, ids)}
 
     return CHECKLIST.frame(list(made()))
 
@@ -117,7 +120,7 @@ def guide_rows(found: Findings, of_judge: Given, shown: Given) -> pd.DataFrame:
                 "section": section.path,
                 "guide": row.guide.replace("`", "").replace("\\|", "|"),
                 "calico": row.calico,
-                **row_of(row, _of_command(row, judge, shown), found, row.named("finding")),
+                **row_of(row, _of_command(row, judge, shown), judge, row.named("finding")),
             }
             for section, row in rows()
         ]
@@ -145,34 +148,38 @@ def _of_command(row: Row, judge: Judge, shown: Given) -> Judgement:
     return (state, told) if ids else (UNKNOWN, "nothing that is recorded answers it")
 
 
-def row_of(row: Row, said: Judgement, found: Findings, ids: Collection[str]) -> dict[str, Any]:
+def row_of(row: Row, said: Judgement, judge: Judge, ids: Collection[str]) -> dict[str, Any]:
     """The columns that every table of the guide has."""
     state, told = said
     return {
         "state": state,
         "told": told,
-        "findings": list(dict.fromkeys(f.id for f in found if f.id in ids and f.severity != "info")),
+        "findings": list(dict.fromkeys(f.id for f in judge.found if f.id in ids and f.severity != "info")),
         "tables": list(row.named("table")),
         "notebook": row.notebook or None,
         "heading": row.heading or None,
-        "by_hand": "; ".join(by_hand(CATALOG[i]) for i in row.named("row") if i in CATALOG) or None,
+        "by_hand": "; ".join(dict.fromkeys(by_hand(CATALOG[i], judge.commands) for i in row.named("row"))) or None,
     }
 
 
-def by_hand(item: Item) -> str:
-    """How to get a piece of evidence by hand; POD is a pod of calico-node, NS its namespace.
+def by_hand(item: Item, commands: NodeCommands) -> str:
+    """How to get a piece of evidence by hand; of what each node has, from one of them.
 
-    >>> by_hand(CATALOG["birdcl-protocols"])
-    'kubectl exec -n NS POD -c calico-node -- birdcl show protocols'
+    >>> by_hand(CATALOG["ippools"], NodeCommands(None))
+    'kubectl get ippools.crd.projectcalico.org -A -o yaml'
     """
     how = item.how
     if isinstance(how, Api):
-        group = how.groups[0].partition("/")[0] if "/" in how.groups[0] else ""
+        group = how.groups[0].rpartition("/")[0]
         return f"kubectl get {how.plurals[0]}{f'.{group}' if group else ''} -A -o yaml"
     if isinstance(how, Command):
-        return f"kubectl exec -n NS POD -c calico-node -- {' '.join(how.argvs[0])}"
+        argvs = runnable(how.argvs, commands.minor) or how.argvs[:1]
+        return " || ".join(commands.on(commands.example, *argv) for argv in argvs)
     if isinstance(how, Log):
-        return f"kubectl logs -n NS -l k8s-app={how.app} --tail=-1" if how.app else f"on the node: {' '.join(how.argv)}"
+        if not how.app:
+            return commands.on(commands.example, *how.argv)
+        own = how.app == "calico-node"
+        return commands.logs(commands.example) if own else f"kubectl logs -A -l k8s-app={how.app} --tail=-1 --prefix"
     if isinstance(how, Metrics):
-        return f"kubectl port-forward -n NS POD {how.port}; curl -s localhost:{how.port}/metrics"
+        return f"kubectl get pods -A -l k8s-app={how.app} -o wide; curl -s http://ADDRESS:{how.port}/metrics"
     return how.command

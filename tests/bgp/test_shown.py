@@ -138,7 +138,7 @@ def test_an_old_error_of_a_session_that_is_up_means_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "wrong", "known"),
     [
-        ("bgp-tcp179-blocked", {2, 5, 6}, "tcp-179-blocked"),
+        ("bgp-tcp179-blocked", {2, 4, 5, 6}, "tcp-179-blocked"),
         ("bgp-as-mismatch", {2, 4, 6}, "as-mismatch"),
         ("healthy-bgp-mesh", set(), "nothing is wrong"),
     ],
@@ -151,6 +151,25 @@ def test_the_guide_s_steps_carry_what_is_known(name: str, wrong: set[int], known
     assert known in first["known"].iloc[-1]
     lengths = first["known"].str.len().tolist()
     assert not wrong or lengths == sorted(lengths) or lengths[0] > lengths[1]
+
+
+@pytest.mark.parametrize("name", ["bgp-tcp179-blocked", "bgp-as-mismatch"])
+def test_the_guide_s_steps_give_commands_to_paste(name: str) -> None:
+    cluster = opened(name)
+    steps, pods = cluster.table("bgp.steps"), cluster.health.pods(where="component=calico-node")
+    named = {f"-n {p.namespace} {p.pod} " for p in pods.itertuples()}
+    in_pods = steps[steps["step"].isin([3, 5, 6])]["command"]
+    assert all(any(n in f"{c} " for n in named) for c in in_pods)
+    assert not steps["command"].str.contains(r"\b(?:PEER|NAME|NAMESPACE|POD)\b").any()
+    tried = steps[steps["step"] == 5]["command"].str.extract(r"/dev/tcp/([\d.]+)/179")[0]
+    assert set(tried) <= set(cluster.bgp.compared()["peer_address"])
+
+
+def test_a_step_is_not_fine_where_an_end_has_no_routes() -> None:
+    steps = opened("bgp-tcp179-blocked").table("bgp.steps")
+    routes = steps[(steps["step"] == 4) & steps["answer"].str.contains("imports 0")]
+    assert len(routes)
+    assert "fine" not in set(routes["verdict"])
 
 
 SENTENCES: list[tuple[Any, tuple[str, ...]]] = [

@@ -254,7 +254,10 @@ class TestCluster:
 
     def _run(self, name: str, *argv: str | Path) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        words, often = [str(a) for a in argv], {**os.environ, "GOGC": "800"}  # memory is cheaper here than processor time
+        words, often = (
+            [str(a) for a in argv],
+            {**os.environ, "GOGC": "800"},
+        )  # memory is cheaper here than processor time
         self.running[name] = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, env=often)
 
     def _end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:

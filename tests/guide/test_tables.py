@@ -97,3 +97,13 @@ def test_practices_of_real_clusters() -> None:
     exhausted, old = states("ipam-exhausted", "practices"), states("healthy-v3.28", "practices")
     assert (exhausted[3], exhausted[7]) == (WRONG, WRONG)
     assert (old[7], old[9]) == (FINE, WRONG)
+
+
+def test_what_to_run_by_hand_has_real_names() -> None:
+    cluster = clusters.of("healthy-bgp-mesh")
+    pods = set(cluster.health.pods()["pod"])
+    by_hand = pd.concat([cluster.table(f"guide.{n}")["by_hand"] for n in ("checklist", "rows")]).dropna()
+    assert len(by_hand) > 50
+    in_pods = by_hand.str.findall(r"kubectl exec -n \S+ (\S+)").explode().dropna()
+    assert len(in_pods) > 20
+    assert set(in_pods) <= pods

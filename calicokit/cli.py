@@ -268,6 +268,20 @@ def _tell_of_tables(schemas: dict[str, Any], name: str | None, describe: bool) -
 
 
 @app.command()
+def alerts(
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="As a PrometheusRule object of the Prometheus operator.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Print alert rules for a Prometheus server that scrapes Felix, Typha and kube-controllers."""
+    from calicokit.felix.metrics.alerts import manifest
+
+    text = manifest(kubernetes)
+    output.write_text(text, encoding="utf-8") if output else typer.echo(text, nl=False)
+
+
+@app.command()
 def parse(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help="Command that printed the text; detected if omitted.")

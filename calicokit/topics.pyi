@@ -343,6 +343,10 @@ class Felix:
         """Last health report of each part of Felix, from its log: readiness and liveness with the reason."""
     def state(self, **select: Unpack[Select]) -> Table:
         """State of Felix on each node: running and in sync or not, and how that is known."""
+    def slow(self, **select: Unpack[Select]) -> Table:
+        """Signs that Felix is slow, per node; no rows if none."""
+    def typha_overload(self, **select: Unpack[Select]) -> Table:
+        """Signs that a Typha is overloaded: clients rebalanced in a loop, cut off or delayed; no rows if none."""
     def samples(self, **select: Unpack[Select]) -> Table:
         """Metric samples of Felix, Typha and kube-controllers: single scrapes and series."""
     def scrapes(self, **select: Unpack[Select]) -> Table:
@@ -365,10 +369,6 @@ class Felix:
         """Clients of each Typha by syncer: their lag, and the duration of writes and snapshots."""
     def typha_events(self, **select: Unpack[Select]) -> Table:
         """Typha log events about closed or slow clients."""
-    def slow(self, **select: Unpack[Select]) -> Table:
-        """Signs that Felix is slow, per node; no rows if none."""
-    def typha_overload(self, **select: Unpack[Select]) -> Table:
-        """Signs that a Typha is overloaded: clients rebalanced in a loop, cut off or delayed; no rows if none."""
     def loops(self, **select: Unpack[Select]) -> Table:
         """Dataplane update summaries in Felix's log, about one line a minute."""
     def moments(self, **select: Unpack[Select]) -> Table:

@@ -106,7 +106,10 @@ def _monitoring(its: Numbers) -> Judgement:
     if told := its.wrong("calico-pod-not-ready", "calico-pod-restarting", "calico-pod-oomkilled", "calico-node-absent"):
         return WRONG, told
     ready = "" if its.pods is None else f"{plural(int(its.pods['ready'].sum()), 'pod')} of Calico's are ready now; "
-    return UNKNOWN, f"{ready}whether anybody is told when one is not, cannot be seen from here"
+    return (
+        UNKNOWN,
+        f"{ready}whether anybody is told when one is not, cannot be seen from here (alert rules: calicokit alerts)",
+    )
 
 
 def typha(its: Numbers) -> Judgement:

@@ -87,7 +87,7 @@ def test_every_name_in_the_page_exists() -> None:
         "table": set(registry.load()),
         "finding": set(vocabulary()),
         "notebook": {p.stem for p in shipped()},
-        "command": {f"calicokit {c}" for c in ("explain", "act probe", "diff", "capture", "guide")},
+        "command": {f"calicokit {c}" for c in ("explain", "act probe", "diff", "capture", "guide", "alerts")},
     }
     found = list(names(PAGE.read_text("utf-8")))
     assert len(found) > 200

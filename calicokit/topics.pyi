@@ -326,6 +326,8 @@ class Dataplane:
     def memberships(self, **select: Unpack[Select]) -> Table:
         """IP sets of policy selectors with missing or extra members, compared with pods and network sets
         (IPv4)."""
+    def nat_outgoing(self, **select: Unpack[Select]) -> Table:
+        """natOutgoing of each pool compared with what is programmed on each node."""
     def programs(self, **select: Unpack[Select]) -> Table:
         """Pod interfaces on nodes with eBPF, with Calico's BPF program in each direction."""
     def endpoints(self, **select: Unpack[Select]) -> Table:

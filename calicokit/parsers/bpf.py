@@ -129,20 +129,6 @@ COUNTERS = _schema(
     Column("egress", "int", "packets at the egress hook", "packets"),
     Column("xdp", "int", "packets at the XDP hook", "packets"),
 )
-POLICY = _schema(
-    "bpf_policy",
-    "rules of an interface's policy program",
-    (),
-    Column("interface", "str", "interface"),
-    Column("hook", "str", "tc ingress, egress, or xdp"),
-    Column("tier", "str", "tier; null where none, such as for profiles"),
-    Column("policy", "str", "policy or profile, with its kind where the version prints it"),
-    Column("rule", "str", "rule as printed"),
-    Column("action", "str", "action, in lower case; null in versions that print it inside the rule"),
-    Column("match", "str", "what the rule matches, as printed"),
-    Column("packets", "int", "packets that matched", "packets"),
-)
-
 _NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmp6", "132": "sctp"}
 _PORT = r"\[?(\S{1,60}?)\]?:(\d{1,5})"
 
@@ -464,87 +450,3 @@ def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
         if not counters.line(line):
             text.reject(line, "a table of counters, or its caption")
     return {COUNTERS.name: COUNTERS.frame(counters.rows)}
-
-
-_POLICY_LINES = re.compile(
-    r"(?P<interface>IfaceName)|(?P<hook>Hook)|(?P<tier>Tier)|(?P<policy>Policy)|(?P<rule>Rule)"
-    r"|(?P<packets>Hit count)|(?P<match>Match)|(?P<end>End Tier|End Policy)|(?P<error>Error)"
-)
-_OLD = re.compile(r"// (Start of (?:tier|policy|rule) |End of (?:tier|policy|rule) |Start of |End of |count = )?(.*)")
-_CODE = re.compile(r"[0-9a-f]{16} .*|[\w./-]{1,100}:|##### Start of program.*")
-
-
-@dataclass
-class _Policy:
-    """Reads a policy program's rules, with the tier and policy that they stand in."""
-
-    rows: list[_Row] = field(default_factory=list)
-    place: dict[str, str | None] = field(default_factory=dict)
-
-    def line(self, line: Line) -> bool:
-        """Read a line; False if it is none of such a dump."""
-        body = line.text.strip()
-        key, colon, value = body.partition(":")
-        match = _POLICY_LINES.fullmatch(key) if colon else None
-        if match and match.lastgroup:
-            return self.fact(match.lastgroup, value.strip(), line.number)
-        if match := _OLD.fullmatch(body):
-            return self.old(match[1] or "", match[2].strip(), line.number)
-        return bool(_CODE.fullmatch(body))
-
-    def fact(self, what: str, value: str, number: int) -> bool:
-        if what in ("interface", "hook", "tier", "policy"):
-            self.place[what] = value or None
-            if what in ("interface", "tier"):
-                self.place.pop("policy", None)
-        elif what == "rule":
-            rule, _, action = value.partition("  Action: ")
-            self.rows.append({**self.place, "rule": rule, "action": action.lower() or None, "line": number})
-        elif what == "packets":
-            return self.count(value)
-        elif what == "match" and self.rows:
-            self.rows[-1]["match"] = value
-        elif what == "end":
-            self.place.pop("policy", None)
-        return True
-
-    def count(self, value: str) -> bool:
-        if self.rows and value.isascii() and value.isdigit() and len(value) < 19:
-            self.rows[-1]["packets"] = int(value)
-            return True
-        return False
-
-    def old(self, what: str, value: str, number: int) -> bool:
-        """A comment, as versions before v3.34 print them."""
-        if what == "count = ":
-            return self.count(value)
-        if what.startswith("Start of "):
-            return self.fact(what[9:].strip() or "policy", value, number)
-        if what == "End of tier ":
-            self.place.pop("tier", None)
-        return True
-
-
-@parser("bpf-policy", POLICY, marks=r"^(IfaceName: |// Start of (tier|policy|rule) )")
-def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
-    """``calico-node -bpf policy dump INTERFACE HOOK``: rules of the policy program, and how often they matched.
-
-    Instructions (--asm) and comments that name no rule are passed over.
-
-    Source: see the module; seen in no recording.
-
-    >>> from calicokit.parsers.base import parse
-    >>> row = parse("bpf-policy", '''IfaceName: cali1
-    ... Hook: tc ingress
-    ...   Tier: default
-    ...     Policy: NetworkPolicy shop/allow-cart
-    ...       Rule: 5f2c  Action: allow
-    ...       Hit count: 12''').frame.iloc[0]
-    >>> row["tier"], row["policy"], row["action"], int(row["packets"])
-    ('default', 'NetworkPolicy shop/allow-cart', 'allow', 12)
-    """
-    policy = _Policy()
-    for line in objects.lines(text):
-        if not policy.line(line):
-            text.reject(line, "a line of a policy program's dump")
-    return {POLICY.name: POLICY.frame(policy.rows)}

@@ -20,7 +20,8 @@ WATCHED = frozenset(
     (
         *("ipamblocks", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
         *("iptables-save", "nft-ruleset-json", "conntrack", "conntrack-stats"),
-        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev", "bpf-counters"),
+        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev"),
+        *("bpf-counters", "bpf-policy", "bpf-conntrack"),
     )
 )
 
@@ -29,6 +30,8 @@ MAY_PRINT_NOTHING = frozenset(
         *("felix-ready", "bird-ready"),  # their status tells
         *("ipset-list", "ipset-save", "ip-neigh", "conntrack", "cni-log"),
         *("ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"),
+        *("bpf-routes", "bpf-nat", "bpf-nat-aff", "bpf-nat-maglev", "bpf-conntrack", "bpf-arp", "bpf-policy"),
+        *("bpftool-prog", "bpftool-map", "bpftool-link"),
     )
 )
 """What a command of a node prints nothing of where there is nothing; all others have a header, or never nothing."""
@@ -82,13 +85,17 @@ class Api:
 
 @dataclass(frozen=True)
 class Command:
-    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node."""
+    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node.
+
+    ``said`` is how a person would write what is a loop in argv.
+    """
 
     argvs: tuple[tuple[str, ...], ...]
+    said: str = ""
 
     @property
     def words(self) -> str:
-        return f"`{' '.join(self.argvs[0])}`"
+        return f"`{self.said or ' '.join(self.argvs[0])}`"
 
 
 @dataclass(frozen=True)
@@ -297,6 +304,40 @@ def _node(
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
     return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
+
+
+def _of_each_interface(*commands: str) -> Iterator[tuple[str, ...]]:
+    """Fixed loops of bash, which calico-node's image has (node/clean-up-filesystem.sh), for what takes an interface.
+
+    The names are the node's kernel's, and stay there: no word of the cluster becomes a word of a command. A program
+    that the image has not ends the loop with 127.
+    """
+    for command in commands:
+        yield ("bash", "-c", f"for i in /sys/class/net/*/; do i=${{i%/}}; i=${{i##*/}}; {command}; done")
+
+
+def _bpf(words: str, title: str, heavy: bool = False, tells: str = "", json: bool = True) -> Iterator[Item]:
+    """A dump of Calico's BPF maps, as calico-node's own command prints it; as JSON since v3.33."""
+    name = "bpf-" + words.removesuffix(" dump").replace(" ", "-")
+    argvs = [f"calico-node -bpf {words}", f"calico component node bpf {words}"]
+    kind = "bpf-nat" if words.startswith("nat") else name
+    yield _node(name, title, *argvs, parser=kind, guide=_EBPF, heavy=heavy, tells=tells, since="0.2.0")
+    if json:
+        argvs = [f"{argv} --json" for argv in argvs]
+        yield _json(name, title, *argvs, parser=kind, heavy=heavy)
+
+
+def _bpftool(what: str, title: str, heavy: bool = True) -> Iterator[Item]:
+    """What bpftool shows, as text and as JSON."""
+    name = f"bpftool-{what}"
+    yield _node(name, title, f"bpftool {what} show", guide=_EBPF, heavy=heavy, since="0.2.0")
+    yield _json(name, title, f"bpftool -j {what} show", parser=name, heavy=heavy)
+
+
+def _json(id: str, title: str, *argvs: str, parser: str, heavy: bool) -> Item:  # noqa: A002
+    name = f"{id}-json"
+    file = f"{name}.json"
+    return _node(name, title, *argvs, file=file, parser=parser, guide=_EBPF, heavy=heavy, tells=_JSON, since="0.2.0")
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
@@ -690,12 +731,55 @@ ITEMS = (
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
     _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
-    _node("bpftool-net", "BPF programs attached to interfaces", "bpftool net show", guide=_EBPF, since="0.2.0"),
-    _node(
-        "bpf-counters",
-        "Packets that eBPF programs let pass and dropped",
-        "calico-node -bpf counters dump",
-        "calico component node bpf counters dump",
+    *_bpftool("net", "BPF programs attached to interfaces", heavy=False),
+    *_bpftool("prog", "BPF programs that are loaded"),
+    *_bpftool("map", "BPF maps, with their sizes"),
+    *_bpftool("link", "BPF links, which hold programs at their hooks"),
+    *_bpf("counters dump", "Packets that eBPF programs let pass and dropped"),
+    *_bpf("routes dump", "Routes that eBPF programs know", heavy=True),
+    *_bpf("nat aff", "Clients that eBPF programs keep at a backend", heavy=True, tells=r"^client ", json=False),
+    *_bpf("nat maglev", "Backends of services by Maglev's tables", heavy=True, tells=r"^svc \d", json=False),
+    *_bpf("nat dump", "Services and backends that eBPF programs know", heavy=True),
+    *_bpf("conntrack stats", "Connections that eBPF programs track, counted", json=False),
+    *_bpf("conntrack dump", "Connections that eBPF programs track", heavy=True),
+    *_bpf("ipsets dump", "IP sets of eBPF programs, with their members", heavy=True),
+    *_bpf("ifstate dump", "Interfaces that eBPF programs know"),
+    *_bpf("arp dump", "Neighbours that eBPF programs know"),
+    Item(
+        "bpf-policy",
+        "Rules of eBPF policy programs, with their hits",
+        Command(
+            tuple(
+                _of_each_interface(
+                    'calico-node -bpf policy dump "$i" all || exit',
+                    'calico component node bpf policy dump "$i" all || exit',
+                )
+            ),
+            "calico-node -bpf policy dump INTERFACE all",
+        ),
+        "node",
+        "bpf-policy.txt",
+        "bpf-policy",
+        heavy=True,
+        guide=_EBPF,
+        since="0.2.0",
+    ),
+    Item(
+        "tc-filter",
+        "tc filters of interfaces",
+        Command(
+            tuple(
+                _of_each_interface(
+                    r'for h in ingress egress; do echo "\$ tc -s filter show dev $i $h"; '
+                    'tc -s filter show dev "$i" "$h"; done'
+                )
+            ),
+            "tc -s filter show dev INTERFACE ingress",
+        ),
+        "node",
+        "tc-filter.txt",
+        "tc-filter",
+        heavy=True,
         guide=_EBPF,
         since="0.2.0",
     ),
@@ -763,6 +847,9 @@ PREVIOUS = {"felix-previous-log": "felix-log", "startup-previous-log": "startup-
 """The log of a container's run before → the log whose service's lines it holds."""
 
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}
+
+OF_EBPF = frozenset(i for i in CATALOG if i.startswith(("bpf-", "bpftool-", "tc-filter")))
+"""What tells something only of a node whose Felix runs, or was to run, the eBPF dataplane."""
 
 
 def _is_past(item: Item) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.kernel.settings import STRICT, carrying
-from calicokit.dataplane.programmed.drift import NOT_COMPARED
+from calicokit.dataplane.programmed.policy_programs import FORM, NOT_COMPARED
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import always
 from calicokit.felix.state.configuration import in_force
@@ -332,16 +332,18 @@ def stale(
     """What is programmed is not what policies ask for, though Felix is ready; not loud where nobody asked Felix."""
     asked = {} if readiness is None else dict(cells(readiness, "node", "ready"))
     unready = {n for n, r in asked.items() if r is False}
-    found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, dict[str, Any], tuple[str, str]]]] = {}
     compared = differences[differences["difference"] != NOT_COMPARED]
     for row in records(compared[~compared["node"].isin(unready)]):
         policy = row.policy if isinstance(row.policy, str) else UNKNOWN
         key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
-        found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))
+        where = ("bpf-policy" if row.form == FORM else "iptables-nft-save", "dataplane.differences")
+        found.setdefault((row.node, policy), []).append((_difference(row), key, where))
     for row in records(memberships) if memberships is not None else ():
         for policy in () if row.node in unready else row.policies:
             key = {"node": row.node, "set": row.set}
-            found.setdefault((row.node, policy), []).append((_membership(row), key, "dataplane.memberships"))
+            where = ("iptables-nft-save", "dataplane.memberships")
+            found.setdefault((row.node, policy), []).append((_membership(row), key, where))
     for (node, policy), told in found.items():
         whose = policy if policy != UNKNOWN else "policy"
         more = f", and {plural(len(told) - 1, 'more difference')}" if len(told) > 1 else ""
@@ -353,8 +355,8 @@ def stale(
             remedy="Restart calico-node on the node, so that Felix reprograms everything; then find what changes its "
             "rules, or which error in its log kept it from programming.",
             evidence=[
-                Rows.of("iptables-nft-save", name, [k for _, k, t in told if t == name], node)
-                for name in dict.fromkeys(t for _, _, t in told)
+                Rows.of(*where, [k for _, k, w in told if w == where], node)
+                for where in dict.fromkeys(w for _, _, w in told)
             ],
             about={node, policy},
         )
@@ -363,10 +365,14 @@ def stale(
 
 def _difference(row: Any) -> str:
     where = f"{row.namespace}/{row.pod}" if isinstance(row.pod, str) else row.chain
+    its = f"chain {row.chain}" if isinstance(row.chain, str) else "rules in programs"
     if row.difference == "no-chain":
         return f"{where} has no {row.direction} chain"
+    if row.difference == "not-loaded":
+        return f"the {row.direction} policy program of {where} could not be loaded ({row.programmed})"
     if row.difference == "rules":
-        return f"its {row.direction} chain {row.chain} does {row.programmed}, but the policy's rules say {row.asked}"
+        does = "do" if row.form == FORM else "does"
+        return f"its {row.direction} {its} {does} {row.programmed}, but the policy's rules say {row.asked}"
     said = {"missing": "is not called for", "extra": "is still called for", "order": "is called in another order for"}
     return f"it {said[row.difference]} {where} ({row.direction}: {row.programmed}; should be {row.asked})"
 

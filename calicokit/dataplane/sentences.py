@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from calicokit.dataplane.kernel.settings import carrying
-from calicokit.dataplane.programmed.drift import NOT_COMPARED
+from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED
 from calicokit.schema import cells, records
 from calicokit.sentences import first_upper, listed, number, plural, says
 
@@ -64,7 +64,7 @@ def differences(differences: pd.DataFrame, memberships: pd.DataFrame) -> str:
     """What is programmed compared with the policies (``dataplane.differences``, ``dataplane.memberships``)."""
     unseen = listed(sorted(set(differences[differences["difference"] == NOT_COMPARED]["node"])))
     differences = differences[differences["difference"] != NOT_COMPARED]
-    said = [f"Not compared on {unseen}: with eBPF, policy is in programs."] if unseen else []
+    said = [f"Not compared on {unseen}: its policy programs were not seen whole."] if unseen else []
     if not len(differences) and not len(memberships):
         whole = "The programmed dataplane matches the policies on every node: order, rules and IP sets."
         return f"{said[0]} No difference elsewhere." if said else whole

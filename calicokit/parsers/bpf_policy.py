@@ -40,6 +40,7 @@ POLICY = Schema(
         Column("match", "str", "match as printed, without named ports, services and rules of another IP version"),
         Column("packets", "int", "packets that matched the rule on this node, on any interface", "packets"),
         Column("error", "str", "why Felix could not load the program"),
+        Column("whole", "bool", "of a program: false if lines of it could not be read, or the text ends inside it"),
         Column("line", "int", "1-based line number in the text"),
     ),
 )
@@ -71,6 +72,8 @@ class _Program:
     rows: list[dict[str, Any]] = field(default_factory=list)
     place: dict[str, str | None] = field(default_factory=dict)
     rules: int = 0
+    at: int | None = None
+    """Where the row of the program stands that is being read."""
 
     def line(self, line: Line) -> bool:
         """Read a line; False if it is none of such a dump."""
@@ -116,7 +119,18 @@ class _Program:
     def program(self, value: str, number: int) -> bool:
         self.place = {"interface": self.place.get("interface"), "hook": value.rpartition(" ")[2] or None}
         self.rules = 0
-        return self.row(number, "program")
+        self.at = len(self.rows)
+        return self.row(number, "program", whole=True)
+
+    def spoilt(self) -> None:
+        """Say of the program that is being read that it is not whole."""
+        if self.at is not None:
+            self.rows[self.at]["whole"] = False
+
+    def closed(self) -> bool:
+        """Whether the last program may end here: in no tier, and with each rule's count."""
+        last = self.rows[-1] if self.rows else {}
+        return not self.place.get("tier") and (last.get("step") != "rule" or "packets" in last)
 
     def old(self, match: re.Match[str], body: str, number: int) -> bool:
         """A comment, as versions before v3.34 print them."""
@@ -206,5 +220,8 @@ def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
     program = _Program()
     for line in objects.lines(text):
         if not program.line(line):
+            program.spoilt()
             text.reject(line, "a line of a policy program's dump")
+    if not program.closed():
+        program.spoilt()
     return {POLICY.name: POLICY.frame(program.rows)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked, differences, programs_of
+from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked, differences
+from calicokit.dataplane.rules.policy_programs import policy_programs
 from calicokit.parsers.base import parse
 
 TEXT = """IfaceName: cali7de0b711f16
@@ -50,13 +51,13 @@ def asked(
     apply: list[tuple[str, tuple[str, str]]], hosts: tuple[tuple[str, str], ...] = (), **rules: list[str]
 ) -> Asked:
     columns = ["node", "namespace", "pod", "direction", "place", "tier", "kind", "policy_namespace", "policy", "staged"]
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for place, (tier, (kind, ref)) in enumerate(apply, 1):
         namespace, _, name = ref.rpartition("/")
         rows.append(("n1", "shop", "api", "ingress", place, tier, kind, namespace or None, name, False))
     rows += [("n1", None, "heps", "egress", 1, "default", kind, None, ref, False) for kind, ref in hosts]
     rows.append(("n1", "shop", "api", "ingress", 9, "default", "StagedGlobalNetworkPolicy", None, "staged", True))
-    made = Asked.of(pd.DataFrame(rows, columns=columns), (), None, frozenset())
+    made = Asked.read(pd.DataFrame(rows, columns=columns), ())
     made.verdicts = {(name, "ingress"): rules.get(name[1].rpartition("/")[2], said) for name, said in RULES.items()}
     return made
 
@@ -66,7 +67,7 @@ def told(text: str, should: Asked) -> list[tuple[str, str | None]]:
     frame = parse("bpf-policy", text).frame
     frame.insert(0, "node", "n1")
     pod = ("n1", "shop", "api", ["cali7de0b711f16"])
-    rows = differences(programs_of(frame), should, [pod], {"n1"})
+    rows = differences(policy_programs(frame), should, [pod], {"n1"})
     return [(r["difference"], r.get("policy")) for r in rows if r["direction"] == "ingress"]
 
 

@@ -17,10 +17,11 @@ from calicokit.dataplane.drops.by_rule import verdict_bits
 from calicokit.dataplane.packets.compile_iptables import compile_iptables
 from calicokit.dataplane.packets.compile_nft import compile_nft
 from calicokit.dataplane.programmed.comparison import Named, compared, expected_verdicts, listed_or_none
-from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked, programs_of
+from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked
 from calicokit.dataplane.programmed.policy_programs import differences as of_programs
 from calicokit.dataplane.rules.chains import Place, chain_names
 from calicokit.dataplane.rules.naming import role, unlayered
+from calicokit.dataplane.rules.policy_programs import policy_programs
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.felix.state.configuration import in_ebpf
 from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS
@@ -154,8 +155,8 @@ def differences(
     settled = list(_settled(endpoints, pods, now))
     rows: list[dict[str, Any]] = []
     if compiled:
-        said = Asked.of(applied, model.parts.policies, expected_verdicts, unlisted)
-        own = {} if programs is None else programs_of(programs[programs["node"].isin(compiled)])
+        said = Asked.read(applied, model.parts.policies, unlisted)
+        own = {} if programs is None else policy_programs(programs[programs["node"].isin(compiled)])
         rows += of_programs(own, said, (p for p in settled if p[0] in compiled), compiled)
     for node, namespace, pod, interface in settled:
         if node in programmed.nodes:

@@ -1,0 +1,142 @@
+"""Policy programs of eBPF mode, ready to be compared, counted and walked: tiers, policies and rules in their order.
+
+In the place of a staged policy, and of one that Felix does not know, stands an empty one. Programs of pods begin with
+the tiers of the host endpoint of all interfaces, if there is one (``extractTiers``, ``addHostPolicy`` in
+felix/dataplane/linux/bpf_ep_mgr.go, v3.34-dev).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from calicokit.routes.kernel import is_workload
+from calicokit.schema import cells
+
+HOOKS = ("ingress", "egress")
+OF_CALICO = ("GlobalNetworkPolicy", "NetworkPolicy")
+"""Kinds whose names have their tier's name in front in Felix, whether they have it in the API or not."""
+
+
+class RuleId(NamedTuple):
+    """A rule of a node's programs: direction as the endpoint sees it, kind and plain name of its policy, and index."""
+
+    direction: str
+    kind: str
+    policy: str
+    rule: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRule:
+    """A rule as it is printed; ``policy`` is the name that Felix prints, ``tier`` is None for a profile's."""
+
+    id: RuleId
+    policy: str
+    tier: str | None
+    action: str
+    match: str | None
+    packets: int | None
+
+
+@dataclass
+class Stage:
+    """A tier, or the profiles (no ``tier``): its policies, their rules, and what its end does (deny or pass)."""
+
+    tier: str | None
+    policies: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and name without the tier's."""
+    rules: list[ProgramRule] = field(default_factory=list)
+    end: str = ""
+
+
+@dataclass
+class Program:
+    """What one policy program asks. ``error`` says why it was not loaded.
+
+    ``known`` is false where it was not read whole, or is of a version that prints no kinds.
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+    error: str = ""
+    known: bool = True
+
+    @property
+    def tiers(self) -> list[Stage]:
+        return [s for s in self.stages if s.tier is not None]
+
+    @property
+    def rules(self) -> Iterator[ProgramRule]:
+        return (r for s in self.stages for r in s.rules)
+
+
+Place = tuple[str, str, str]
+"""Node, interface and direction as the endpoint sees it (xdp for what comes before all)."""
+
+
+def direction_of(interface: str, hook: str) -> str:
+    """The direction as the endpoint sees it: a pod's own packets come in at its interface's ingress.
+
+    >>> direction_of("cali7de0b711f16", "ingress"), direction_of("eth0", "ingress")
+    ('egress', 'ingress')
+    """
+    return HOOKS[1 - HOOKS.index(hook)] if hook in HOOKS and is_workload(interface) else hook
+
+
+def plain(kind: str, ref: str, tier: str) -> tuple[str, str]:
+    """A policy's kind, and its name without its tier's, which some versions put in front.
+
+    >>> plain("NetworkPolicy", "shop/default.allow", "default")
+    ('NetworkPolicy', 'shop/allow')
+    """
+    if kind not in OF_CALICO:
+        return kind, ref
+    namespace, slash, name = ref.rpartition("/")
+    return kind, f"{namespace}{slash}{name.removeprefix(f'{tier}.')}"
+
+
+def policy_programs(frame: pd.DataFrame) -> dict[Place, Program]:
+    """The programs of ``output.bpf_policy``."""
+    found: dict[Place, Program] = {}
+    columns = ("node", "interface", "hook", "step", "tier", "kind", "policy", "rule", "action", "match", "packets")
+    for row in cells(frame, *columns, "error", "whole"):
+        node, interface, hook, step, *rest, error, whole = row
+        place = (node, interface, direction_of(interface, hook))
+        if step == "program":
+            found[place] = Program(error=error if isinstance(error, str) else "", known=bool(whole))
+        _read(found.setdefault(place, Program(known=False)), place[2], step, *rest)
+    return found
+
+
+def _read(
+    program: Program,
+    direction: str,
+    step: str,
+    tier: str | None,
+    kind: str | None,
+    policy: str | None,
+    rule: int,
+    action: str,
+    match: str | None,
+    packets: int,
+) -> None:
+    if step == "program":
+        return
+    tier, kind, policy, match = (value if isinstance(value, str) else None for value in (tier, kind, policy, match))
+    stages = program.stages
+    if not stages or stages[-1].tier != tier or (tier is not None and stages[-1].end):
+        stages.append(Stage(tier))
+    if step == "end-of-tier":
+        stages[-1].end = str(action)
+    elif policy is not None:
+        program.known &= kind is not None
+        name = plain(kind or "", policy, tier or "")
+        if step == "policy":
+            stages[-1].policies.append(name)
+        else:
+            count = None if pd.isna(packets) else int(packets)
+            made = ProgramRule(RuleId(direction, *name, int(rule)), policy, tier, str(action), match, count)
+            stages[-1].rules.append(made)

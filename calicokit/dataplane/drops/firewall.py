@@ -197,7 +197,8 @@ def that_drop(found: pd.DataFrame, *needs: str) -> pd.DataFrame:
 
 def source_of(backend: str) -> str:
     """The evidence that a backend's rules are read from."""
-    return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
+    known = {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save", "bpf": "bpf-counters"}
+    return known.get(backend, "iptables-nft-save")
 
 
 def printed(found: pd.DataFrame) -> pd.Series[str]:

@@ -28,6 +28,9 @@ OF_IPTABLES = (
 OF_NFT = ("nft-ruleset+series", "nft-ruleset-json+series")
 SERIES = (*OF_IPTABLES, *OF_NFT)
 
+OF_PROGRAMS = {"family": "inet", "backend": "bpf", "table": "programs"}
+"""The place of what an eBPF program drops, which counts packets of both IP versions; its chain is INTERFACE HOOK."""
+
 _WHERE = (
     Column("node", "str", "node"),
     Column("family", "str", "ip, ip6, inet, arp, bridge or netdev"),
@@ -182,7 +185,12 @@ def growth(samples: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
     return GROWTH.take(summed.merge(window, on="node"))
 
 
-@table(TIMELINE, needs={"samples": "dataplane.samples"})
-def timeline(samples: pd.DataFrame) -> pd.DataFrame:
+@table(TIMELINE, needs={"samples": "dataplane.samples"}, wants={"compiled": "dataplane.bpf_timeline"})
+def timeline(samples: pd.DataFrame, compiled: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each rule that drops and each sample; see :data:`TIMELINE`."""
-    return TIMELINE.take(samples[samples["verdict"].isin(["drop", "reject"])])
+    of_rules = TIMELINE.take(samples[samples["verdict"].isin(["drop", "reject"])])
+    if compiled is None or not len(compiled):
+        return of_rules
+    chains = compiled["interface"] + " " + compiled["hook"]
+    of_programs = compiled.assign(**OF_PROGRAMS, chain=chains, key=compiled["reason"], bytes=None)
+    return TIMELINE.take(pd.concat([of_rules, TIMELINE.take(of_programs)]))

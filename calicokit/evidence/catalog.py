@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
@@ -185,7 +185,8 @@ class Item:
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
     ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave: redaction goes by it. Where
     several rows have a kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is
-    the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
+    the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it. ``also`` are
+    files that hold the same in another form.
     """
 
     id: str
@@ -199,6 +200,7 @@ class Item:
     guide: str = ""
     tells: str = ""
     since: str = ""
+    also: tuple[str, ...] = ()
 
     def younger_than(self, version: str) -> bool:
         """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
@@ -229,7 +231,7 @@ class Item:
         if isinstance(self.how, Api):
             yield from self.how.files()
         else:
-            yield f"nodes/{node}/{self.file}" if node else f"cluster/{self.file}"
+            yield from (f"nodes/{node}/{f}" if node else f"cluster/{f}" for f in (self.file, *self.also))
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -316,28 +318,20 @@ def _of_each_interface(*commands: str) -> Iterator[tuple[str, ...]]:
         yield ("bash", "-c", f"for i in /sys/class/net/*/; do i=${{i%/}}; i=${{i##*/}}; {command}; done")
 
 
-def _bpf(words: str, title: str, heavy: bool = False, tells: str = "", json: bool = True) -> Iterator[Item]:
-    """A dump of Calico's BPF maps, as calico-node's own command prints it; as JSON since v3.33."""
+def _bpf(words: str, title: str, heavy: bool = False, tells: str = "", table: str = "", form: str = "") -> Item:
+    """A dump of Calico's BPF maps, as calico-node prints it; ``form`` is its file as JSON (since v3.33)."""
     name = "bpf-" + words.removesuffix(" dump").replace(" ", "-")
     argvs = [f"calico-node -bpf {words}", f"calico component node bpf {words}"]
-    kind = "bpf-nat" if words.startswith("nat") else name
-    yield _node(name, title, *argvs, parser=kind, guide=_EBPF, heavy=heavy, tells=tells, since="0.2.0")
-    if json:
-        argvs = [f"{argv} --json" for argv in argvs]
-        yield _json(name, title, *argvs, parser=kind, heavy=heavy)
+    argvs += [f"calico component node bpf {words} --json"] if form else []
+    item = _node(name, title, *argvs, parser=table or name, guide=_EBPF, heavy=heavy, tells=tells, since="0.2.0")
+    return replace(item, also=(form,) if form else ())
 
 
-def _bpftool(what: str, title: str, heavy: bool = True) -> Iterator[Item]:
-    """What bpftool shows, as text and as JSON."""
+def _bpftool(what: str, title: str, heavy: bool = True) -> Item:
+    """What bpftool shows, as text or as JSON."""
     name = f"bpftool-{what}"
-    yield _node(name, title, f"bpftool {what} show", guide=_EBPF, heavy=heavy, since="0.2.0")
-    yield _json(name, title, f"bpftool -j {what} show", parser=name, heavy=heavy)
-
-
-def _json(id: str, title: str, *argvs: str, parser: str, heavy: bool) -> Item:  # noqa: A002
-    name = f"{id}-json"
-    file = f"{name}.json"
-    return _node(name, title, *argvs, file=file, parser=parser, guide=_EBPF, heavy=heavy, tells=_JSON, since="0.2.0")
+    argvs = (f"bpftool {what} show", f"bpftool -j {what} show")
+    return replace(_node(name, title, *argvs, guide=_EBPF, heavy=heavy, since="0.2.0"), also=(f"{name}-json.json",))
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
@@ -731,20 +725,37 @@ ITEMS = (
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
     _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
-    *_bpftool("net", "BPF programs attached to interfaces", heavy=False),
-    *_bpftool("prog", "BPF programs that are loaded"),
-    *_bpftool("map", "BPF maps, with their sizes"),
-    *_bpftool("link", "BPF links, which hold programs at their hooks"),
-    *_bpf("counters dump", "Packets that eBPF programs let pass and dropped"),
-    *_bpf("routes dump", "Routes that eBPF programs know", heavy=True),
-    *_bpf("nat aff", "Clients that eBPF programs keep at a backend", heavy=True, tells=r"^client ", json=False),
-    *_bpf("nat maglev", "Backends of services by Maglev's tables", heavy=True, tells=r"^svc \d", json=False),
-    *_bpf("nat dump", "Services and backends that eBPF programs know", heavy=True),
-    *_bpf("conntrack stats", "Connections that eBPF programs track, counted", json=False),
-    *_bpf("conntrack dump", "Connections that eBPF programs track", heavy=True),
-    *_bpf("ipsets dump", "IP sets of eBPF programs, with their members", heavy=True),
-    *_bpf("ifstate dump", "Interfaces that eBPF programs know"),
-    *_bpf("arp dump", "Neighbours that eBPF programs know"),
+    _bpftool("net", "BPF programs attached to interfaces", heavy=False),
+    _bpftool("prog", "BPF programs that are loaded"),
+    _bpftool("map", "BPF maps, with their sizes"),
+    _bpftool("link", "BPF links, which hold programs at their hooks"),
+    _bpf("counters dump", "Packets that eBPF programs let pass and dropped", form="bpf-counters-json.json"),
+    _bpf("routes dump", "Routes that eBPF programs know", heavy=True, form="bpf-routes-json.json"),
+    *(
+        _bpf(f"nat {words}", title, True, tells, f"bpf-nat{table}", form)
+        for words, title, tells, table, form in (
+            (
+                "aff",
+                "Clients that eBPF programs keep at a backend",
+                r'^client \S+ svc |"client_ip"',
+                ":bpf_nat_affinity",
+                "",
+            ),
+            (
+                "maglev",
+                "Backends of services in Maglev's tables",
+                r'^svc \d+ ordinal |"svc_id"',
+                ":bpf_nat_backends",
+                "",
+            ),
+            ("dump", "Services and backends that eBPF programs know", "", "", "bpf-nat-json.json"),
+        )
+    ),
+    _bpf("conntrack stats", "Connections that eBPF programs track, counted"),
+    _bpf("conntrack dump", "Connections that eBPF programs track", heavy=True, form="bpf-conntrack-json.json"),
+    _bpf("ipsets dump", "IP sets of eBPF programs, with their members", heavy=True, form="bpf-ipsets-json.json"),
+    _bpf("ifstate dump", "Interfaces that eBPF programs know", form="bpf-ifstate-json.json"),
+    _bpf("arp dump", "Neighbours that eBPF programs know", form="bpf-arp-json.json"),
     Item(
         "bpf-policy",
         "Rules of eBPF policy programs, with their hits",

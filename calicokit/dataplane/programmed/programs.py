@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.programmed.drift import SETTLED
-from calicokit.felix.state.configuration import in_ebpf
+from calicokit.evidence.catalog import OF_EBPF
+from calicokit.felix.state.configuration import asked_for_ebpf, in_ebpf
 from calicokit.registry import Spared, UnseenError, not_applicable, table
 from calicokit.routes.kernel import is_workload
 from calicokit.schema import Column, Schema, cells
@@ -83,8 +84,8 @@ def _settled(pods: pd.DataFrame, now: pd.Timestamp) -> Iterator[tuple[tuple[str,
         yield (namespace, pod), phase == "Running" and pd.isna(deleted) and old
 
 
-@not_applicable(needs={"felix": "felix.configuration"})
+@not_applicable(needs={"felix": "felix.configuration"}, unasked=OF_EBPF)
 def _without_ebpf(felix: pd.DataFrame) -> Spared:
-    """Nobody misses the programs of a node without eBPF, nor their counters."""
-    for node in set(felix["node"]) - in_ebpf(felix):
-        yield from (("bpftool-net", node), ("bpf-counters", node))
+    """Nobody misses the programs and maps of a node without eBPF, nor is it asked for them."""
+    for node in set(felix["node"]) - asked_for_ebpf(felix):
+        yield from ((i, node) for i in OF_EBPF)

@@ -248,12 +248,11 @@ class Explainer:
         usable = [b for b in mine if b.state == "ready"] or [b for b in mine if b.state == "draining"]
         inside = dst.startswith(SERVICE) or dst in service.addresses
         usable = self._local(source, service, node, inside, usable)
-        if usable and self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         headless = not service.addresses and inside
         to = node and self.nodes[node].addresses[0]
         through = (to or (service.addresses[0] if inside and service.addresses else dst), found[0].port)
-        masked = "" if headless else self._masked(source, service, node, inside)
+        kept = headless or self._by_program(source)  # Calico's programs leave the source as it is
+        masked = "" if kept else self._masked(source, service, node, inside)
         return [
             Target(
                 self._backend_end(b),
@@ -278,13 +277,17 @@ class Explainer:
         refused = Explanation(src, dst, port, proto, "no-endpoints", without_endpoints=True)
         named = dst.startswith(SERVICE)
         to = next(iter(service.addresses), "") if named else canonical_address(dst)
-        if self.parts.bpf or not to:
+        if self._by_program(source) or not to:
             return refused
         end = End(dst, to, node=node)
         flow = self._flow(self._same_version(source, end), Target(end, port), proto)
         if flow.action != "deny":
             return refused
         return Explanation(src, dst, port, proto, "deny", (flow,), without_endpoints=True)
+
+    def _by_program(self, source: End) -> bool:
+        """Whether Calico's eBPF programs translate the services that a source asks for, and not kube-proxy."""
+        return source.on in self.parts.bpf if source.on else bool(self.parts.bpf)
 
     def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""
@@ -320,15 +323,21 @@ class Explainer:
         road = _Road(self, source, target, proto)
         return Flow(source.address, target.end.address, target.port, road.egress(), road.ingress())
 
-    def seen_from(self, source: End, target: End, masked: str) -> list[str]:
-        """The addresses that the destination's node may see as the source; several where it is not known which."""
+    def seen_from(self, source: End, target: End, masked: str, through: bool = False) -> list[str]:
+        """The addresses that the destination's node may see as the source; several where it is not known which.
+
+        In eBPF mode a node's connection ``through`` a service's address is translated as it connects, and leaves with
+        the address of the way to the backend; what is not (UDP, or with bpfConnectTimeLoadBalancing off), by
+        Calico's device, with the node's own.
+        """
         if masked:
             nodes = [masked] if masked != "*" else list(self.nodes)
             here = [n for n in nodes if n != target.on]
             own = [source.address] if len(here) < len(nodes) else []
             return [*own, *(a for n in here for a in self._node_addresses(n, target))]
         if source.node and source.node != target.on:
-            return self._node_addresses(source.node, target)
+            own = self._of_node(source.node, target) if through and source.node in self.parts.bpf else []
+            return list(dict.fromkeys([*self._node_addresses(source.node, target), *own]))
         if source.pod and target.pod is None and target.on != source.on and self._nat_outgoing(source, target):
             return self._of_node(source.on, target)
         return [source.address]
@@ -458,7 +467,7 @@ class _Road:
             return Outcome(Decision("allow", INGRESS))  # a host reaches its own pods
         if self.same and self.source.pod and end.pod is None:
             return self._to_own_host()
-        seen = self.explainer.seen_from(self.source, end, self.target.masked)
+        seen = self.explainer.seen_from(self.source, end, self.target.masked, self.target.through is not None)
         outcomes = [in_order(self._destination_side(address)) for address in seen]
         if len({o.action for o in outcomes}) == 1:
             return outcomes[0]

@@ -158,6 +158,17 @@ class Explainer:
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
 
+    def backends(self, src: str, dst: str, port: int | None, proto: str) -> list[tuple[str, int | None]] | None:
+        """Addresses and ports that a connection to a service's address may be led to; None for no service's address.
+
+        Raises ``SenselessError`` where that is not known.
+        """
+        service, node = self._service(dst, port, proto)
+        if service is None:
+            return None
+        found = self._backends(self._end(src, None), service, dst, node, port, proto)
+        return list(dict.fromkeys((t.end.address, t.port) for t in found))
+
     # ---- ends
 
     def _end(self, text: str, other: End | None) -> End:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.rules.naming import comment_parts
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.dataplane.rules.tables import PLACE, iptables_rules, iptables_texts, nft_rules
 from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
@@ -28,8 +29,8 @@ OF_IPTABLES = (
 OF_NFT = ("nft-ruleset+series", "nft-ruleset-json+series")
 SERIES = (*OF_IPTABLES, *OF_NFT)
 
-OF_PROGRAMS = {"family": "inet", "backend": "bpf", "table": "programs"}
-"""The place of what an eBPF program drops, which counts packets of both IP versions; its chain is INTERFACE HOOK."""
+OF_PROGRAMS = dict(zip(PLACE[1:4], SPACE, strict=True))
+"""The place of what an eBPF program drops; its chain is INTERFACE HOOK."""
 
 _WHERE = (
     Column("node", "str", "node"),

@@ -13,9 +13,13 @@ from ipaddress import ip_address
 import pandas as pd
 
 from calicokit.dataplane.packets.packet import AddressSet, Packet, Route, protocol_number
+from calicokit.dataplane.packets.programs import SEEN, Programs
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.net import VXLAN_PORT, address_text
+from calicokit.policy.explain import Explainer
+from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 from calicokit.tables import Tables
 
@@ -25,8 +29,11 @@ TABLES = {
     "sets": "dataplane.sets",
     "routes": "output.ip_route_all",
     "endpoints": "dataplane.endpoints",
+    "model": "policy.model",
+    "dumps": "output.bpf_policy",
+    "attached": "dataplane.programs",
 }
-"""Parameters of :meth:`Dataplane.build` → the tables they get."""
+"""Parameters of :meth:`Dataplane.build` → the tables they get; the last three for nodes in eBPF mode."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -99,6 +106,7 @@ class Dataplane:
     nodes: dict[str, Ruleset]
     pods: dict[tuple[int, int], Place] = field(default_factory=dict)
     node_of: dict[tuple[int, int], str] = field(default_factory=dict)
+    programs: Programs | None = None
 
     @classmethod
     def of(cls, cluster: Tables) -> Dataplane:
@@ -114,10 +122,15 @@ class Dataplane:
         sets: pd.DataFrame | None,
         routes: pd.DataFrame | None,
         endpoints: pd.DataFrame | None,
+        model: Explainer | None = None,
+        dumps: pd.DataFrame | None = None,
+        attached: pd.DataFrame | None = None,
     ) -> Dataplane:
         """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
         found = cls(made)
+        if model is not None and model.parts.bpf:
+            found.programs = Programs.of(model, dumps, attached)
         if endpoints is not None:
             found.place_pods(endpoints)
         for name, ruleset in made.items():
@@ -170,7 +183,7 @@ class Dataplane:
         place = self.pods.get((version, first))
         if place is not None and first == last:
             return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
-        if place is not None and place.node in self.nodes and self.nodes[place.node].follows_programs:
+        if place is not None and not self.compiled(place.node) and self.follows_programs(place.node):
             why = "in eBPF mode Felix's programs decide about the packets of pods, which are not walked"
             return Walk((End("unknown", place.node, packet, 1.0, why=why),))
         if place is not None:
@@ -182,7 +195,25 @@ class Dataplane:
             if where not in self.nodes:
                 return Walk((End("unknown", where, packet, 1.0, why="the nodes of both ends are unknown"),))
             return self.from_interface(where, replace(packet, iif=self.interface_to(where, (version, first))))
-        return Walk(tuple(self.sent(node, Way(packet))))
+        return Walk(tuple(self.starts(node, Way(packet))))
+
+    def compiled(self, node: str) -> bool:
+        """Whether a node is in eBPF mode, and its programs can be followed."""
+        return self.programs is not None and node in self.programs.nodes
+
+    def follows_programs(self, node: str) -> bool:
+        return node in self.nodes and self.nodes[node].follows_programs
+
+    def starts(self, node: str, way: Way) -> list[End]:
+        """A connection of a process of the node; in eBPF mode services are translated as it connects."""
+        if self.programs is None or not self.compiled(node):
+            return self.sent(node, way)
+        found: list[End] = []
+        for each in self.programs.translated(way):
+            if each.packet.dnat:  # it may have the address of the way to the service or to the backend
+                each = replace(each, packet=replace(each.packet, source=None))
+            found += [_ended(each, node)] if each.end else self.sent(node, each)
+        return found
 
     def from_interface(self, node: str, packet: Packet) -> Walk:
         """A packet that comes in on a node by its interface ``packet.iif``."""
@@ -193,9 +224,26 @@ class Dataplane:
         if ruleset is None or not ruleset.bases:
             return [_ended(way, node, "unknown", f"the rules of {node or 'its node'} are not known")]
         found: list[End] = []
-        for each in walk_hook(ruleset, "prerouting", way):
-            found += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
-        return found
+        for entered in self.enters(node, way, hops):
+            for each in [entered] if entered.end else walk_hook(ruleset, "prerouting", entered):
+                found += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
+        return self.past_rules(node, found)
+
+    def enters(self, node: str, way: Way, hops: int) -> list[Way]:
+        """What the program at the interface that a packet comes in by does first, in eBPF mode."""
+        packet = way.packet
+        place = self.pods.get((packet.version, packet.source or 0))
+        if self.programs is None or not self.compiled(node):
+            return [way]
+        if place is not None and (place.node, place.interface) == (node, packet.iif):
+            return self.programs.leaves(node, place.interface, way)
+        return [way] if hops else self.programs.translated(way)
+
+    def past_rules(self, node: str, ends: list[End]) -> list[End]:
+        """Programs send most packets on past iptables' rules: a rule that would drop them may never see them."""
+        if not self.compiled(node):
+            return ends
+        return [replace(e, verdict="unknown", why=PAST_RULES) if _by_rule_behind_program(e) else e for e in ends]
 
     def routed(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After prerouting: to a process of the node, or on to an interface."""
@@ -252,7 +300,10 @@ class Dataplane:
         if packet.oif == "lo":
             return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
         if target is not None and target.node == node and packet.oif in (target.interface, None):
-            return [self.answered(node, way)]
+            if self.programs is None or not self.compiled(node):
+                return [self.answered(node, way)]
+            comes = self.programs.comes(node, target.interface, way, from_host=packet.iif == "")
+            return [_ended(w, node) if w.end else self.answered(node, w) for w in comes]
         there = target.node if target else self.node_of.get((packet.version, packet.destination or 0), "")
         if not there or there == node or hops > 2:
             return [_ended(way, node, "left" if not there else "unknown", "" if not there else "it does not leave")]
@@ -297,6 +348,10 @@ class Dataplane:
         """A packet that reached a pod, unless the node's routes send what answers it elsewhere."""
         packet = way.packet
         source = self.pods.get((packet.version, packet.source or 0))
+        target = self.pods.get((packet.version, packet.destination or 0))
+        if self.programs is not None and target is not None and self.programs.loses_replies(node, target.interface):
+            why = f"its reply is dropped, as no program marks what comes from {target.interface}"
+            return _ended(way, node, "drop", why)
         if source is None or source.node == node or packet.snat:
             return _ended(way, node, "delivered")
         _, stop = self.out(self.nodes[node], replace(packet, destination=packet.source))
@@ -332,6 +387,15 @@ class Dataplane:
         names = [default.interface] if default else _uplinks(ruleset)
         found = [a for n in names for v, a in own_addresses(ruleset, n) if v == version]
         return found[0] if found else None
+
+
+PAST_RULES = "a rule would drop it, but the programs of eBPF mode send most packets past the rules"
+
+
+def _by_rule_behind_program(end: End) -> bool:
+    """Whether iptables' rules end what a program let pass, or what came from another node."""
+    of_rules = end.verdict in ("drop", "reject") and end.by is not None and end.by.space != SPACE
+    return of_rules and (bool(end.packet.mark & SEEN) or not is_workload(end.packet.iif or ""))
 
 
 def _uplinks(ruleset: Ruleset) -> list[str | None]:

@@ -13,10 +13,12 @@ from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parse
 from calicokit.dataplane.packets.packet import protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.dataplane.rules.tables import PLACE
+from calicokit.policy.explain import Explainer
 from calicokit.registry import OptionError, table
 from calicokit.schema import Column, Schema, cells
-from calicokit.sentences import listed
+from calicokit.sentences import first_upper, listed
 from calicokit.tables import Tables
 
 WALK = Schema(
@@ -128,6 +130,8 @@ class Asked:
 
 
 def _rule(by: Rule | Base | None) -> str:
+    if isinstance(by, Rule) and by.space == SPACE:
+        return f"{first_upper(by.comment)}, in the program at {by.chain},"
     if isinstance(by, Base):
         return f"The policy of {by.space[2]} {by.chain}"
     return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"
@@ -152,7 +156,7 @@ def walk(cluster: Tables, src: str, dst: str, port: int | None = None, proto: st
     return walked({parameter: cluster.given(name) for parameter, name in INPUTS.items()}, src, dst, port, proto)
 
 
-def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+def walked(tables: Mapping[str, Any], src: str, dst: str, port: int | None, proto: str) -> Asked:
     """The same from the tables of :data:`INPUTS`, by their parameters; each may be None."""
     question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
     dataplane = Dataplane.build(**{parameter: tables[parameter] for parameter in TABLES})
@@ -184,6 +188,9 @@ def walk_table(
     sets: pd.DataFrame | None = None,
     routes: pd.DataFrame | None = None,
     endpoints: pd.DataFrame | None = None,
+    model: Explainer | None = None,
+    dumps: pd.DataFrame | None = None,
+    attached: pd.DataFrame | None = None,
     pods: pd.DataFrame | None = None,
     services: pd.DataFrame | None = None,
     drops: pd.DataFrame | None = None,
@@ -196,6 +203,9 @@ def walk_table(
         "sets": sets,
         "routes": routes,
         "endpoints": endpoints,
+        "model": model,
+        "dumps": dumps,
+        "attached": attached,
         "pods": pods,
         "services": services,
         "drops": drops,

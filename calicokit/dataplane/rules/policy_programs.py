@@ -17,6 +17,8 @@ from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 
 HOOKS = ("ingress", "egress")
+SPACE = ("inet", "bpf", "programs")
+"""Family, backend and table of what programs do, which see both IP versions; the chain is INTERFACE HOOK."""
 OF_CALICO = ("GlobalNetworkPolicy", "NetworkPolicy")
 """Kinds whose names have their tier's name in front in Felix, whether they have it in the API or not."""
 

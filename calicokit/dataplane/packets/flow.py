@@ -210,10 +210,28 @@ class Dataplane:
             return self.sent(node, way)
         found: list[End] = []
         for each in self.programs.translated(way):
-            if each.packet.dnat:  # it may have the address of the way to the service or to the backend
-                each = replace(each, packet=replace(each.packet, source=None))
-            found += [_ended(each, node)] if each.end else self.sent(node, each)
+            found += [_ended(each, node)] if each.end else self.from_host(node, each)
         return found
+
+    def from_host(self, node: str, way: Way) -> list[End]:
+        """A node's packet, perhaps to a service's backend: then a tunnel's address may or may not be its source.
+
+        It is if the service is translated as the process connects; what Calico's device translates later (UDP, or with
+        bpfConnectTimeLoadBalancing off) keeps the node's own.
+        """
+        ends = self.sent(node, way)
+        packet = way.packet
+        target = self.pods.get((packet.version, packet.destination or 0))
+        if self.programs is None or not packet.dnat or target is None or target.node == node:
+            return ends
+        kept = self.programs.comes(target.node, target.interface, way, from_host=False)
+        said = {_coarse(e) for e in ends} | {
+            _coarse(_ended(w, target.node, "" if w.end else "delivered")) for w in kept
+        }
+        if len(said) == 1:
+            return ends
+        why = "whether the node's own or its tunnel's address is the source is not known"
+        return [_ended(way, target.node, "unknown", why)]
 
     def from_interface(self, node: str, packet: Packet) -> Walk:
         """A packet that comes in on a node by its interface ``packet.iif``."""
@@ -240,10 +258,15 @@ class Dataplane:
         return [way] if hops else self.programs.translated(way)
 
     def past_rules(self, node: str, ends: list[End]) -> list[End]:
-        """Programs send most packets on past iptables' rules: a rule that would drop them may never see them."""
+        """Programs send most packets on past iptables' rules: a rule that would drop them may never see them.
+
+        What is for the node itself meets the rules.
+        """
         if not self.compiled(node):
             return ends
-        return [replace(e, verdict="unknown", why=PAST_RULES) if _by_rule_behind_program(e) else e for e in ends]
+        local = self.nodes[node].node.is_local
+        past = [_by_rule_behind_program(e) and not local(e.packet.version, e.packet.destination) for e in ends]
+        return [replace(e, verdict="unknown", why=PAST_RULES) if p else e for e, p in zip(ends, past, strict=True)]
 
     def routed(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After prerouting: to a process of the node, or on to an interface."""

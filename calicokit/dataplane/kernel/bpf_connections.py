@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -37,17 +38,26 @@ CONNECTIONS = Schema(
 
 @table(
     CONNECTIONS,
-    needs={"tracked": "output.bpf_conntrack"},
-    wants={"pods": "kube.pods", "nodes": "kube.nodes", "tunnels": "kube.tunnels", "services": "kube.services"},
+    wants={
+        "tracked": "output.bpf_conntrack",
+        "felix": "felix.configuration",
+        "pods": "kube.pods",
+        "nodes": "kube.nodes",
+        "tunnels": "kube.tunnels",
+        "services": "kube.services",
+    },
 )
 def bpf_connections(
-    tracked: pd.DataFrame,
+    tracked: pd.DataFrame | None = None,
+    felix: pd.DataFrame | None = None,
     pods: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
     tunnels: pd.DataFrame | None = None,
     services: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each connection on each node that tracks it; see :data:`CONNECTIONS`."""
+    if not seen_with_ebpf(felix, {"output.bpf_conntrack": tracked}) or tracked is None:
+        return CONNECTIONS.frame()
     ends = dict(_ends(pods, nodes, tunnels))
     of_service = dict(_services(services))
     names = ("node", "protocol", "source", "sport", "destination", "dport", "backend", "backend_port")

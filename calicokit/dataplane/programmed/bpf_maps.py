@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.felix.state.configuration import in_force
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
-from calicokit.registry import UnseenError, table
+from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
 MAPS = Schema(
@@ -93,8 +94,8 @@ def bpf_maps(
         "IP sets": sets,
         "interfaces": states,
     }
-    if statistics is None and services is None and all(d is None for d in dumps.values()):
-        raise UnseenError
+    if all(d is None for d in (statistics, *dumps.values())) and not seen_with_ebpf(felix, {"bpf-nat": None}):
+        return MAPS.frame()
     counted: dict[tuple[str, str], tuple[int, str]] = {}
     for name, dump in dumps.items():
         for node, own in dump.groupby("node") if dump is not None else ():

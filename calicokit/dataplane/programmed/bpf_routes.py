@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.programmed.memberships import moving
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
-from calicokit.registry import table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 
 ROUTES = Schema(
@@ -50,7 +51,8 @@ _Wanted = dict[str, Any]
 
 @table(
     ROUTES,
-    needs={
+    wants={
+        "felix": "felix.configuration",
         "there": "output.bpf_routes",
         "blocks": "routes.blocks",
         "claims": "ipam.blocks",
@@ -58,22 +60,31 @@ _Wanted = dict[str, Any]
         "endpoints": "dataplane.endpoints",
         "pods": "kube.pods",
         "now": "@now",
+        "states": "output.bpf_ifstate",
+        "tunnels": "kube.tunnels",
+        "pools": "ipam.pools",
     },
-    wants={"states": "output.bpf_ifstate", "tunnels": "kube.tunnels", "pools": "ipam.pools"},
 )
 def bpf_routes(
-    there: pd.DataFrame,
-    blocks: pd.DataFrame,
-    claims: pd.DataFrame,
-    nodes: pd.DataFrame,
-    endpoints: pd.DataFrame,
-    pods: pd.DataFrame,
-    now: pd.Timestamp,
+    felix: pd.DataFrame | None = None,
+    there: pd.DataFrame | None = None,
+    blocks: pd.DataFrame | None = None,
+    claims: pd.DataFrame | None = None,
+    nodes: pd.DataFrame | None = None,
+    endpoints: pd.DataFrame | None = None,
+    pods: pd.DataFrame | None = None,
+    now: pd.Timestamp | None = None,
     states: pd.DataFrame | None = None,
     tunnels: pd.DataFrame | None = None,
     pools: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each route, there or asked for; see :data:`ROUTES`. Nodes whose map was not seen have none."""
+    needed = {"output.bpf_routes": there, "routes.blocks": blocks, "ipam.blocks": claims, "bgp.nodes": nodes}
+    needed |= {"dataplane.endpoints": endpoints, "kube.pods": pods}
+    if not seen_with_ebpf(felix, needed) or there is None or blocks is None or claims is None or nodes is None:
+        return ROUTES.frame()
+    if endpoints is None or pods is None or now is None:
+        raise UnseenError("when the cluster was seen is not known")
     names = {} if states is None else {(n, i): name for n, i, name in cells(states, "node", "ifindex", "interface")}
     about = dict(_others(tunnels, pools))
     asks = _Asks(blocks, claims, nodes, endpoints, moving(pods, now), now)

@@ -18,6 +18,7 @@ import pandas as pd
 from calicokit.dataplane.programmed.memberships import moving
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.texts import Texts
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import Backend, Parts, Service, ServicePort
@@ -119,8 +120,9 @@ class _Asked:
 
 @table(
     SERVICES,
-    needs={"dumps": "bpf-nat"},
     wants={
+        "dumps": "bpf-nat",
+        "felix": "felix.configuration",
         "model": "policy.model",
         "services": "services",
         "pods": "kube.pods",
@@ -130,7 +132,8 @@ class _Asked:
     },
 )
 def bpf_services(
-    dumps: Texts,
+    dumps: Texts | None = None,
+    felix: pd.DataFrame | None = None,
     model: Explainer | None = None,
     services: Objects | None = None,
     pods: pd.DataFrame | None = None,
@@ -139,6 +142,8 @@ def bpf_services(
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row for each frontend, there or asked for; see :data:`SERVICES`. Nodes whose maps were not seen have none."""
+    if not seen_with_ebpf(felix, {"bpf-nat": dumps}) or dumps is None:
+        return SERVICES.frame()
     parts = model.parts if model is not None else None
     asked = _asked(parts, services, events, now) if parts is not None and services is not None else None
     if asked is not None and pods is not None and conditions is not None and now is not None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from calicokit.dataplane.programmed.memberships import differences, moving, nets_of, uses_of, wanted_by
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import Prefix
 from calicokit.policy.explain import Explainer
@@ -55,8 +56,9 @@ def set_number(selector: str) -> str:
 
 @table(
     SETS,
-    needs={"there": "output.bpf_ipsets"},
     wants={
+        "felix": "felix.configuration",
+        "there": "output.bpf_ipsets",
         "model": "policy.model",
         "pods": "kube.pods",
         "now": "@now",
@@ -65,7 +67,8 @@ def set_number(selector: str) -> str:
     },
 )
 def bpf_sets(
-    there: pd.DataFrame,
+    felix: pd.DataFrame | None = None,
+    there: pd.DataFrame | None = None,
     model: Explainer | None = None,
     pods: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
@@ -76,6 +79,8 @@ def bpf_sets(
 
     A set without members is not in the map: that a program asks for it, its dump says by the number that it prints.
     """
+    if not seen_with_ebpf(felix, {"output.bpf_ipsets": there}) or there is None:
+        return SETS.frame()
     parts = model.parts if model is not None and not {"namespaces", "serviceaccounts"} & model.parts.missing else None
     uses = uses_of(parts) if parts is not None else {}
     selectors = {set_number(s): s for s in uses}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from calicokit.felix.state.configuration import DISABLING, in_force
-from calicokit.registry import table
+from calicokit.felix.state.configuration import DISABLING, in_ebpf, in_force
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 
 MODES = Schema(
@@ -69,3 +70,14 @@ def _refusals(log: pd.DataFrame | None) -> dict[str, str]:
 def in_mode(modes: pd.DataFrame | None, *wanted: str) -> set[str]:
     """The nodes in one of these modes; none where modes are not known."""
     return set() if modes is None else {n for n, m in cells(modes, "node", "mode") if m in wanted}
+
+
+def seen_with_ebpf(felix: pd.DataFrame | None, inputs: Mapping[str, Any]) -> bool:
+    """Whether all of these inputs, by their names, are known; False where one is not, and no node runs eBPF.
+
+    Raises ``UnseenError`` where one is not and a node does, or may.
+    """
+    lost = [name for name, value in inputs.items() if value is None]
+    if lost and (felix is None or in_ebpf(felix)):
+        raise UnseenError(names=lost)
+    return not lost

@@ -7,7 +7,7 @@ true source, and on the next node it does not. Facts: docs/policy.md; felix/rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -157,6 +157,11 @@ class Explainer:
             return self._without_endpoints(source, service, node, (src, dst, port, proto))
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
+
+    @property
+    def node_addresses(self) -> Mapping[str, str]:
+        """Addresses of nodes and of their tunnels → the node."""
+        return self._node_of
 
     def backends(self, src: str, dst: str, port: int | None, proto: str) -> list[tuple[str, int | None]] | None:
         """Addresses and ports that a connection to a service's address may be led to; None for no service's address.

@@ -32,8 +32,9 @@ TABLES = {
     "model": "policy.model",
     "dumps": "output.bpf_policy",
     "attached": "dataplane.programs",
+    "fronts": "dataplane.bpf_services",
 }
-"""Parameters of :meth:`Dataplane.build` → the tables they get; the last three for nodes in eBPF mode."""
+"""Parameters of :meth:`Dataplane.build` → the tables they get; the last four for nodes in eBPF mode."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -125,12 +126,13 @@ class Dataplane:
         model: Explainer | None = None,
         dumps: pd.DataFrame | None = None,
         attached: pd.DataFrame | None = None,
+        fronts: pd.DataFrame | None = None,
     ) -> Dataplane:
         """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
         found = cls(made)
         if model is not None and model.parts.bpf:
-            found.programs = Programs.of(model, dumps, attached)
+            found.programs = Programs.of(model, dumps, attached, fronts)
         if endpoints is not None:
             found.place_pods(endpoints)
         for name, ruleset in made.items():
@@ -209,7 +211,7 @@ class Dataplane:
         if self.programs is None or not self.compiled(node):
             return self.sent(node, way)
         found: list[End] = []
-        for each in self.programs.translated(way):
+        for each in self.programs.translated(node, way):
             found += [_ended(each, node)] if each.end else self.from_host(node, each)
         return found
 
@@ -255,7 +257,7 @@ class Dataplane:
             return [way]
         if place is not None and (place.node, place.interface) == (node, packet.iif):
             return self.programs.leaves(node, place.interface, way)
-        return [way] if hops else self.programs.translated(way)
+        return [way] if hops else self.programs.translated(node, way)
 
     def past_rules(self, node: str, ends: list[End]) -> list[End]:
         """Programs send most packets on past iptables' rules: a rule that would drop them may never see them.

@@ -41,6 +41,26 @@ SEEN = 0x1000000
 """CALI_SKB_MARK_SEEN: a program has let the packet pass."""
 
 
+@dataclass(frozen=True)
+class Front:
+    """A frontend of a node's NAT map: its backends, and whether it is for every client and leads to all of them."""
+
+    backends: tuple[tuple[str, int], ...]
+    plain: bool
+
+
+def _fronts(services: pd.DataFrame) -> dict[str, dict[tuple[str, int, str], list[Front]]]:
+    found: dict[str, dict[tuple[str, int, str], list[Front]]] = {}
+    columns = ("node", "address", "port", "protocol", "source", "count", "flags", "backends")
+    for node, address, port, protocol, source, count, flags, backends in cells(
+        services[services["programmed"]], *columns
+    ):
+        ends = tuple((a.strip("[]"), int(p)) for a, _, p in (b.rpartition(":") for b in backends))
+        plain = not isinstance(source, str) and not len(flags) and count == len(ends)
+        found.setdefault(node, {}).setdefault((address, int(port), protocol), []).append(Front(ends, plain))
+    return found
+
+
 @dataclass
 class Programs:
     """The programs of the nodes in eBPF mode, and what of policy and services their dumps do not say."""
@@ -50,14 +70,22 @@ class Programs:
     programs: Mapping[Place, Program] = field(default_factory=dict)
     lost: frozenset[Place] = frozenset()
     """Node, interface and hook where a program should be attached and none is."""
+    fronts: Mapping[str, Mapping[tuple[str, int, str], list[Front]]] = field(default_factory=dict)
+    """Node → address, port and protocol → what its NAT map has of them."""
 
     @classmethod
-    def of(cls, model: Explainer, dumps: pd.DataFrame | None, attached: pd.DataFrame | None) -> Programs:
-        """From ``policy.model``, ``output.bpf_policy`` and ``dataplane.programs``."""
+    def of(
+        cls,
+        model: Explainer,
+        dumps: pd.DataFrame | None,
+        attached: pd.DataFrame | None,
+        services: pd.DataFrame | None,
+    ) -> Programs:
+        """From ``policy.model``, ``output.bpf_policy``, ``dataplane.programs`` and ``dataplane.bpf_services``."""
         known = {} if dumps is None else policy_programs(dumps)
         rows = () if attached is None else cells(attached, "node", "interface", "direction", "hook")
         lost = frozenset((n, i, d) for n, i, d, hook in rows if not isinstance(hook, str))
-        return cls(model.parts.bpf, model, known, lost)
+        return cls(model.parts.bpf, model, known, lost, {} if services is None else _fronts(services))
 
     @cached_property
     def rules(self) -> Mapping[RuleId, PolicyRule]:
@@ -85,7 +113,7 @@ class Programs:
         if (node, interface, "ingress") in self.lost:
             return [way]  # without the mark, which the node's rules will miss
         found: list[Way] = []
-        for each in self.translated(way):
+        for each in self.translated(node, way):
             for passed in [each] if each.end else self.policed(node, interface, "egress", each):
                 marked = replace(passed.packet, mark=passed.packet.mark | SEEN)
                 found.append(passed if passed.end else replace(passed, packet=marked))
@@ -101,15 +129,13 @@ class Programs:
         """Whether what a pod answers has no program that would mark it."""
         return (node, interface, "ingress") in self.lost
 
-    def translated(self, way: Way) -> list[Way]:
+    def translated(self, node: str, way: Way) -> list[Way]:
         """To each backend of a service's address; a service without any answers that nobody is there."""
         packet = way.packet
         if packet.source is None or packet.destination is None:
             return [way]
-        source, target = (address_text(packet.version, a) for a in (packet.source, packet.destination))
         try:
-            proto = NAMES.get(packet.protocol or 0, str(packet.protocol))
-            backends = self.model.backends(source, target, packet.dport, proto)
+            backends = self.backends(node, packet)
         except SenselessError as error:
             return [replace(way, end="unknown", why=str(error))]
         if backends is None:
@@ -124,6 +150,23 @@ class Programs:
             )
             for address, port in backends
         ]
+
+    def backends(self, node: str, packet: Packet) -> list[tuple[str, int | None]] | None:
+        """Where a node's programs lead packets for an address, by its NAT map, else by Services and EndpointSlices.
+
+        Raises ``SenselessError`` where it is not known.
+        """
+        source, target = (address_text(packet.version, a or 0) for a in (packet.source, packet.destination))
+        proto = NAMES.get(packet.protocol or 0, str(packet.protocol))
+        if node not in self.fronts:
+            return self.model.backends(source, target, packet.dport, proto)
+        found = self.fronts[node].get((target, packet.dport or 0, proto), [])
+        if len(found) == 1 and found[0].plain:
+            return list(found[0].backends)
+        asked = self.model.backends(source, target, packet.dport, proto)
+        if asked and not found and target not in self.model.node_addresses:
+            raise SenselessError(f"the NAT map of {node} does not have {target} port {packet.dport}/{proto}")
+        return asked
 
     # ---- one policy program
 

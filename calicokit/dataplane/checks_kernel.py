@@ -229,9 +229,13 @@ def _loss(row: Any, plain: bool) -> str:
 # ---- what Felix programs
 
 
-@check("dataplane-program-failing", needs={"failures": "dataplane.failures"})
-def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
-    """Felix fails to program, to the end of its log and without success since."""
+@check(
+    "dataplane-program-failing",
+    needs={"failures": "dataplane.failures"},
+    wants={"compiled": "dataplane.bpf_endpoints"},
+)
+def program_failing(failures: pd.DataFrame, compiled: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Felix fails to program, to the end of its log and without success since, or in every scrape of its metrics."""
     for name, group in failures[failures["open"]].groupby("node"):
         node, areas = str(name), list(group["area"])
         row = next(records(group.sort_values("last").tail(1)))
@@ -245,6 +249,23 @@ def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
             evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)],
             about={node, *areas},
         )
+
+    if compiled is not None:
+        told = set(failures[failures["open"]]["node"])
+        throughout = (compiled["dirty_in"] == compiled["scrapes"]) & (compiled["scrapes"] > 1)
+        yield from map(_dirty, records(compiled[throughout & (compiled["dirty"] > 0) & ~compiled["node"].isin(told)]))
+
+
+def _dirty(row: Any) -> Finding:
+    return finding(
+        "dataplane-program-failing",
+        subject={"node": row.node},
+        cause=f"Felix on {row.node} could not program {row.dirty} of {row.endpoints} endpoints of the eBPF dataplane, "
+        f"in all {row.scrapes} scrapes of its metrics ({row.seconds:.0f} s).",
+        remedy=f"Read the error in its log. {LOOK_AT['eBPF']}",
+        evidence=[Rows.of("felix-metrics", "dataplane.bpf_endpoints", [{"node": row.node}], row.node)],
+        about={row.node, "eBPF"},
+    )
 
 
 LOOK_AT = {

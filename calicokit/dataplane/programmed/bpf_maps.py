@@ -48,6 +48,17 @@ NAMES = {
 }
 """Map → its kernel name, the setting of its size, and the default."""
 
+DUMPS = {
+    CONNECTIONS: "bpf-conntrack-stats",
+    "NAT frontends": "bpf-nat",
+    "NAT backends": "bpf-nat",
+    "NAT affinities": "bpf-nat-aff",
+    "routes": "bpf-routes",
+    "IP sets": "bpf-ipsets",
+    "interfaces": "bpf-ifstate",
+}
+"""Map → the evidence that tells its entries."""
+
 _FULL = re.compile(r"no space left on device|argument list too long|E2BIG|ENOSPC")
 _SAID = {
     "IP sets": re.compile(r"Failed to add IP set entry"),

@@ -19,6 +19,7 @@ from calicokit.dataplane.drops.bpf_deciders import POLICY, Decider, Deciders, De
 from calicokit.dataplane.drops.bpf_rules import Hit, hits_grown, hits_of
 from calicokit.dataplane.rules.policy_programs import HOOKS, Place, direction_of, policy_programs
 from calicokit.evidence.texts import Texts
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.parsers.base import parse
 from calicokit.policy.explain import Explainer
 from calicokit.registry import table
@@ -68,8 +69,10 @@ Counter = tuple[str, str, str, str]
 
 @table(
     BPF_DROPS,
-    needs={"counters": "output.bpf_counters", "endpoints": "dataplane.endpoints"},
+    needs={"endpoints": "dataplane.endpoints"},
     wants={
+        "counters": "output.bpf_counters",
+        "felix": "felix.configuration",
         "series": "bpf-counters+series",
         "programs": "output.bpf_policy",
         "hits": "bpf-policy+series",
@@ -77,14 +80,17 @@ Counter = tuple[str, str, str, str]
     },
 )
 def bpf_drops(
-    counters: pd.DataFrame,
     endpoints: pd.DataFrame,
+    counters: pd.DataFrame | None = None,
+    felix: pd.DataFrame | None = None,
     series: Texts | None = None,
     programs: pd.DataFrame | None = None,
     hits: Texts | None = None,
     model: Explainer | None = None,
 ) -> pd.DataFrame:
     """One row an interface, reason, direction and what decided, with drops; see :data:`BPF_DROPS`."""
+    if not seen_with_ebpf(felix, {"output.bpf_counters": counters}) or counters is None:
+        return BPF_DROPS.frame()
     whose = {row[:2]: row[2:] for row in cells(endpoints, "node", "interface", "namespace", "pod", "workload")}
     shares = _Shares.of(counters, series, programs, hits, model)
     rows: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ import pandas as pd
 
 from calicokit.dataplane.rules.policy_programs import Place, ProgramRule, RuleId, policy_programs
 from calicokit.evidence.texts import Texts
+from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.parsers.base import parse
 from calicokit.registry import table
 from calicokit.schema import Column, Schema
@@ -36,9 +37,16 @@ Hit = tuple[str, RuleId]
 """A node and a rule of its programs."""
 
 
-@table(BPF_RULES, needs={"programs": "output.bpf_policy"}, wants={"series": "bpf-policy+series"})
-def bpf_rules(programs: pd.DataFrame, series: Texts | None = None) -> pd.DataFrame:
-    """One row a node and rule; see :data:`BPF_RULES`."""
+@table(
+    BPF_RULES,
+    wants={"programs": "output.bpf_policy", "series": "bpf-policy+series", "felix": "felix.configuration"},
+)
+def bpf_rules(
+    programs: pd.DataFrame | None = None, series: Texts | None = None, felix: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row a node and rule; see :data:`BPF_RULES`. None where no node runs eBPF."""
+    if not seen_with_ebpf(felix, {"output.bpf_policy": programs}) or programs is None:
+        return BPF_RULES.frame()
     grown = hits_grown(series)
     found: dict[Hit, dict[str, Any]] = {}
     for (node, interface, _), rule in _rules(programs):

@@ -32,13 +32,13 @@ LOOKS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 def chain_graph(graph: pd.DataFrame, node: str = "") -> Figure:
     """Packets from chain to chain on one node (``dataplane.graph``); without a name, the node that dropped the most."""
     if not len(graph):
-        return message("No packet has traversed Calico's chains on any node seen.")
+        return message("No packet has gone from one of Calico's chains to another on any node seen.")
     lost = graph["target"].str.startswith(DROPPED)
     by_node = graph["packets"].where(lost, 0).groupby(graph["node"]).sum().sort_values(ascending=False, kind="stable")
     chosen = node or str(by_node.index[0])
     own = graph[graph["node"] == chosen].sort_values("packets", ascending=False)
     if not len(own):
-        return message(f"No packet has traversed Calico's chains on {chosen}.")
+        return message(f"No packet has gone from one of Calico's chains to another on {chosen}.")
     gone = own["target"].str.startswith(DROPPED)
     shown = pd.concat([own[gone].head(MOST_LINKS // 2), own[~gone].head(MOST_LINKS - min(MOST_LINKS // 2, gone.sum()))])
     names = list(dict.fromkeys([*shown["source"], *shown["target"]]))

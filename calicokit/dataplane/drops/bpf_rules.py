@@ -17,7 +17,7 @@ from calicokit.schema import Column, Schema
 
 BPF_RULES = Schema(
     "dataplane.bpf_rules",
-    "Rules of eBPF policy programs on each node, with the packets that matched them.",
+    "Rules of eBPF policy programs on each node, those that matched most first.",
     (
         Column("node", "str", "node"),
         Column("direction", "str", "ingress or egress, as the endpoint sees it; xdp for untracked policy"),
@@ -55,7 +55,8 @@ def bpf_rules(
         row |= {"direction": rule.id.direction, "tier": rule.tier, "kind": rule.id.kind or None, "policy": rule.policy}
         row |= {"rule": rule.id.rule, "action": rule.action, "packets": rule.packets, "grown": grown.get(key)}
         row["interfaces"].append(interface)
-    return BPF_RULES.frame(list(found.values()))
+    made = BPF_RULES.frame(list(found.values()))
+    return BPF_RULES.take(made.sort_values(["grown", "packets"], ascending=False, kind="stable"))
 
 
 def _rules(programs: pd.DataFrame) -> Iterator[tuple[Place, ProgramRule]]:

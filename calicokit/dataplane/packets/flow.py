@@ -245,9 +245,11 @@ class Dataplane:
             return [_ended(way, node, "unknown", f"the rules of {node or 'its node'} are not known")]
         found: list[End] = []
         for entered in self.enters(node, way, hops):
+            ends: list[End] = []
             for each in [entered] if entered.end else walk_hook(ruleset, "prerouting", entered):
-                found += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
-        return self.past_rules(node, found)
+                ends += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
+            found += self.past_rules(node, entered.packet, ends)
+        return found
 
     def enters(self, node: str, way: Way, hops: int) -> list[Way]:
         """What the program at the interface that a packet comes in by does first, in eBPF mode."""
@@ -257,18 +259,20 @@ class Dataplane:
             return [way]
         if place is not None and (place.node, place.interface) == (node, packet.iif):
             return self.programs.leaves(node, place.interface, way)
+        if (node, packet.iif or "", "ingress") in self.programs.lost:
+            return [replace(way, end="unknown", why=f"{packet.iif} lacks its program at ingress")]
         return [way] if hops else self.programs.translated(node, way)
 
-    def past_rules(self, node: str, ends: list[End]) -> list[End]:
-        """Programs send most packets on past iptables' rules: a rule that would drop them may never see them.
+    def past_rules(self, node: str, entered: Packet, ends: list[End]) -> list[End]:
+        """The ends of a packet that a program may have sent on past iptables' rules: these are not told of it.
 
-        What is for the node itself meets the rules.
+        What is for the node itself meets the rules, and so does what no program marked.
         """
-        if not self.compiled(node):
+        marked = bool(entered.mark & SEEN) or not is_workload(entered.iif or "")
+        if not marked or not self.compiled(node):
             return ends
         local = self.nodes[node].node.is_local
-        past = [_by_rule_behind_program(e) and not local(e.packet.version, e.packet.destination) for e in ends]
-        return [replace(e, verdict="unknown", why=PAST_RULES) if p else e for e, p in zip(ends, past, strict=True)]
+        return [e if local(e.packet.version, e.packet.destination) else _past_rules(e, node) for e in ends]
 
     def routed(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After prerouting: to a process of the node, or on to an interface."""
@@ -337,6 +341,8 @@ class Dataplane:
     def between(self, ruleset: Ruleset, way: Way, there: str, hops: int) -> list[End]:
         """To another node: by a tunnel's own packets where the interface is one."""
         node, packet = ruleset.node.name, way.packet
+        if self.programs is not None and (node, packet.oif or "", "egress") in self.programs.lost:
+            return [_ended(way, node, "unknown", f"{packet.oif} lacks its program at egress")]
         lost = self.elsewhere(node, packet.destination, packet.version, there)
         if lost:
             return [_ended(way, node, "unknown", f"it goes {lost}")]
@@ -417,10 +423,12 @@ class Dataplane:
 PAST_RULES = "a rule would drop it, but the programs of eBPF mode send most packets past the rules"
 
 
-def _by_rule_behind_program(end: End) -> bool:
-    """Whether iptables' rules end what a program let pass, or what came from another node."""
-    of_rules = end.verdict in ("drop", "reject") and end.by is not None and end.by.space != SPACE
-    return of_rules and (bool(end.packet.mark & SEEN) or not is_workload(end.packet.iif or ""))
+def _past_rules(end: End, node: str) -> End:
+    if end.verdict == "left":
+        return end  # perhaps masqueraded
+    if end.node == node and end.verdict in ("drop", "reject") and end.by is not None and end.by.space != SPACE:
+        return replace(end, verdict="unknown", why=PAST_RULES)
+    return replace(end, steps=tuple(s for s in end.steps if s.node != node or s.rule.space == SPACE))
 
 
 def _uplinks(ruleset: Ruleset) -> list[str | None]:

@@ -28,10 +28,14 @@ WALK = Schema(
     (
         Column("way", "int", "1-based number of the path: a service has one per backend"),
         Column("node", "str", "node"),
-        Column("hook", "str", "netfilter hook, such as prerouting or forward; end for the last row"),
-        Column("table", "str", "table"),
+        Column(
+            "hook",
+            "str",
+            "netfilter hook, such as prerouting or forward; INTERFACE HOOK of an eBPF program; end for the last row",
+        ),
+        Column("table", "str", "table; programs for eBPF"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "1-based number of the rule in its chain"),
+        Column("rule", "int", "1-based number of the rule in its chain or program"),
         Column("does", "str", "action of the rule; in the last row the packet's fate"),
         Column("says", "str", "comment of the rule; in the last row a summary"),
         Column("packets", "int", "packets that matched the rule so far", "packets"),

@@ -178,18 +178,6 @@ def interfaces(interfaces: pd.DataFrame) -> str:
 
 
 @says
-def ebpf(configuration: pd.DataFrame) -> str:
-    """Whether eBPF mode is enabled (``felix.configuration``)."""
-    on = configuration[(configuration["field"] == "bpfEnabled") & (configuration["value"] == "true")]
-    if not len(on):
-        return "eBPF mode is disabled on every node."
-    return (
-        f"eBPF mode is enabled on {listed(on['node'])} ({listed(set(on['origin']))}): iptables then has only "
-        "auxiliary chains."
-    )
-
-
-@says
 def programming(failures: pd.DataFrame) -> str:
     """Felix's dataplane programming failures (``dataplane.failures``)."""
     if not len(failures):

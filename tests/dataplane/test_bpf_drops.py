@@ -63,6 +63,12 @@ def test_what_a_program_can_deny_by(body: str, policies: Policies, rules: list[R
     assert [e.policy for e in found.ends] == ends
 
 
+def test_profiles_without_a_name_and_ends_without_an_action_leave_it_open() -> None:
+    """As versions up to v3.28 print them."""
+    unnamed = '// Start of tier default\n// End of tier default\n// Start of rule action:"allow"\n// count = 3\n'
+    assert [e.policy for e in denials("n1", program(unnamed), KNOWN).ends] == ["end-of-tier default", None]
+
+
 # ---- shared out
 
 Lost = dict[tuple[str, str, str], int]

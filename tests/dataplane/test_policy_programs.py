@@ -110,6 +110,35 @@ def test_policies_of_the_host_endpoint_of_all_interfaces_stand_before_the_pods_o
     assert told(twice, asked(APPLY, hosts=(WEB,), web=["allow"])) == []
 
 
+OLD = """IfaceName: cali7de0b711f16
+Hook: tc egress
+Error: \nPolicy Info:
+// Start of tier security
+// Start of policy security.block-threats
+// Start of rule action:"deny" src_net:"198.51.100.0/24"
+// count = 0
+// Start of rule action:"next-tier"
+// count = 0
+// End of policy security.block-threats
+// End of tier security: deny
+// Start of tier default
+// Start of policy shop/knp.default.default-deny
+// End of policy shop/knp.default.default-deny
+// Start of policy shop/default.web
+// Start of rule action:"allow" protocol:{name:"tcp"}
+// count = 0
+// End of policy shop/default.web
+// End of tier default: deny
+// Start of rule action:"allow"
+// count = 0
+"""
+
+
+def test_versions_before_v332_print_stored_names() -> None:
+    assert told(OLD, asked(APPLY)) == []
+    assert told(OLD, asked(APPLY[:2])) == [("extra", "shop/web")]
+
+
 def test_a_program_that_could_not_be_loaded() -> None:
     failed = TEXT.replace("Hook: tc egress\n", "Hook: tc egress\nError: permission denied\n")
     assert told(failed, asked(APPLY)) == [("not-loaded", None)]

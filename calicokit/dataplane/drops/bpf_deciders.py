@@ -92,7 +92,7 @@ def denials(node: str, program: Program, policies: Policies) -> Denials:
             continue
         if here and stage.end != "pass":
             found.ends.append(Decider(END_OF_TIER, stage.tier, policy=f"{END_OF_TIER} {stage.tier}"))
-        alive = on or (here and stage.end == "pass")
+        alive = on or (here and stage.end != "deny")
     if alive:
         found.ends.append(Decider(NO_PROFILE))
     return found

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from calicokit.dataplane.rules.naming import stored_name
 from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 
@@ -46,7 +47,10 @@ class ProgramRule:
 
 @dataclass
 class Stage:
-    """A tier, or the profiles (no ``tier``): its policies, their rules, and what its end does (deny or pass)."""
+    """A tier, or the profiles (no ``tier``): its policies, their rules, and what its end does.
+
+    ``end`` is deny or pass, empty where it is not printed.
+    """
 
     tier: str | None
     policies: list[tuple[str, str]] = field(default_factory=list)
@@ -59,7 +63,7 @@ class Stage:
 class Program:
     """What one policy program asks. ``error`` says why it was not loaded.
 
-    ``known`` is false where it was not read whole, or is of a version that prints no kinds.
+    ``known`` is false where it was not read whole.
     """
 
     stages: list[Stage] = field(default_factory=list)
@@ -132,13 +136,19 @@ def _read(
     if not stages or stages[-1].tier != tier or (tier is not None and stages[-1].end):
         stages.append(Stage(tier))
     if step == "end-of-tier":
-        stages[-1].end = str(action)
-    elif policy is not None:
-        program.known &= kind is not None
-        name = plain(kind or "", policy, tier or "")
-        if step == "policy":
-            stages[-1].policies.append(name)
-        else:
-            count = None if pd.isna(packets) else int(packets)
-            made = ProgramRule(RuleId(direction, *name, int(rule)), policy, tier, str(action), match, count)
-            stages[-1].rules.append(made)
+        stages[-1].end = action if isinstance(action, str) else ""
+    elif step == "policy":
+        stages[-1].policies += [_named(kind, policy, tier)] if policy is not None else []
+    elif policy is not None or tier is None:
+        count = None if pd.isna(packets) else int(packets)
+        name = _named(kind, policy or "", tier)
+        made = ProgramRule(RuleId(direction, *name, int(rule)), policy or "a profile", tier, str(action), match, count)
+        stages[-1].rules.append(made)
+
+
+def _named(kind: str | None, policy: str, tier: str | None) -> tuple[str, str]:
+    """Kind and plain name; up to v3.31 no kind is printed, and the stored name tells it."""
+    if kind is None:
+        stored = stored_name(policy)
+        kind, policy = stored.kind, stored.ref
+    return plain(kind, policy, tier or "")

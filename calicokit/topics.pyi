@@ -282,12 +282,6 @@ class Dataplane:
         would if nothing accepted them before; once for each need. IPv4."""
     def bpf_drops(self) -> Table:
         """Packets that eBPF programs dropped, by interface, reason and direction, where there are any."""
-    def kernel(self) -> Table:
-        """Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack."""
-    def interfaces(self) -> Table:
-        """Interfaces of each node: role, reverse-path filter, errors, drops and queueing."""
-    def reverse_paths(self) -> Table:
-        """Asymmetric paths: packets that arrive on another interface than the route back to their source uses."""
     def edges(self) -> Table:
         """Jumps between chains, with their packet counts."""
     def chains(self) -> Table:
@@ -299,6 +293,19 @@ class Dataplane:
         """Calico chains that Felix found modified by another program and rewrote."""
     def differences(self) -> Table:
         """Differences between what is programmed on a node and the policies and pods."""
+    def memberships(self) -> Table:
+        """IP sets of policy selectors with missing or extra members, compared with pods and network sets
+        (IPv4)."""
+    def bpf_routes(self) -> Table:
+        """Routes in the eBPF programs' map, beside IPAM's blocks, nodes and pods (IPv4)."""
+    def bpf_maps(self) -> Table:
+        """The eBPF programs' maps: entries beside the size, and whether Felix says that one did not fit."""
+    def kernel(self) -> Table:
+        """Kernel settings and counters of each node: forwarding, reverse-path filtering, conntrack."""
+    def interfaces(self) -> Table:
+        """Interfaces of each node: role, reverse-path filter, errors, drops and queueing."""
+    def reverse_paths(self) -> Table:
+        """Asymmetric paths: packets that arrive on another interface than the route back to their source uses."""
     def dropped_flows(self) -> Table:
         """Flows observed during sampling whose walk ends in a rule that dropped packets during sampling."""
     def foreign_drops(self) -> Table:
@@ -312,19 +319,31 @@ class Dataplane:
         """Number of rules per owner and firewall backend."""
     def drop_history(self) -> Table:
         """Packets dropped per sample, by cause and workload."""
+    def bpf_connections(self) -> Table:
+        """Connections that eBPF programs track, with the pods, nodes and services at their ends. An entry
+        whose client nobody answered stays syn-sent; udp and icmp have no state."""
     def stale_connections(self) -> Table:
         """Stale conntrack entries: their backend is a pool address no longer in use, and traffic used them
         during sampling."""
     def walk(self, from_: str, to: str, port: str = '', proto: str = 'tcp') -> Table:
         """Rules that a connection's first packet traverses, and its verdict. Give --from NS/POD|IP, --to
         NS/POD|svc/NS/SERVICE|IP, --port and --proto (default tcp)."""
+    def bpf_endpoints(self) -> Table:
+        """Endpoints of the eBPF dataplane on each node, as Felix counts them (metrics felix_bpf_…)."""
+    def bpf_services(self) -> Table:
+        """Frontends and backends of services in the eBPF programs' NAT maps, beside Services and
+        EndpointSlices (IPv4)."""
+    def bpf_sets(self) -> Table:
+        """IP sets in the eBPF programs' map, beside the selectors that they are for (IPv4)."""
     def failures(self) -> Table:
         """Dataplane programming failures from Felix's log, per node and area."""
-    def memberships(self) -> Table:
-        """IP sets of policy selectors with missing or extra members, compared with pods and network sets
-        (IPv4)."""
     def programs(self) -> Table:
-        """Pod interfaces on nodes with eBPF, with Calico's BPF program in each direction."""
+        """Interfaces that Felix looks after on nodes with eBPF, with Calico's BPF program in each direction."""
+    def attached(self) -> Table:
+        """BPF programs and tc filters on interfaces of nodes with eBPF: Calico's, and others that share a hook
+        with them."""
+    def proxies(self) -> Table:
+        """kube-proxy on each node: its pod, and its rules for services at the end and in samples."""
     def endpoints(self) -> Table:
         """Pods (not host-networked) with their host-side interface: hashed from the pod's name, or from the
         route to its address."""
@@ -334,6 +353,9 @@ class Felix:
         """Effective Felix configuration on each node: every field that is set, and the defaults that matter."""
     def settings(self) -> Table:
         """Effective non-default values, each once with its nodes; and settings that Felix did not apply."""
+    def modes(self) -> Table:
+        """Whether Felix on each node runs the eBPF dataplane, and where it does not although its settings ask
+        for it."""
     def runs(self) -> Table:
         """Felix process runs in its log, oldest first."""
     def reporters(self) -> Table:
@@ -577,8 +599,36 @@ class Output:
         """Queueing disciplines and their drops: `tc -s qdisc`."""
     def bpftool_net(self) -> Table:
         """BPF programs attached to interfaces: `bpftool net show`."""
+    def bpftool_prog(self) -> Table:
+        """BPF programs that are loaded: `bpftool prog show`."""
+    def bpftool_map(self) -> Table:
+        """BPF maps, with their sizes: `bpftool map show`."""
+    def bpftool_link(self) -> Table:
+        """BPF links, which hold programs at their hooks: `bpftool link show`."""
     def bpf_counters(self) -> Table:
         """Packets that eBPF programs let pass and dropped: `calico-node -bpf counters dump`."""
+    def bpf_routes(self) -> Table:
+        """Routes that eBPF programs know: `calico-node -bpf routes dump`."""
+    def bpf_nat_aff(self) -> Table:
+        """Clients that eBPF programs keep at a backend: `calico-node -bpf nat aff`."""
+    def bpf_nat_maglev(self) -> Table:
+        """Backends of services in Maglev's tables: `calico-node -bpf nat maglev`."""
+    def bpf_nat(self) -> Table:
+        """Services and backends that eBPF programs know: `calico-node -bpf nat dump`."""
+    def bpf_conntrack_stats(self) -> Table:
+        """Connections that eBPF programs track, counted: `calico-node -bpf conntrack stats`."""
+    def bpf_conntrack(self) -> Table:
+        """Connections that eBPF programs track: `calico-node -bpf conntrack dump`."""
+    def bpf_ipsets(self) -> Table:
+        """IP sets of eBPF programs, with their members: `calico-node -bpf ipsets dump`."""
+    def bpf_ifstate(self) -> Table:
+        """Interfaces that eBPF programs know: `calico-node -bpf ifstate dump`."""
+    def bpf_arp(self) -> Table:
+        """Neighbours that eBPF programs know: `calico-node -bpf arp dump`."""
+    def bpf_policy(self) -> Table:
+        """Rules of eBPF policy programs, with their hits: `calico-node -bpf policy dump INTERFACE all`."""
+    def tc_filter(self) -> Table:
+        """tc filters of interfaces: `tc -s filter show dev INTERFACE ingress`."""
     def proc_net_dev(self) -> Table:
         """Interface counters: `cat /proc/net/dev`."""
     def nstat(self) -> Table:

@@ -1,12 +1,12 @@
-"""The half of notebook 06 that shows only where a node runs eBPF, or is told to: its questions, and what answers them.
+"""The half of notebook 06 that shows only where a node runs eBPF, or should: its questions, and what answers them.
 
 A cell asks for one part, which is nothing on other clusters: neither a heading nor a table without rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class Part:
     sentence: Callable[..., Says]
     of: tuple[str, ...]
     next: str
+    only: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Table → the values of the rows that are shown."""
 
 
 PARTS = {
@@ -60,6 +62,7 @@ PARTS = {
         ("dataplane.programs", "dataplane.attached"),
         "an interface without its program meets no policy and no services: restart calico-node there, and find who "
         "detached it. Other programs at the same hook run before or after Calico's.",
+        {"dataplane.attached": {"owner": "other"}},
     ),
     "services": Part(
         "Do the programs know the cluster's services, nodes and selectors?",
@@ -119,7 +122,7 @@ class Half:
 
 
 def runs(cluster: Tables) -> bool:
-    """Whether any node runs eBPF or is told to."""
+    """Whether any node runs eBPF, or is configured for it."""
     modes = cluster.given("felix.modes")
     return bool(in_mode(modes, EBPF, HALF_WAY))
 
@@ -129,7 +132,9 @@ def half(cluster: Tables, name: str) -> Half | None:
     if not runs(cluster):
         return None
     part = PARTS[name]
-    shown: list[Shown | Says] = [show(cluster.table(t), *columns) for t, columns in part.tables.items()]
+    shown: list[Shown | Says] = [
+        show(cluster.table(t), *columns, **part.only.get(t, {})) for t, columns in part.tables.items()
+    ]
     shown.append(part.sentence(*(cluster.table(t) for t in part.of)))
     words: list[Any] = [f"<h3>{escape(part.question)}</h3><p>{escape(part.underneath)}</p>"]
     words += [s._repr_html_() for s in shown]

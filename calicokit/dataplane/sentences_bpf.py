@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from calicokit.dataplane.programmed.bpf_routes import DIFFERENT, MISSING
 from calicokit.felix.state.modes import EBPF, HALF_WAY, NETFILTER, in_mode
 from calicokit.schema import records
-from calicokit.sentences import listed, plural, says, share
+from calicokit.sentences import first_upper, listed, plural, says, share
 
 
 @says
@@ -57,18 +59,23 @@ def programs(programs: pd.DataFrame, attached: pd.DataFrame) -> str:
 @says
 def maps(services: pd.DataFrame, routes: pd.DataFrame, sets: pd.DataFrame) -> str:
     """Differences between maps and the cluster (``dataplane.bpf_services``, ``…routes``, ``…sets``)."""
-    fronts = services[~services["programmed"].fillna(True) | services["lacks"].map(bool) | services["extra"].map(bool)]
+    fronts = services[~services["programmed"].fillna(True) | _any(services["lacks"]) | _any(services["extra"])]
     wrong = routes[routes["status"].isin([MISSING, DIFFERENT])]
-    odd = sets[sets["lacks"].map(bool) | sets["extra"].map(bool)]
+    odd = sets[_any(sets["lacks"]) | _any(sets["extra"])]
     empty = sorted(set(services[services["count"] == 0]["service"].dropna()))
     said = [
-        f"{plural(len(fronts), 'frontend')} of {len(services)} differ from Services and EndpointSlices, "
+        f"{first_upper(plural(len(fronts), 'frontend'))} of {len(services)} differ from Services and EndpointSlices, "
         f"{plural(len(wrong), 'route')} of {len(routes)} from blocks, nodes and pods, "
         f"{plural(len(odd), 'IP set')} of {int(sets['selector'].notna().sum())} from their selectors."
     ]
     if empty:
         said.append(f"Without endpoints, so that their addresses refuse: {listed(empty)}.")
     return " ".join(said)
+
+
+def _any(lists: pd.Series[Any]) -> pd.Series[bool]:
+    """Which of these lists have something; a null has not."""
+    return lists.map(lambda found: isinstance(found, list) and bool(found)).astype(bool)
 
 
 @says

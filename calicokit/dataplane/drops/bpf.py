@@ -27,7 +27,7 @@ from calicokit.schema import Column, Schema, cells
 
 BPF_DROPS = Schema(
     "dataplane.bpf_drops",
-    "Packets that eBPF programs dropped, by interface, reason and direction, and by rule where that can be told.",
+    "Packets that eBPF programs dropped, by interface, reason and direction, and by rule where known.",
     (
         Column("node", "str", "node"),
         Column("interface", "str", "interface"),
@@ -40,9 +40,9 @@ BPF_DROPS = Schema(
         Column("decided", "str", "of drops by policy: policy, end-of-tier or no-profile"),
         Column("tier", "str", "tier"),
         Column("kind", "str", "kind of the policy"),
-        Column("policy", "str", "policy as Felix names it, or end-of-tier TIER; null where that cannot be told"),
+        Column("policy", "str", "policy as Felix names it, or end-of-tier TIER; null where that is unknown"),
         Column("policy_rule", "int", "0-based index of the rule"),
-        Column("doubt", "str", "why the policy cannot be told"),
+        Column("doubt", "str", "why the policy is unknown"),
         Column("packets", "int", "packets since the program was attached; null if only growth was shared", "packets"),
         Column("grown", "int", "packets during sampling; null without samples", "packets"),
         Column("evidence", "str", "where this was read"),

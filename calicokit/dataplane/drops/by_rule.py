@@ -63,7 +63,7 @@ DROPS = Schema(
         Column("since", "time", "start of sampling"),
         Column("until", "time", "end of sampling"),
         Column("owner", "str", "calico, kube-proxy, foreign or kernel-policy"),
-        Column("matches", "str", "match conditions, as printed; of a program why the rule cannot be told"),
+        Column("matches", "str", "match conditions, as printed; of a program why the rule is unknown"),
     ),
 )
 

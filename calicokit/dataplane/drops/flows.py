@@ -172,7 +172,7 @@ def _unanswered(conntrack: Texts | None, window: pd.DataFrame, dataplane: Datapl
 
 
 def _unanswered_by_programs(tracked: Texts | None, window: pd.DataFrame, dataplane: Dataplane) -> Iterator[Seen]:
-    """The same of what eBPF programs track: TCP that nobody answered, with a packet while it was watched."""
+    """The same of what eBPF programs track: TCP that nobody answered, with a packet during sampling."""
     spans = {n: (a, b) for n, a, b in cells(window, "node", "since", "until")}
     seen: dict[tuple[Any, ...], list[Any]] = {}
     for evidence, parsed in tracked.parsed("bpf-conntrack") if tracked is not None else ():

@@ -28,7 +28,7 @@ MAPS = Schema(
         Column("map", "str", "connections, NAT frontends, NAT backends, NAT affinities, routes, IP sets, interfaces"),
         Column("entries", "int", "entries; null where the map was not dumped", "entries"),
         Column("limit", "int", "most entries that it holds; null where neither bpftool nor a setting tells", "entries"),
-        Column("share", "float", "entries of the limit, 0 to 1"),
+        Column("share", "float", "entries of the limit", "0 to 1"),
         Column("limit_by", "str", "where the limit is from: bpftool, statistics or configuration"),
         Column("refused", "str", "Felix's words on entries that did not fit; null where it says none"),
         EVIDENCE,

@@ -27,7 +27,11 @@ ROUTES = Schema(
         Column(
             "kind", "str", "block (of another node, or a borrowed address), pod, host, pool or tunnel; null: unknown"
         ),
-        Column("status", "str", "present; different: it leads elsewhere; missing; unasked: nothing known asks for it"),
+        Column(
+            "status",
+            "str",
+            "present; different: another next hop or interface; missing; unasked: nothing known asks for it",
+        ),
         Column("owner", "str", "node of a block or host, NS/POD of a pod, name of a pool"),
         Column("where", "str", "local or remote; null where missing or a black hole"),
         Column("what", "str", "host or workload; null for others"),

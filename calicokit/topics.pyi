@@ -134,10 +134,10 @@ class Bgp:
         """Each node and external router with its sessions."""
 
 class Routes:
-    def addresses(self) -> Table:
-        """IPv4 address that Calico chose for each node, and whether other nodes can reach it."""
     def kernel(self) -> Table:
         """Kernel routes of every table on every node, with the program that installed each."""
+    def addresses(self) -> Table:
+        """IPv4 address that Calico chose for each node, and whether other nodes can reach it."""
     def conflicts(self) -> Table:
         """Non-Calico routes and routing rules that override Calico's routes."""
     def claims(self) -> Table:
@@ -280,8 +280,6 @@ class Dataplane:
     def firewall(self) -> Table:
         """Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or
         would if nothing accepted them before; once for each need. IPv4."""
-    def bpf_drops(self) -> Table:
-        """Packets that eBPF programs dropped, by interface, reason and direction, where there are any."""
     def edges(self) -> Table:
         """Jumps between chains, with their packet counts."""
     def chains(self) -> Table:
@@ -306,6 +304,12 @@ class Dataplane:
         """Interfaces of each node: role, reverse-path filter, errors, drops and queueing."""
     def reverse_paths(self) -> Table:
         """Asymmetric paths: packets that arrive on another interface than the route back to their source uses."""
+    def bpf_rules(self) -> Table:
+        """Rules of eBPF policy programs on each node, those that matched most first."""
+    def bpf_drops(self) -> Table:
+        """Packets that eBPF programs dropped, by interface, reason and direction, and by rule where known."""
+    def bpf_timeline(self) -> Table:
+        """Packets that eBPF programs dropped per sample."""
     def dropped_flows(self) -> Table:
         """Flows observed during sampling whose walk ends in a rule that dropped packets during sampling."""
     def foreign_drops(self) -> Table:

@@ -100,8 +100,11 @@ class Explainer:
         return Explainer(replace(self.parts, missing=self.parts.missing - set(OPTIONAL_KINDS)), self._inputs)
 
     def with_programmed(self, chains: pd.DataFrame | None) -> Explainer:
-        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts."""
-        if chains is None or "nodes" in self.parts.missing:
+        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts.
+
+        In eBPF mode policies have no chains, which then tell nothing.
+        """
+        if chains is None or "nodes" in self.parts.missing or self.parts.bpf:
             return self
         own = chains[(chains["owner"] == "calico") & chains["role"].notna()]
         policies = own[own["role"] == "policy"]

@@ -15,7 +15,8 @@ from calicokit.net import prefix
 from calicokit.policy.decide import World
 from calicokit.policy.model import Endpoint, NamedPort, Parts, Ports, Rule, Side
 from tests import clusters, recordings
-from tests.edited import Edited
+from tests.edited import Edited, adding
+from tests.only import only
 
 VXLAN = "healthy-ebpf-vxlan"
 
@@ -174,3 +175,24 @@ def test_a_service_is_translated_by_the_nodes_own_map() -> None:
     lacks = lambda t: re.sub(front, r"10.96.99.99 port 1 proto 6 id 99 count 0 local 0", t)  # noqa: E731
     (end,) = walked(Edited(VXLAN).edit("bpf-nat", node, lacks), asked).ends
     assert (end.verdict, "does not have" in end.why) == ("unknown", True)
+
+
+# ---- rules of others
+
+
+FORWARD = """table inet hardening {
+\tchain forward {
+\t\ttype filter hook forward priority filter - 10; policy accept;
+\t\tip saddr 10.48.0.0/16COUNTER drop
+\t}
+}
+"""
+
+
+COUNTERS = {"": 0, " counter packets 0 bytes 0": 0, " counter packets 9 bytes 540": 1}
+
+
+@pytest.mark.parametrize(("counter", "found"), COUNTERS.items())
+def test_a_rule_that_programs_send_packets_past_stops_none(counter: str, found: int) -> None:
+    lab = Edited(VXLAN).edit("nft-ruleset", "node-2", adding(FORWARD.replace("COUNTER", counter)))
+    assert len([f for f in only(clusters.Sharing(lab), "foreign-drop-rule") if f.severity != "info"]) == found

@@ -39,7 +39,7 @@ def not_supported(modes: pd.DataFrame, proxies: pd.DataFrame | None = None) -> I
         yield finding(
             "bpf-not-supported",
             subject={"node": row.node},
-            cause=f"Felix on {row.node} is configured for eBPF and runs without it, as its kernel or build cannot{why}; "
+            cause=f"Felix on {row.node} is configured for eBPF and runs without, as its kernel or build cannot{why}; "
             + ("no kube-proxy serves there either, so that services lead nowhere." if nobody else _beside(pod, rules)),
             remedy="Use a kernel that Calico's eBPF guide names (5.10 or newer, with BTF and cgroup v2), or switch "
             "eBPF off for this node; until then kube-proxy must run there.",

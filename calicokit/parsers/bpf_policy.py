@@ -74,6 +74,10 @@ class _Program:
     rules: int = 0
     at: int | None = None
     """Where the row of the program stands that is being read."""
+    opened: str | None = None
+    """The policy that an End Policy must close, as it is printed since v3.32."""
+    number: int = 0
+    """Which number the next policy has in its program, since v3.32."""
 
     def line(self, line: Line) -> bool:
         """Read a line; False if it is none of such a dump."""
@@ -92,8 +96,13 @@ class _Program:
     def fact(self, what: str, value: str, number: int) -> bool:
         """What a line of the layout since v3.34 says."""
         match what:
-            case "interface" | "tier":
-                self.place = ({} if what == "interface" else self.outside()) | {what: value or None}
+            case "interface":
+                self.hold(self.closed())
+                self.place = {what: value or None}
+                return True
+            case "tier":
+                self.hold(self.closed())
+                self.place = self.outside() | {what: value or None}
                 return True
             case "hook":
                 return self.program(value, number)
@@ -102,14 +111,18 @@ class _Program:
                 return match is not None and self.rule(value.partition("  ")[0], match[1], None, number)
             case "end-tier":
                 match = _NEW_END.fullmatch(value)
+                self.hold(self.opened is None and match is not None and match[1] == self.place.get("tier"))
                 return match is not None and self.end(match[1], match[2] or "", number)
             case _:
                 return self.detail(what, value, number)
 
     def detail(self, what: str, value: str, number: int) -> bool:
         if what == "policy":
+            self.numbered(value)
             return self.policy(value, number)
         if what == "end-policy":
+            self.hold(value == self.opened)
+            self.opened = None
             self.leave()
         if what == "packets":
             return self.count(value)
@@ -118,19 +131,30 @@ class _Program:
 
     def program(self, value: str, number: int) -> bool:
         self.place = {"interface": self.place.get("interface"), "hook": value.rpartition(" ")[2] or None}
-        self.rules = 0
+        self.rules, self.number, self.opened = 0, 0, None
         self.at = len(self.rows)
         return self.row(number, "program", whole=True)
 
-    def spoilt(self) -> None:
-        """Say of the program that is being read that it is not whole."""
-        if self.at is not None:
+    def hold(self, sound: bool) -> None:
+        """Say of the program that is being read that it is not whole, unless what was read is sound."""
+        if not sound and self.at is not None:
             self.rows[self.at]["whole"] = False
+
+    def numbered(self, value: str) -> None:
+        """A policy begins: none may be open, and none lack before it."""
+        number = value.split()[-1] if value else ""
+        self.hold(self.opened is None and bool(self.place.get("tier")) and number == str(self.number))
+        self.opened = value
+        self.number += 1
 
     def closed(self) -> bool:
         """Whether the last program may end here: in no tier, and with each rule's count."""
+        return not self.place.get("tier") and self.counted()
+
+    def counted(self) -> bool:
+        """Whether the last row is no rule that lacks its count."""
         last = self.rows[-1] if self.rows else {}
-        return not self.place.get("tier") and (last.get("step") != "rule" or "packets" in last)
+        return last.get("step") != "rule" or "packets" in last
 
     def old(self, match: re.Match[str], body: str, number: int) -> bool:
         """A comment, as versions before v3.34 print them."""
@@ -143,6 +167,7 @@ class _Program:
             said = _ACTION.search(value)
             return self.rule("", said[1] if said else None, value, number)
         if edge == "Start":
+            self.hold(bool(self.place.get("tier")))  # up to v3.30 neither tiers nor ends of policies are printed
             return self.policy(value, number, numbered=what is None)
         if edge == "End" and what == "tier":
             tier, _, action = value.partition(": ")
@@ -172,12 +197,12 @@ class _Program:
         return self.row(number, "policy")
 
     def rule(self, name: str, action: str | None, match: str | None, number: int) -> bool:
-        own: dict[str, Any] = {}
-        if not self.place.get("tier"):
+        self.hold(self.counted() and (not self.place.get("tier") or "policy" in self.place))
+        if not self.place.get("tier") and self.place.get("kind", PROFILE) == PROFILE:
             if self.place.get("policy") != (name or None):
                 self.rules = 0
             self.place |= {"kind": PROFILE, "policy": name or None}
-        own |= {"rule": self.rules, "action": action.lower() if action else None, "match": match}
+        own = {"rule": self.rules, "action": action.lower() if action else None, "match": match}
         self.rules += 1
         return self.row(number, "rule", **own)
 
@@ -190,9 +215,10 @@ class _Program:
 
     def of_last(self, column: str, value: str | int | None, step: str) -> bool:
         """Something that stands below a rule or a program."""
-        if not self.rows or self.rows[-1]["step"] != step:
+        last = self.rows[-1] if self.rows else {}
+        if last.get("step") != step or last.get(column) is not None:
             return False
-        self.rows[-1][column] = value
+        last[column] = value
         return True
 
     def count(self, value: str) -> bool:
@@ -220,8 +246,7 @@ def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
     program = _Program()
     for line in objects.lines(text):
         if not program.line(line):
-            program.spoilt()
+            program.hold(False)
             text.reject(line, "a line of a policy program's dump")
-    if not program.closed():
-        program.spoilt()
+    program.hold(program.closed())
     return {POLICY.name: POLICY.frame(program.rows)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -68,7 +70,7 @@ def told(text: str, should: Asked) -> list[tuple[str, str | None]]:
     frame.insert(0, "node", "n1")
     pod = ("n1", "shop", "api", ["cali7de0b711f16"])
     rows = differences(policy_programs(frame), should, [pod], {"n1"})
-    return [(r["difference"], r.get("policy")) for r in rows if r["direction"] == "ingress"]
+    return [(r["difference"], r.get("policy")) for r in rows if r.get("direction", "ingress") == "ingress"]
 
 
 def test_a_program_that_asks_what_applies_differs_in_nothing() -> None:
@@ -104,9 +106,13 @@ def test_rules_that_do_something_else() -> None:
 def test_policies_of_the_host_endpoint_of_all_interfaces_stand_before_the_pods_own() -> None:
     """Not too much: they apply to the host; the same policy may stand in both places."""
     assert told(TEXT, asked(APPLY[:2], hosts=(WEB,))) == []
-    twice = TEXT.replace("  Tier: security", "  Tier: default\n    Policy: NetworkPolicy shop/default.web 9\n"
-                         "    End Policy: NetworkPolicy shop/default.web 9\n  End Tier: default  (action: deny)\n"
-                         "  Tier: security", 1)  # fmt: skip
+    first = """  Tier: default
+    Policy: NetworkPolicy shop/default.web 0
+    End Policy: NetworkPolicy shop/default.web 0
+  End Tier: default  (action: deny)
+"""
+    later = re.sub(r"(Policy: .*) (\d)\n", lambda m: f"{m[1]} {int(m[2]) + 1}\n", TEXT)
+    twice = later.replace("  Tier: security", first + "  Tier: security", 1)
     assert told(twice, asked(APPLY, hosts=(WEB,), web=["allow"])) == []
 
 
@@ -161,3 +167,21 @@ def test_what_was_not_seen_whole_is_not_compared(text: str) -> None:
 def test_nodes_whose_programs_were_not_seen_are_told() -> None:
     rows = list(differences({}, asked(APPLY), [("n1", "shop", "api", ["cali1"])], {"n1", "n2"}))
     assert rows == [{"node": n, "difference": NOT_COMPARED} for n in ("n1", "n2")]
+
+
+LINES = TEXT.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("number", range(len(LINES)))
+@pytest.mark.parametrize("spoilt", ["", "      %% ?? ##\n"], ids=["lost", "spoilt"])
+def test_no_damaged_line_makes_a_difference(number: int, spoilt: str) -> None:
+    text = "".join([*LINES[:number], spoilt, *LINES[number + 1 :]])
+    assert told(text, asked(APPLY)) in ([], [(NOT_COMPARED, None)])
+
+
+@pytest.mark.parametrize("number", range(1, len(LINES)))
+def test_no_cut_makes_a_difference(number: int) -> None:
+    """But where a tier has ended: then nothing tells that another one, or the profiles, should follow."""
+    text = "".join(LINES[:number])
+    if not LINES[number - 1].startswith(("  End Tier", "Hook")):
+        assert told(text, asked(APPLY)) == [(NOT_COMPARED, None)]

@@ -110,6 +110,8 @@ def policy_programs(frame: pd.DataFrame) -> dict[Place, Program]:
     columns = ("node", "interface", "hook", "step", "tier", "kind", "policy", "rule", "action", "match", "packets")
     for row in cells(frame, *columns, "error", "whole"):
         node, interface, hook, step, *rest, error, whole = row
+        if not isinstance(interface, str) or not isinstance(hook, str):
+            continue  # of a text that begins inside a program
         place = (node, interface, direction_of(interface, hook))
         if step == "program":
             found[place] = Program(error=error if isinstance(error, str) else "", known=bool(whole))

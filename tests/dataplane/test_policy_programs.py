@@ -7,9 +7,14 @@ import re
 import pandas as pd
 import pytest
 
+from calicokit.dataplane import sentences
 from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked, differences
 from calicokit.dataplane.rules.policy_programs import policy_programs
+from calicokit.diagnosis.model import Finding
 from calicokit.parsers.base import parse
+from tests import clusters
+from tests.edited import Edited
+from tests.only import only
 
 TEXT = """IfaceName: cali7de0b711f16
 Hook: tc egress
@@ -181,7 +186,42 @@ def test_no_damaged_line_makes_a_difference(number: int, spoilt: str) -> None:
 
 @pytest.mark.parametrize("number", range(1, len(LINES)))
 def test_no_cut_makes_a_difference(number: int) -> None:
-    """But where a tier has ended: then nothing tells that another one, or the profiles, should follow."""
-    text = "".join(LINES[:number])
-    if not LINES[number - 1].startswith(("  End Tier", "Hook")):
-        assert told(text, asked(APPLY)) == [(NOT_COMPARED, None)]
+    assert told("".join(LINES[:number]), asked(APPLY)) == [(NOT_COMPARED, None)]
+
+
+# ---- on a real cluster
+
+
+VXLAN = "healthy-ebpf-vxlan"
+
+
+def stale(lab: Edited) -> list[Finding]:
+    return [f for f in only(clusters.Sharing(lab), "dataplane-stale") if f.severity != "info"]
+
+
+def test_a_healthy_cluster_has_no_difference() -> None:
+    assert len(clusters.opened(VXLAN).dataplane.differences()) == 0
+    assert "matches the policies on every node" in sentences.differences(
+        clusters.opened(VXLAN).dataplane.differences(), clusters.opened(VXLAN).dataplane.memberships()
+    )
+
+
+def test_a_program_with_a_policy_of_yesterday_is_a_finding_of_its_node() -> None:
+    """As if a policy had been renamed, and Felix of node-2 had not heard of it."""
+    found = stale(Edited(VXLAN).edit("bpf-policy", "node-2", lambda t: t.replace("shop/web-egress", "shop/web-old")))
+    assert [(f.severity, f.subject["node"], f.evidence[0].id) for f in found] == [("critical", "node-2", "bpf-policy")]
+    assert set(found[0].subject["policy"]) == {"shop/web-egress", "shop/web-old"}
+    assert "it is not called for shop/frontend-" in found[0].cause
+
+
+def test_a_program_whose_rules_are_of_yesterday() -> None:
+    denies = lambda t: t.replace("Rule: shop/api-to-db  Action: allow", "Rule: shop/api-to-db  Action: deny")  # noqa: E731
+    (found,) = stale(Edited(VXLAN).edit("bpf-policy", "node-2", denies))
+    assert found.subject == {"node": "node-2", "policy": "shop/api-to-db"}
+    assert "its ingress rules in programs do deny, but the policy's rules say allow" in found.cause
+
+
+def test_a_program_that_felix_could_not_load_is_a_finding() -> None:
+    failed = lambda t: t.replace("Hook: tc egress\n", "Hook: tc egress\nError: too many jumps\n", 1)  # noqa: E731
+    (found,) = stale(Edited(VXLAN).edit("bpf-policy", "node-2", failed))
+    assert re.search(r"the ingress policy program of \S+ could not be loaded \(too many jumps\)", found.cause)

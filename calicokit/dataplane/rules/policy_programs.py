@@ -116,6 +116,9 @@ def policy_programs(frame: pd.DataFrame) -> dict[Place, Program]:
         if step == "program":
             found[place] = Program(error=error if isinstance(error, str) else "", known=bool(whole))
         _read(found.setdefault(place, Program(known=False)), place[2], step, *rest)
+    for (_, interface, _), program in found.items():
+        if is_workload(interface) and (not program.stages or program.stages[-1].tier is not None):
+            program.known = False  # each pod has its namespace's profile, which comes last
     return found
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import named_or_about
+from calicokit.felix.state.configuration import in_ebpf
 from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
@@ -66,11 +67,16 @@ def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
 @check(
     "iptables-backend-mixed",
     needs={"rules": "dataplane.rules"},
+    wants={"felix": "felix.configuration"},
     told_by=("iptables-legacy-save",),  # nft shows what iptables-nft-save does
 )
-def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
-    """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other."""
+def backend_mixed(rules: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other.
+
+    With eBPF, Calico has no rules that need kube-proxy's marks, and kube-proxy's are a finding of their own.
+    """
     wide = rules[rules["family"].isin(["ip", "ip6"]) & rules["backend"].isin(["nft", "legacy"])]
+    wide = wide[~wide["node"].isin(in_ebpf(felix))]
     services = wide["chain"].str.match(r"KUBE-(?:SVC|SEP|SERVICES)")
     calico = _backends(wide[wide["owner"] == "calico"])
     proxy = _backends(wide[(wide["owner"] == "kube-proxy") & services])

@@ -199,3 +199,50 @@ def test_felix_says_that_an_entry_did_not_fit() -> None:
     (found,) = said(Edited(VXLAN).edit("felix-log", "node-2", lambda text: text + line), "bpf-map-full")
     assert found.subject == {"node": "node-2", "map": "IP sets"}
     assert "no space left on device" in found.cause
+
+
+# ---- programs of the node's own interfaces
+
+
+@pytest.mark.parametrize("interface", ["eth0", "lo", "bpfout.cali", "vxlan.calico"])
+def test_a_node_interface_that_lost_a_program(interface: str) -> None:
+    gone = lab("bpftool-net", rf"^{re.escape(interface)}\(\d+\) clsact/egress .*\n", "")
+    (found,) = said(gone, "bpf-program-missing")
+    assert found.subject == {"node": "node-1", "interface": interface}
+    assert f"the node's {interface} has no program of Calico at egress" in found.cause
+
+
+def test_an_interface_that_felix_does_not_look_after_needs_none() -> None:
+    """The map of interfaces calls it unready, or not managed; its programs are nobody's business."""
+    gone = lab("bpftool-net", r"^eth0\(\d+\) clsact/egress .*\n", "")
+    assert (
+        said(gone.edit("bpf-ifstate", "node-1", lambda t: t.replace("v4Ready,host", "host")), "bpf-program-missing")
+        == []
+    )
+
+
+def test_programs_of_others_are_shown_as_such() -> None:
+    other = lab(
+        "bpftool-net",
+        r"^(eth0\(\d+\) clsact/egress) cali_tc_preambl\S* id (\d+)$",
+        r"\1 cil_to_netdev:[7] id 7\n\1 cali_tc_preambl:[\2] id \2",
+    )
+    attached = other.cluster().dataplane.attached()
+    foreign = attached[attached["owner"] == "other"]
+    assert foreign[["node", "interface", "program"]].to_numpy().tolist() == [["node-1", "eth0", "cil_to_netdev"]]
+
+
+# ---- what Felix counts
+
+
+def test_endpoints_that_stay_dirty_are_a_failing_dataplane() -> None:
+    def dirty(text: str) -> str:
+        return re.sub(r"^(felix_bpf_dirty_dataplane_endpoints) \S+", r"\1 2", text, flags=re.MULTILINE)
+
+    assert said(Edited(VXLAN).edit("felix-metrics", "node-1", dirty), "dataplane-program-failing") == []  # one look
+    stays = Edited(VXLAN).sampled("felix-metrics", "node-1", dirty, dirty).edit("felix-metrics", "node-1", dirty)
+    (found,) = said(stays, "dataplane-program-failing")
+    assert found.subject == {"node": "node-1"}
+    assert "could not program 2 of" in found.cause
+    passes = Edited(VXLAN).sampled("felix-metrics", "node-1", dirty, lambda t: t)
+    assert said(passes, "dataplane-program-failing") == []

@@ -40,7 +40,7 @@ BPF_DROPS = Schema(
         Column("decided", "str", "of drops by policy: policy, end-of-tier or no-profile"),
         Column("tier", "str", "tier"),
         Column("kind", "str", "kind of the policy"),
-        Column("policy", "str", "policy as Felix names it, or end-of-tier TIER; null where that is unknown"),
+        Column("policy", "str", "policy as the API names it, or end-of-tier TIER; null where that is unknown"),
         Column("policy_rule", "int", "0-based index of the rule"),
         Column("doubt", "str", "why the policy is unknown"),
         Column("packets", "int", "packets since the program was attached; null if only growth was shared", "packets"),

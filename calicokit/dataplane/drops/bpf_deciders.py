@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from calicokit.dataplane.drops.bpf_rules import Hit
-from calicokit.dataplane.rules.policy_programs import Place, Program, ProgramRule, RuleId, plain
+from calicokit.dataplane.rules.policy_programs import Place, Program, ProgramRule, RuleId, api_names, plain
 from calicokit.parsers.bpf_policy import PROFILE
 from calicokit.policy.explain import Explainer
 from calicokit.policy.model import DIRECTIONS, EVERY_INTERFACE, NAMESPACE_PROFILE
@@ -53,6 +54,8 @@ class Policies:
     """Rules that match every packet."""
     hosts: frozenset[str] | None = None
     """Nodes with a host endpoint of all interfaces, whose tiers stand first; None where it is not known."""
+    names: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Kind and plain name of a policy → its name in the API."""
 
     @classmethod
     def of(cls, model: Explainer | None) -> Policies:
@@ -67,7 +70,12 @@ class Policies:
         )
         known = "hostendpoints" not in model.parts.missing
         hosts = (e.node for e in model.parts.endpoints if e.host and e.interface == EVERY_INTERFACE)
-        return cls(whole, frozenset(hosts) if known else None)
+        return cls(whole, frozenset(hosts) if known else None, api_names(model.parts.policies))
+
+    def decider(self, rule: ProgramRule) -> Decider:
+        """A rule that denies, by the API's names."""
+        policy = self.names.get(rule.id[1:3], rule.policy)
+        return Decider(POLICY, rule.tier, rule.id.kind or None, policy, rule.id.rule)
 
     def takes_all(self, rule: ProgramRule) -> bool:
         """Whether nothing comes past a rule."""
@@ -84,7 +92,7 @@ def denials(node: str, program: Program, policies: Policies) -> Denials:
         here, on = alive, False
         for rule in stage.rules if alive else ():
             if rule.action == "deny" and here:
-                found.rules[rule.id] = Decider(POLICY, rule.tier, rule.id.kind or None, rule.policy, rule.id.rule)
+                found.rules[rule.id] = policies.decider(rule)
             on |= here and rule.action in goes_on
             here &= not policies.takes_all(rule)
         if stage.tier is None:
@@ -107,6 +115,14 @@ class Deciders:
     hits: Mapping[Hit, int]
     slack: Callable[[int], int]
     """How far two counts may differ that were read one after the other."""
+
+    @cached_property
+    def _places(self) -> dict[str, list[Place]]:
+        """The places of each node where something was dropped."""
+        found: dict[str, list[Place]] = {}
+        for place in self.lost:
+            found.setdefault(place[0], []).append(place)
+        return found
 
     def of(self, place: Place) -> Iterator[tuple[Decider, int]]:
         """What dropped the packets of a place, with how many."""
@@ -131,7 +147,7 @@ class Deciders:
         return [r for r in self.ways[place].rules if self.hits.get((place[0], r), 1)]
 
     def _with(self, node: str, rule: RuleId) -> list[Place]:
-        return [p for p in self.lost if p[0] == node and p in self.ways and rule in self.ways[p].rules]
+        return [p for p in self._places[node] if p in self.ways and rule in self.ways[p].rules]
 
     def _agrees(self, node: str, rule: RuleId) -> bool:
         """Whether a rule was hit as often as packets were dropped where it is, and no other rule can have been."""

@@ -7,7 +7,7 @@ drop packets during sampling are told. A drop at its source leaves no entry in c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -91,15 +91,14 @@ def dropped_flows(
         return FLOWS.frame()
     dataplane = Dataplane.build(rules, chains, sets, routes, endpoints, model, dumps, attached)
     grown = set(cells(growth, "node", "family", "backend", "table", "chain", "key"))
-    if compiled is not None:
-        own = compiled[(compiled["reason"] == BY_POLICY) & (compiled["grown"].fillna(0) > 0)]
-        grown |= {(n, *SPACE, f"{i} {h}", BY_POLICY) for n, i, h in cells(own, "node", "interface", "hook")}
+    by_programs = {} if compiled is None else _grown_by_programs(compiled)
     seen = [
         *_logged(log, window, dataplane, endpoints),
         *_unanswered(conntrack, window, dataplane),
         *_unanswered_by_programs(tracked, window, dataplane),
     ]
-    rows = [row for how, walk, times in seen for row in _rows(how, walk, times, grown, dataplane)]
+    found = [row for how, walk, times in seen for row in _rows(how, walk, times, dataplane)]
+    rows = [row for row, words in found if (place := _place(row)) in grown or words in by_programs.get(place, ())]
     if not rows:
         return FLOWS.frame()
     return _summed(FLOWS.frame(rows))
@@ -199,18 +198,31 @@ def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
     )
 
 
+def _grown_by_programs(compiled: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
+    """Where programs dropped by policy during sampling → what alone did it, in the walk's words; nothing if several."""
+    own = compiled[(compiled["reason"] == BY_POLICY) & (compiled["grown"].fillna(0) > 0)]
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for node, interface, hook, policy, rule in cells(own, "node", "interface", "hook", "policy", "policy_rule"):
+        words = policy if pd.isna(rule) else f"rule {int(rule)} of {policy}"
+        found.setdefault((node, *SPACE, f"{interface} {hook}", BY_POLICY), []).append(words)
+    return {place: words for place, words in found.items() if len(words) == 1}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[c] for c in ("node", "family", "backend", "table", "chain", "key"))
+
+
 def _rows(
-    how: str, walk: Walk, times: tuple[Any, Any, int], grown: set[tuple[Any, ...]], dataplane: Dataplane
-) -> Iterator[dict[str, Any]]:
+    how: str, walk: Walk, times: tuple[Any, Any, int], dataplane: Dataplane
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """What stopped a flow, with the words that the walk has for a program's rule."""
     if walk.verdict not in ("drop", "reject", "mixed"):
         return
     for end in walk.stopped:
         if not isinstance(end.by, Rule) or end.doubts:
             continue
         row = flow_row(end, end.by, dataplane)
-        where = tuple(row[c] for c in ("node", "family", "backend", "table", "chain", "key"))
-        if where in grown:
-            yield row | {"told_by": how, "first": times[0], "last": times[1], "packets": times[2]}
+        yield row | {"told_by": how, "first": times[0], "last": times[1], "packets": times[2]}, end.by.comment
 
 
 def flow_row(end: End, by: Rule, dataplane: Dataplane) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from calicokit.dataplane.rules.policy_programs import (
     ProgramRule,
     RuleId,
     Stage,
+    api_names,
     plain,
     policy_programs,
 )
@@ -96,6 +97,11 @@ class Programs:
             for direction in DIRECTIONS
             for r in p.rules(direction)
         }
+
+    @cached_property
+    def names(self) -> Mapping[tuple[str, str], str]:
+        """Kind and plain name of each policy → its name in the API."""
+        return api_names(self.model.parts.policies)
 
     @cached_property
     def behind_hosts(self) -> frozenset[str]:
@@ -246,7 +252,7 @@ class _Police:
     def met(self, rule: ProgramRule, stage: int, number: int) -> Rule:
         """A rule of the program as the walk names rules; its number counts those of all tiers."""
         before = sum(len(s.rules) for s in self.program.stages[:stage])
-        words = f"rule {rule.id.rule} of {rule.policy}"
+        words = f"rule {rule.id.rule} of {self.programs.names.get(rule.id[1:3], rule.policy)}"
         return Rule(
             SPACE, self.chain, before + number + 1, rule.action, "", words, "calico", rule.match or "", rule.packets
         )
@@ -255,6 +261,6 @@ class _Police:
         """The end of a tier that denies, or of all tiers and profiles."""
         if tier is not None and tier.end != "deny":
             return replace(way, end="unknown", why=f"what the end of tier {tier.tier} does is not printed")
-        words = f"the end of tier {tier.tier}" if tier is not None else "no policy and no profile"
+        words = f"end-of-tier {tier.tier}" if tier is not None else "no policy and no profile"
         by = Rule(SPACE, self.chain, 0, "drop", "", words, "calico", "", None)
         return replace(way, end="drop", by=by)

@@ -135,7 +135,8 @@ class Asked:
 
 def _rule(by: Rule | Base | None) -> str:
     if isinstance(by, Rule) and by.space == SPACE:
-        return f"{first_upper(by.comment)}, in the program at {by.chain},"
+        words = by.comment.replace("end-of-tier ", "the end of tier ")
+        return f"{first_upper(words)}, in the program at {by.chain},"
     if isinstance(by, Base):
         return f"The policy of {by.space[2]} {by.chain}"
     return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"

@@ -7,13 +7,14 @@ felix/dataplane/linux/bpf_ep_mgr.go, v3.34-dev).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
 
 from calicokit.dataplane.rules.naming import stored_name
+from calicokit.policy.model import Policy
 from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 
@@ -102,6 +103,11 @@ def plain(kind: str, ref: str, tier: str) -> tuple[str, str]:
         return kind, ref
     namespace, slash, name = ref.rpartition("/")
     return kind, f"{namespace}{slash}{name.removeprefix(f'{tier}.')}"
+
+
+def api_names(policies: Iterable[Policy]) -> dict[tuple[str, str], str]:
+    """Kind and plain name of each policy → its name as the API has it."""
+    return {plain(p.kind, p.ref, p.tier): p.ref for p in policies}
 
 
 def policy_programs(frame: pd.DataFrame) -> dict[Place, Program]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from calicokit.dataplane.ebpf.program_match import matches
 from calicokit.dataplane.packets.flow import Dataplane, Walk, parsed_address
 from calicokit.dataplane.packets.packet import Packet
-from calicokit.dataplane.packets.program_match import matches
 from calicokit.dataplane.packets.trace_flow import walk
 from calicokit.net import prefix
 from calicokit.policy.decide import World

@@ -14,13 +14,12 @@ import pandas as pd
 
 from calicokit.dataplane.drops.bpf import BY_POLICY
 from calicokit.dataplane.drops.growth import rule_key
-from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown, who
+from calicokit.dataplane.packets.flow import Dataplane, End, Programs, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import NAMES, PROTOCOLS, Packet
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.rules.naming import role
 from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.evidence.texts import Texts
-from calicokit.policy.explain import Explainer
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -65,9 +64,7 @@ FLOWS = Schema(
         "conntrack": "conntrack+series",
         "compiled": "dataplane.bpf_drops",
         "tracked": "bpf-conntrack+series",
-        "model": "policy.model",
-        "dumps": "output.bpf_policy",
-        "attached": "dataplane.programs",
+        "programs": "dataplane.bpf_walk",
     },
 )
 def dropped_flows(
@@ -82,14 +79,12 @@ def dropped_flows(
     conntrack: Texts | None = None,
     compiled: pd.DataFrame | None = None,
     tracked: Texts | None = None,
-    model: Explainer | None = None,
-    dumps: pd.DataFrame | None = None,
-    attached: pd.DataFrame | None = None,
+    programs: Programs | None = None,
 ) -> pd.DataFrame:
     """One row for each flow and rule; see :data:`FLOWS`."""
     if not len(window):
         return FLOWS.frame()
-    dataplane = Dataplane.build(rules, chains, sets, routes, endpoints, model, dumps, attached)
+    dataplane = Dataplane.build(rules, chains, sets, routes, endpoints, programs)
     grown = set(cells(growth, "node", "family", "backend", "table", "chain", "key"))
     by_programs = {} if compiled is None else _grown_by_programs(compiled)
     seen = [

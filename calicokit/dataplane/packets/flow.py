@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from typing import Protocol
 
 import pandas as pd
 
 from calicokit.dataplane.packets.packet import AddressSet, Packet, Route, protocol_number
-from calicokit.dataplane.packets.programs import SEEN, Programs
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
 from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.net import VXLAN_PORT, address_text
-from calicokit.policy.explain import Explainer
-from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 from calicokit.tables import Tables
 
@@ -29,12 +27,9 @@ TABLES = {
     "sets": "dataplane.sets",
     "routes": "output.ip_route_all",
     "endpoints": "dataplane.endpoints",
-    "model": "policy.model",
-    "dumps": "output.bpf_policy",
-    "attached": "dataplane.programs",
-    "fronts": "dataplane.bpf_services",
+    "programs": "dataplane.bpf_walk",
 }
-"""Parameters of :meth:`Dataplane.build` → the tables they get; the last four for nodes in eBPF mode."""
+"""Parameters of :meth:`Dataplane.build` → the tables they get; the last is a model."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -100,6 +95,32 @@ class Place:
     workload: str
 
 
+class Programs(Protocol):
+    """What eBPF programs do with packets on nodes in that mode: the model ``dataplane.bpf_walk``."""
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes in eBPF mode."""
+
+    def leaves(self, node: str, interface: str, way: Way) -> list[Way]:
+        """A pod's packet as it comes in at its interface."""
+
+    def comes(self, node: str, interface: str, way: Way, from_host: bool) -> list[Way]:
+        """A packet on its way out to a pod."""
+
+    def translated(self, node: str, way: Way) -> list[Way]:
+        """To each backend of a service's address."""
+
+    def loses_replies(self, node: str, interface: str) -> bool:
+        """Whether what a pod answers has no program that would mark it."""
+
+    def lacks(self, node: str, interface: str, hook: str) -> bool:
+        """Whether an interface lacks its program at a hook."""
+
+    def pass_on(self, packet: Packet) -> bool:
+        """Whether programs have seen a packet as it came in, and may send it on past the rules."""
+
+
 @dataclass
 class Dataplane:
     """The rules of all nodes, and where pods and nodes are."""
@@ -123,16 +144,11 @@ class Dataplane:
         sets: pd.DataFrame | None,
         routes: pd.DataFrame | None,
         endpoints: pd.DataFrame | None,
-        model: Explainer | None = None,
-        dumps: pd.DataFrame | None = None,
-        attached: pd.DataFrame | None = None,
-        fronts: pd.DataFrame | None = None,
+        programs: Programs | None = None,
     ) -> Dataplane:
         """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
-        found = cls(made)
-        if model is not None and model.parts.bpf:
-            found.programs = Programs.of(model, dumps, attached, fronts)
+        found = cls(made, programs=programs)
         if endpoints is not None:
             found.place_pods(endpoints)
         for name, ruleset in made.items():
@@ -259,7 +275,7 @@ class Dataplane:
             return [way]
         if place is not None and (place.node, place.interface) == (node, packet.iif):
             return self.programs.leaves(node, place.interface, way)
-        if (node, packet.iif or "", "ingress") in self.programs.lost:
+        if self.programs.lacks(node, packet.iif or "", "ingress"):
             return [replace(way, end="unknown", why=f"{packet.iif} lacks its program at ingress")]
         return [way] if hops else self.programs.translated(node, way)
 
@@ -268,8 +284,7 @@ class Dataplane:
 
         What is for the node itself meets the rules, and so does what no program marked.
         """
-        marked = bool(entered.mark & SEEN) or not is_workload(entered.iif or "")
-        if not marked or not self.compiled(node):
+        if self.programs is None or not self.compiled(node) or not self.programs.pass_on(entered):
             return ends
         local = self.nodes[node].node.is_local
         return [e if local(e.packet.version, e.packet.destination) else _past_rules(e, node) for e in ends]
@@ -341,7 +356,7 @@ class Dataplane:
     def between(self, ruleset: Ruleset, way: Way, there: str, hops: int) -> list[End]:
         """To another node: by a tunnel's own packets where the interface is one."""
         node, packet = ruleset.node.name, way.packet
-        if self.programs is not None and (node, packet.oif or "", "egress") in self.programs.lost:
+        if self.programs is not None and self.programs.lacks(node, packet.oif or "", "egress"):
             return [_ended(way, node, "unknown", f"{packet.oif} lacks its program at egress")]
         lost = self.elsewhere(node, packet.destination, packet.version, there)
         if lost:

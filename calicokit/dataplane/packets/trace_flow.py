@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown, who
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Programs, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
 from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.dataplane.rules.tables import PLACE
-from calicokit.policy.explain import Explainer
 from calicokit.registry import OptionError, table
 from calicokit.schema import Column, Schema, cells
 from calicokit.sentences import first_upper, listed
@@ -193,10 +192,7 @@ def walk_table(
     sets: pd.DataFrame | None = None,
     routes: pd.DataFrame | None = None,
     endpoints: pd.DataFrame | None = None,
-    model: Explainer | None = None,
-    dumps: pd.DataFrame | None = None,
-    attached: pd.DataFrame | None = None,
-    fronts: pd.DataFrame | None = None,
+    programs: Programs | None = None,
     pods: pd.DataFrame | None = None,
     services: pd.DataFrame | None = None,
     drops: pd.DataFrame | None = None,
@@ -209,10 +205,7 @@ def walk_table(
         "sets": sets,
         "routes": routes,
         "endpoints": endpoints,
-        "model": model,
-        "dumps": dumps,
-        "attached": attached,
-        "fronts": fronts,
+        "programs": programs,
         "pods": pods,
         "services": services,
         "drops": drops,

@@ -14,8 +14,8 @@ from functools import cached_property
 
 import pandas as pd
 
+from calicokit.dataplane.ebpf.program_match import matches
 from calicokit.dataplane.packets.packet import NAMES, Packet
-from calicokit.dataplane.packets.program_match import matches
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.packets.walk import Step, Way
 from calicokit.dataplane.rules.policy_programs import (
@@ -35,6 +35,7 @@ from calicokit.parsers.bpf_policy import PROFILE
 from calicokit.policy.explain import Explainer, SenselessError
 from calicokit.policy.model import DIRECTIONS, EVERY_INTERFACE, NAMESPACE_PROFILE
 from calicokit.policy.model import Rule as PolicyRule
+from calicokit.registry import model
 from calicokit.routes.kernel import is_workload
 from calicokit.schema import cells
 
@@ -67,7 +68,7 @@ class Programs:
     """The programs of the nodes in eBPF mode, and what of policy and services their dumps do not say."""
 
     nodes: frozenset[str]
-    model: Explainer
+    policies: Explainer
     programs: Mapping[Place, Program] = field(default_factory=dict)
     lost: frozenset[Place] = frozenset()
     """Node, interface and hook where a program should be attached and none is."""
@@ -77,7 +78,7 @@ class Programs:
     @classmethod
     def of(
         cls,
-        model: Explainer,
+        policies: Explainer,
         dumps: pd.DataFrame | None,
         attached: pd.DataFrame | None,
         services: pd.DataFrame | None,
@@ -86,14 +87,14 @@ class Programs:
         known = {} if dumps is None else policy_programs(dumps)
         rows = () if attached is None else cells(attached, "node", "interface", "direction", "hook")
         lost = frozenset((n, i, d) for n, i, d, hook in rows if not isinstance(hook, str))
-        return cls(model.parts.bpf, model, known, lost, {} if services is None else _fronts(services))
+        return cls(policies.parts.bpf, policies, known, lost, {} if services is None else _fronts(services))
 
     @cached_property
     def rules(self) -> Mapping[RuleId, PolicyRule]:
         """The policies' rules by their place in programs."""
         return {
             RuleId(direction, *plain(p.kind, p.ref, p.tier), r.index): r
-            for p in self.model.parts.policies
+            for p in self.policies.parts.policies
             for direction in DIRECTIONS
             for r in p.rules(direction)
         }
@@ -101,18 +102,26 @@ class Programs:
     @cached_property
     def names(self) -> Mapping[tuple[str, str], str]:
         """Kind and plain name of each policy → its name in the API."""
-        return api_names(self.model.parts.policies)
+        return api_names(self.policies.parts.policies)
 
     @cached_property
     def behind_hosts(self) -> frozenset[str]:
         """The nodes where a host endpoint's policy is, or may be, asked too."""
-        if "hostendpoints" in self.model.parts.missing:
+        if "hostendpoints" in self.policies.parts.missing:
             return self.nodes
-        every = {e.node for e in self.model.parts.endpoints if e.host and e.interface == EVERY_INTERFACE}
+        every = {e.node for e in self.policies.parts.endpoints if e.host and e.interface == EVERY_INTERFACE}
         named = {node for node, interface, _ in self.programs if not is_workload(interface)}
         return frozenset(every | named)
 
     # ---- what programs do
+
+    def pass_on(self, packet: Packet) -> bool:
+        """Whether programs have seen a packet as it came in: they marked it, or it is from no pod of the node."""
+        return bool(packet.mark & SEEN) or not is_workload(packet.iif or "")
+
+    def lacks(self, node: str, interface: str, hook: str) -> bool:
+        """Whether an interface lacks its program at a hook."""
+        return (node, interface, hook) in self.lost
 
     def leaves(self, node: str, interface: str, way: Way) -> list[Way]:
         """A pod's packet as it comes in at its interface: translated, and policed by its egress policy."""
@@ -165,12 +174,12 @@ class Programs:
         source, target = (address_text(packet.version, a or 0) for a in (packet.source, packet.destination))
         proto = NAMES.get(packet.protocol or 0, str(packet.protocol))
         if node not in self.fronts:
-            return self.model.backends(source, target, packet.dport, proto)
+            return self.policies.backends(source, target, packet.dport, proto)
         found = self.fronts[node].get((target, packet.dport or 0, proto), [])
         if len(found) == 1 and found[0].plain:
             return list(found[0].backends)
-        asked = self.model.backends(source, target, packet.dport, proto)
-        if asked and not found and target not in self.model.node_addresses:
+        asked = self.policies.backends(source, target, packet.dport, proto)
+        if asked and not found and target not in self.policies.node_addresses:
             raise SenselessError(f"the NAT map of {node} does not have {target} port {packet.dport}/{proto}")
         return asked
 
@@ -190,6 +199,25 @@ class Programs:
         else:
             return list(_Police(self, program, node, interface, direction).walk(way))
         return [replace(way, end="unknown", why=why)]
+
+
+@model(
+    "dataplane.bpf_walk",
+    wants={
+        "policies": "policy.model",
+        "dumps": "output.bpf_policy",
+        "attached": "dataplane.programs",
+        "services": "dataplane.bpf_services",
+    },
+)
+def bpf_walk(
+    policies: Explainer | None,
+    dumps: pd.DataFrame | None,
+    attached: pd.DataFrame | None,
+    services: pd.DataFrame | None,
+) -> Programs | None:
+    """The programs of the nodes in eBPF mode; None where policy's objects, which say which these are, are not known."""
+    return None if policies is None else Programs.of(policies, dumps, attached, services)
 
 
 @dataclass
@@ -247,7 +275,7 @@ class _Police:
         if rule.id.kind == PROFILE:
             of_namespace = rule.policy.startswith(NAMESPACE_PROFILE) and rule.match is None
             return True if of_namespace else None
-        return matches(rule.match, packet, self.programs.rules.get(rule.id), self.programs.model.world)
+        return matches(rule.match, packet, self.programs.rules.get(rule.id), self.programs.policies.world)
 
     def met(self, rule: ProgramRule, stage: int, number: int) -> Rule:
         """A rule of the program as the walk names rules; its number counts those of all tiers."""

@@ -333,11 +333,19 @@ def configuration(
     said = _said(log, runs) if log is not None and runs is not None else {}
     versions = _versions(log, calico)
     rows: list[dict[str, Any]] = []
-    for node, node_labels in nodes.rows(lambda item: (item["metadata"]["name"], labels(item))):
+    listed = dict(nodes.rows(lambda item: (item["metadata"]["name"], labels(item))))
+    running = {} if calico is None else _running(calico)
+    for node, node_labels in (running | listed).items():
         whole, told = said.get(node, (False, {}))
         own = defaults_of(versions.get(node))
         rows += _in_force(node, own, settings.of(node, node_labels), told, whole)
     return CONFIGURATION.frame(rows)
+
+
+def _running(calico: pd.DataFrame) -> dict[str, Mapping[str, str]]:
+    """The nodes of calico-node's pods, without labels: a list of nodes that lacks one does not make it run otherwise."""
+    own = calico[(calico["component"] == "calico-node") & calico["node"].notna()]
+    return dict.fromkeys(own["node"], {})
 
 
 def _in_force(

@@ -343,9 +343,9 @@ def configuration(
 
 
 def _running(calico: pd.DataFrame) -> dict[str, Mapping[str, str]]:
-    """The nodes of calico-node's pods, without labels: a list of nodes that lacks one does not make it run otherwise."""
+    """The nodes of calico-node's pods, without labels: one that the list of nodes lacks runs as the others do."""
     own = calico[(calico["component"] == "calico-node") & calico["node"].notna()]
-    return dict.fromkeys(own["node"], {})
+    return {node: {} for node in own["node"]}
 
 
 def _in_force(

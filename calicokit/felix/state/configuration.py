@@ -333,11 +333,19 @@ def configuration(
     said = _said(log, runs) if log is not None and runs is not None else {}
     versions = _versions(log, calico)
     rows: list[dict[str, Any]] = []
-    for node, node_labels in nodes.rows(lambda item: (item["metadata"]["name"], labels(item))):
+    listed = dict(nodes.rows(lambda item: (item["metadata"]["name"], labels(item))))
+    running = {} if calico is None else _running(calico)
+    for node, node_labels in (running | listed).items():
         whole, told = said.get(node, (False, {}))
         own = defaults_of(versions.get(node))
         rows += _in_force(node, own, settings.of(node, node_labels), told, whole)
     return CONFIGURATION.frame(rows)
+
+
+def _running(calico: pd.DataFrame) -> dict[str, Mapping[str, str]]:
+    """The nodes of calico-node's pods, without labels: one that the list of nodes lacks runs as the others do."""
+    own = calico[(calico["component"] == "calico-node") & calico["node"].notna()]
+    return {node: {} for node in own["node"]}
 
 
 def _in_force(

@@ -1,4 +1,4 @@
-"""The half of notebook 06 that shows only where a node runs eBPF, or should: its questions, and what answers them.
+"""Parts of notebooks 05 and 06 that show only where a node runs eBPF, or should: questions, and what answers them.
 
 A cell asks for one part, which is nothing on other clusters: neither a heading nor a table without rows.
 """
@@ -89,6 +89,24 @@ PARTS = {
         sentences_bpf.sizes,
         ("dataplane.bpf_maps",),
         "bpfMapSize… of FelixConfiguration set the sizes; each change restarts Felix.",
+    ),
+    "rules": Part(
+        "Which rules do policy programs have, and how often did they match?",
+        "In eBPF mode policy is in a program at each end of a pod's interface: tier by tier, policy by policy, and "
+        "after the tiers the profile. What comes out of a pod meets its egress policy at the interface's ingress. "
+        "Interfaces count what policy dropped, rules their hits on the whole node; Log rules and ends of tiers have "
+        "none. A rule is told to have dropped packets where both counts agree, the end of a tier where no rule that "
+        "denies was hit.",
+        {
+            "dataplane.bpf_rules": (
+                *("node", "direction", "tier", "policy", "rule"),
+                *("action", "match", "packets", "grown"),
+            ),
+        },
+        sentences_bpf.rules,
+        ("dataplane.bpf_rules",),
+        "calico-node -bpf policy dump INTERFACE all (from v3.33 on calico component node bpf policy dump) prints one "
+        "interface's programs.",
     ),
     "drops": Part(
         "What do the programs drop, and what do they track?",

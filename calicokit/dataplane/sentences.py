@@ -100,22 +100,6 @@ def drops(drops: pd.DataFrame) -> str:
 
 
 @says
-def bpf_rules(rules: pd.DataFrame) -> str:
-    """Rules of eBPF policy programs, and what they denied (``dataplane.bpf_rules``)."""
-    if not len(rules):
-        return "No node seen has policy programs: Felix programs chains."
-    interfaces = {(node, i) for node, names in cells(rules, "node", "interfaces") for i in names}
-    denied = rules[rules["action"] == "deny"]
-    hits = int(denied["packets"].sum())
-    grown = f", {number(int(denied['grown'].sum()))} of them during sampling" if denied["grown"].notna().any() else ""
-    return (
-        f"{first_upper(plural(len(rules), 'rule'))} in the programs of {plural(len(interfaces), 'interface')} on "
-        f"{plural(rules['node'].nunique(), 'node')}; rules that deny matched {plural(hits, 'packet')}{grown}. Packets "
-        "dropped at the end of a tier are not among them."
-    )
-
-
-@says
 def dropped_flows(flows: pd.DataFrame) -> str:
     """Flows of the dropped packets, from logs or conntrack (``dataplane.dropped_flows``)."""
     if not len(flows):

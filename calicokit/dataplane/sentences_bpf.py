@@ -8,8 +8,8 @@ import pandas as pd
 
 from calicokit.dataplane.programmed.bpf_routes import DIFFERENT, MISSING
 from calicokit.felix.state.modes import EBPF, HALF_WAY, NETFILTER, in_mode
-from calicokit.schema import records
-from calicokit.sentences import first_upper, listed, plural, says, share
+from calicokit.schema import cells, records
+from calicokit.sentences import first_upper, listed, number, plural, says, share
 
 
 @says
@@ -88,6 +88,22 @@ def sizes(maps: pd.DataFrame) -> str:
     refused = maps[maps["refused"].notna()]
     full = f" Felix says that entries did not fit on {listed(set(refused['node']))}." if len(refused) else ""
     return f"The fullest is {row.map} on {row.node}: {share(row.share)} of {row.limit} entries.{full}"
+
+
+@says
+def rules(rules: pd.DataFrame) -> str:
+    """Rules of eBPF policy programs, and what they denied (``dataplane.bpf_rules``)."""
+    if not len(rules):
+        return "No policy program was seen."
+    interfaces = {(node, i) for node, names in cells(rules, "node", "interfaces") for i in names}
+    denied = rules[rules["action"] == "deny"]
+    hits = int(denied["packets"].sum())
+    grown = f", {number(int(denied['grown'].sum()))} of them during sampling" if denied["grown"].notna().any() else ""
+    return (
+        f"{first_upper(plural(len(rules), 'rule'))} in the programs of {plural(len(interfaces), 'interface')} on "
+        f"{plural(rules['node'].nunique(), 'node')}; rules that deny matched {plural(hits, 'packet')}{grown}. Packets "
+        "dropped at the end of a tier are not among them."
+    )
 
 
 @says

@@ -345,9 +345,9 @@ class Explainer:
     def seen_from(self, source: End, target: End, masked: str, through: bool = False) -> list[str]:
         """The addresses that the destination's node may see as the source; several where it is not known which.
 
-        In eBPF mode a node's connection ``through`` a service's address is translated as it connects, and leaves with
-        the address of the way to the backend; what is not (UDP, or with bpfConnectTimeLoadBalancing off), by
-        Calico's device, with the node's own.
+        In eBPF mode a node's connection ``through`` a service's address to a pod behind VXLAN has the tunnel's address,
+        whether it is translated as it connects or by a program (HOST_TUNNEL_IP in felix/bpf-gpl/tc.c, v3.28.0 to
+        v3.34-dev; recording healthy-ebpf-vxlan). Of other tunnels that was not seen: then it may be the node's own.
         """
         if masked:
             nodes = [masked] if masked != "*" else list(self.nodes)
@@ -356,7 +356,9 @@ class Explainer:
             return [*own, *(a for n in here for a in self._node_addresses(n, target))]
         if source.node and source.node != target.on:
             own = self._of_node(source.node, target) if through and source.node in self.parts.bpf else []
-            return list(dict.fromkeys([*self._node_addresses(source.node, target), *own]))
+            seen = self._node_addresses(source.node, target)
+            vxlan = [a for kind, a in self.nodes[source.node].tunnels.items() if kind.startswith("vxlan")]
+            return seen if set(seen) <= set(vxlan) else list(dict.fromkeys([*seen, *own]))
         if source.pod and target.pod is None and target.on != source.on and self._nat_outgoing(source, target):
             return self._of_node(source.on, target)
         return [source.address]

@@ -232,15 +232,18 @@ class Dataplane:
         return found
 
     def from_host(self, node: str, way: Way) -> list[End]:
-        """A node's packet, perhaps to a service's backend: then a tunnel's address may or may not be its source.
+        """A node's packet, perhaps to a service's backend.
 
-        It is if the service is translated as the process connects; what Calico's device translates later (UDP, or with
-        bpfConnectTimeLoadBalancing off) keeps the node's own.
+        Behind VXLAN its source is the tunnel's address, whether it is translated as the process connects or by a
+        program (HOST_TUNNEL_IP in felix/bpf-gpl/tc.c); of other tunnels that was not seen: it may be the node's own.
         """
         ends = self.sent(node, way)
         packet = way.packet
         target = self.pods.get((packet.version, packet.destination or 0))
         if self.programs is None or not packet.dnat or target is None or target.node == node:
+            return ends
+        route = self.route(node, packet.version, packet.destination)
+        if route is not None and TUNNELS.get(route.interface or "") == "vxlan":
             return ends
         kept = self.programs.comes(target.node, target.interface, way, from_host=False)
         said = {_coarse(e) for e in ends} | {

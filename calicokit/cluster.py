@@ -175,12 +175,14 @@ class Cluster(Topics):
 
     def _spared(self) -> set[tuple[str, str | None]]:
         """Evidence that nobody misses (``registry.not_applicable``), as far as the tables built so far tell."""
-        known = [
-            spec
-            for spec in registry.NOT_APPLICABLE
-            if all(n in self._built and not self._built[n].unknown and n not in self._lower for n in spec.needed)
-        ]
-        return {spared for spec in known for spared in spec.make(self._built.__getitem__)}
+        built = (s for s in registry.NOT_APPLICABLE if all(n in self._built for n in s.needed))
+        return {spared for spec in built for spared in self._spared_by(spec)}
+
+    def _spared_by(self, spec: registry.Sparing) -> registry.Spared:
+        if any(self._resolve(n).unknown or n in self._lower for n in spec.needed):
+            return ()
+        found: registry.Spared = spec.make(self._resolve)
+        return found
 
     def node_holes(self) -> dict[str, dict[str, Missing]]:
         """Evidence of nodes that was asked for and is missing, and missed: its id → node → why."""
@@ -313,11 +315,30 @@ class Cluster(Topics):
         of_nodes = [i for i in ids if not _of_cluster(i)]
         if of_nodes:
             nodes = self.nodes()
-            self._ask([Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes])
+            wants = [Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes]
+            doubtful = {i for spec in registry.NOT_APPLICABLE for i in spec.unasked}
+            self._ask([w for w in wants if w.id not in doubtful])
+            self._ask(self._applicable([w for w in wants if w.id in doubtful]))
             for i in of_nodes if not nodes else ():
                 want = Want(i.removesuffix("+series"), series=i.endswith("+series"))
                 self._missing[want] = [Missing(want.id, NO_NODE)]
         self._fetched.update(new)
+
+    def _applicable(self, wants: list[Want]) -> list[Want]:
+        """Those of which the tables do not tell that their nodes have nothing of the kind; the others count as spared.
+
+        Where the tables are unknown, all are asked for.
+        """
+        ids = {w.id for w in wants}
+        spared: set[tuple[str, str | None]] = set()
+        for spec in registry.NOT_APPLICABLE:
+            if ids & spec.unasked:
+                self.fetch(spec.needed)
+                spared |= set(self._spared_by(spec))
+        for want in wants:
+            if (want.id, want.node) in spared:
+                self._missing.setdefault(want, [Missing(want.id, "not queried: nothing there prints it", want.node)])
+        return [w for w in wants if (w.id, w.node) not in spared]
 
     def nodes(self) -> list[str]:
         """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""

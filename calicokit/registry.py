@@ -181,17 +181,29 @@ class OptionError(ValueError):
 
 
 Spared = Iterable[tuple[str, str | None]]
-NOT_APPLICABLE: list[Spec] = []
 
 
-def not_applicable(needs: Bound) -> Callable[[Callable[..., Spared]], Callable[..., Spared]]:
+@dataclass(frozen=True, eq=False)
+class Sparing(Spec):
+    """What tells the evidence that nobody misses; of the ids ``unasked`` it tells this before any is asked for."""
+
+    unasked: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+
+NOT_APPLICABLE: list[Sparing] = []
+
+
+def not_applicable(
+    needs: Bound, unasked: frozenset[str] = frozenset()
+) -> Callable[[Callable[..., Spared]], Callable[..., Spared]]:
     """Register the decorated function of tables: the evidence (id, node) that nobody misses, as nothing could print it.
 
-    A node without BIRD has no output of birdcl. That is no hole in the coverage, once the tables tell so.
+    A node without BIRD has no output of birdcl. That is no hole in the coverage, once the tables tell so. What is
+    ``unasked`` costs so much that a source is not even asked for it of such a node: then its tables come first.
     """
 
     def register(tell: Callable[..., Spared]) -> Callable[..., Spared]:
-        NOT_APPLICABLE.append(Spec(tell, needs))
+        NOT_APPLICABLE.append(Sparing(tell, needs, unasked=unasked))
         return tell
 
     return register

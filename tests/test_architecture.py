@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SURFACE = "calicokit"
 """Its ``__init__`` names the public surface, which is imported when it is asked for; below it is only a version."""
 
-FLOORS = {"rules": 0, "packets": 1, "drops": 2, "kernel": 2, "programmed": 3}
+FLOORS = {"rules": 0, "packets": 1, "ebpf": 2, "drops": 2, "kernel": 2, "programmed": 3}
 """The rooms of the dataplane, from the ground; the topic's own checks, figures and sentences stand on all of them."""
 ROOF = 4
 

@@ -18,7 +18,7 @@ from tests import clusters, recordings
 from tests.fakes import cluster_of
 
 TABLES = registry.load()
-ABSENT = "not in this recording"
+ABSENT = ("not in this recording", "not queried: nothing there prints it")
 THING = Schema(
     "t.thing", "For tests.", tuple(Column(k, k, f"a {k}") for k in DTYPES), key=("str",)
 )  # one column of every kind

@@ -58,6 +58,7 @@ OF_ROUTES = {
         "of_routes": tuple(OF_ROUTES.values()),
         "model": "policy.model",
         "tracked": "output.conntrack",
+        "compiled": "output.bpf_conntrack",
         "window": "dataplane.window",
         "flows": "dataplane.dropped_flows",
     },
@@ -69,6 +70,7 @@ def steps(
     of_routes: Given,
     model: Explainer | None = None,
     tracked: pd.DataFrame | None = None,
+    compiled: pd.DataFrame | None = None,
     window: pd.DataFrame | None = None,
     flows: pd.DataFrame | None = None,
     **options: str,
@@ -79,7 +81,7 @@ def steps(
     seen = _Seen(
         {parameter: of_walk[name] for parameter, name in OF_WALK.items()},
         {parameter: of_routes[name] for parameter, name in OF_ROUTES.items()},
-        *(tracked, window, flows),
+        *(tracked, compiled, window, flows),
     )
     return STEPS.frame(list(_steps(question, seen)))
 
@@ -107,6 +109,7 @@ class _Seen:
     of_walk: Given
     of_routes: Given
     tracked: pd.DataFrame | None
+    compiled: pd.DataFrame | None
     window: pd.DataFrame | None
     flows: pd.DataFrame | None
 
@@ -124,6 +127,7 @@ class _Question:
         self, src: str, dst: str, port: int | None, proto: str, pods: pd.DataFrame, model: Explainer | None
     ) -> None:
         self.src_name, self.dst_name, self.port, self.proto = src, dst, port, proto
+        self.model = model
         self.pods = {f"{p.namespace}/{p.pod}": _end(p) for p in records(pods)}
         self.holders: dict[str, list[End]] = {}
         for end in self.pods.values():
@@ -194,7 +198,7 @@ def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
         ),
         (
             "Was a connection attempted, and did it get a reply?",
-            _tried(question, seen.tracked),
+            _tried(question, seen),
             f"kubectl exec {_named(first)} -- nc -zv {target} {port}, or `calicokit act probe`",
         ),
         (
@@ -327,27 +331,63 @@ def _to_pod(dst: End, last: Any, trail: str) -> Answer:
     return f"{said}{whose} Packets do not reach {dst.pod}.", WRONG
 
 
-def _tried(question: _Question, tracked: pd.DataFrame | None) -> Answer:
-    if tracked is None:
-        return "conntrack was not seen: try a connection.", UNKNOWN
-    addresses = {e.address for e in question.targets}
-    mine = tracked[
-        (tracked["source"] == question.src.address)
-        & (tracked["protocol"] == question.proto)
-        & (tracked["destination"].isin(addresses) | tracked["reply_source"].isin(addresses))
-    ]
-    if question.port is not None and not question.dst_name.startswith(SERVICE):
-        mine = mine[(mine["dport"] == question.port) | (mine["reply_sport"] == question.port)]
-    answered = mine[~mine["unreplied"].fillna(False).astype(bool)]
+def _tried(question: _Question, seen: _Seen) -> Answer:
+    """Of the table in which the source's node tracks connections: Linux' own, or that of eBPF programs."""
+    model = question.model
+    by_programs = model is not None and (question.src.node or _any_node(question)) in model.parts.bpf
+    if by_programs:
+        return _tracked("The eBPF programs' conntrack", _of_programs(question, seen.compiled))
+    return _tracked("conntrack", _of_kernel(question, seen.tracked))
+
+
+def _any_node(question: _Question) -> str:
+    return next((e.node for e in question.targets if e.node), "")
+
+
+def _tracked(whose: str, mine: pd.DataFrame | None) -> Answer:
+    """From the entries of these ends, with their ``node`` and whether they are ``unreplied``."""
+    if mine is None:
+        return f"{whose} was not seen: try a connection.", UNKNOWN
+    waiting = mine["unreplied"].astype("boolean")
+    answered = mine[(~waiting).fillna(False)]
     if len(answered):
-        return f"conntrack on {answered['node'].iloc[0]} has a connection with a reply.", FINE
+        return f"{whose} on {answered['node'].iloc[0]} has a connection with a reply.", FINE
     if len(mine):
         where = listed(sorted(set(mine["node"])))
-        return f"conntrack on {where} has {plural(len(mine), 'unreplied attempt')}.", UNKNOWN
+        if waiting.isna().all():
+            return f"{whose} on {where} has such packets, and does not tell of replies.", UNKNOWN
+        return f"{whose} on {where} has {plural(int(waiting.sum()), 'unreplied attempt')}.", UNKNOWN
     return (
-        "conntrack has no such connection: it was not attempted recently, or was dropped at the source.",
+        f"{whose} has no such connection: it was not attempted recently, or was dropped at the source.",
         UNKNOWN,
     )
+
+
+def _of_kernel(question: _Question, tracked: pd.DataFrame | None) -> pd.DataFrame | None:
+    if tracked is None:
+        return None
+    mine = _between(question, tracked, "reply_source", "reply_sport")
+    return mine.assign(unreplied=mine["unreplied"].fillna(False))
+
+
+def _of_programs(question: _Question, compiled: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Their entries. One of TCP was answered, if only by a reset, once it is more than syn-sent."""
+    if compiled is None:
+        return None
+    mine = _between(question, compiled, "backend", "backend_port")
+    return mine.assign(unreplied=(mine["state"] == "syn-sent").astype("boolean").mask(mine["state"].isna()))
+
+
+def _between(question: _Question, entries: pd.DataFrame, backend: str, backend_port: str) -> pd.DataFrame:
+    addresses = {e.address for e in question.targets}
+    mine = entries[
+        (entries["source"] == question.src.address)
+        & (entries["protocol"] == question.proto)
+        & (entries["destination"].isin(addresses) | entries[backend].isin(addresses))
+    ]
+    if question.port is not None and not question.dst_name.startswith(SERVICE):
+        mine = mine[(mine["dport"] == question.port) | (mine[backend_port] == question.port)]
+    return mine
 
 
 def _policy(said: Explanation | None) -> Answer:

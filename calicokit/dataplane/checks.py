@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.drops.bpf import BY_POLICY
 from calicokit.dataplane.drops.firewall import source_of
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import named_or_about
+from calicokit.felix.state.configuration import in_ebpf
 from calicokit.policy.checks import ANY, flow
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
@@ -67,11 +67,16 @@ def _rule_keys(rules: pd.DataFrame) -> list[dict[str, Any]]:
 @check(
     "iptables-backend-mixed",
     needs={"rules": "dataplane.rules"},
+    wants={"felix": "felix.configuration"},
     told_by=("iptables-legacy-save",),  # nft shows what iptables-nft-save does
 )
-def backend_mixed(rules: pd.DataFrame) -> Iterator[Finding]:
-    """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other."""
+def backend_mixed(rules: pd.DataFrame, felix: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Calico's rules in one of the kernel's two rule systems, kube-proxy's in the other.
+
+    With eBPF, Calico has no rules that need kube-proxy's marks, and kube-proxy's are a finding of their own.
+    """
     wide = rules[rules["family"].isin(["ip", "ip6"]) & rules["backend"].isin(["nft", "legacy"])]
+    wide = wide[~wide["node"].isin(in_ebpf(felix))]
     services = wide["chain"].str.match(r"KUBE-(?:SVC|SEP|SERVICES)")
     calico = _backends(wide[wide["owner"] == "calico"])
     proxy = _backends(wide[(wide["owner"] == "kube-proxy") & services])
@@ -133,14 +138,11 @@ def _endpoint(row: Any) -> str:
 @check(
     "policy-drop",
     needs={"drops": "dataplane.drops"},
-    wants={"flows": "dataplane.dropped_flows", "compiled": "dataplane.bpf_drops"},
+    wants={"flows": "dataplane.dropped_flows"},
     told_by=("bpf-counters",),
 )
-def policy_drop(
-    drops: pd.DataFrame, flows: pd.DataFrame | None = None, compiled: pd.DataFrame | None = None
-) -> Iterator[Finding]:
+def policy_drop(drops: pd.DataFrame, flows: pd.DataFrame | None = None) -> Iterator[Finding]:
     """Traffic that a policy, or a tier's end, dropped during sampling; totals are told as information."""
-    yield from _by_programs(compiled)
     decided = drops[drops["reason"].isin(DECIDED)]
     grown = decided[decided["grown"].fillna(0) > 0]
     found = _grouped(grown, flows)
@@ -150,28 +152,6 @@ def policy_drop(
     totals = {s: rows for s, rows in _grouped(rest, None).items() if s not in found and s[:2] != (UNKNOWN, UNKNOWN)}
     for subject, rows in list(totals.items())[:MOST]:
         yield _dropped(subject, rows, watched=False)
-
-
-def _by_programs(compiled: pd.DataFrame | None) -> Iterator[Finding]:
-    """The same of eBPF programs, which count by interface: whose policy it was, and the other end, they do not tell."""
-    if compiled is None:
-        return
-    mine = compiled[(compiled["reason"] == BY_POLICY) & compiled["workload"].notna()]
-    for (workload, direction), rows in mine.groupby(["workload", "direction"]):
-        grown = int(rows["grown"].fillna(0).sum())
-        src, dst = (str(workload), UNKNOWN) if direction == "egress" else (UNKNOWN, str(workload))
-        count, when = (grown, "during sampling") if grown else (int(rows["packets"].sum()), SINCE)
-        keys = [{"node": n, "interface": i, "direction": direction} for n, i in cells(rows, "node", "interface")]
-        yield finding(
-            "policy-drop",
-            severity="" if grown else "info",
-            subject={"src": src, "dst": dst, "port": UNKNOWN, "policy": UNKNOWN},
-            cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, UNKNOWN)} dropped {when}, "
-            f"by {direction} policy (eBPF programs do not count which).",
-            remedy="If this traffic is wanted, find its policy: `calicokit explain` shows every policy evaluated.",
-            evidence=[Rows.of("bpf-counters", "dataplane.bpf_drops", keys)],
-            about={src, dst},
-        )
 
 
 SINCE = "since the rules were programmed, which is normal"
@@ -195,8 +175,13 @@ def _grouped(drops: pd.DataFrame, flows: pd.DataFrame | None) -> dict[Subject, l
 def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
     src, dst, port, policy = subject
     first = rows[0]
-    which = f"rule {int(first.policy_rule)} of {policy}" if pd.notna(first.policy_rule) else policy
+    whose = f"rule {int(first.policy_rule)} of {policy}" if pd.notna(first.policy_rule) else policy
     tier = f", tier {first.tier}" if isinstance(first.tier, str) else ""
+    which = f"{whose} ({first.direction}{tier})"
+    allow = f"allow it in {policy} or an earlier policy"
+    if policy == UNKNOWN:
+        doubt = f" ({first.matches})" if isinstance(first.matches, str) else ""
+        which, allow = f"{first.direction} policy{doubt}", "find its policy and allow it there"
     count = sum(int(r.grown if watched else r.packets) for r in rows)
     when = "during sampling" if watched else SINCE
     frame = pd.DataFrame(rows)
@@ -204,10 +189,8 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
         "policy-drop",
         severity="" if watched else "info",
         subject={"src": src, "dst": dst, "port": int(port) if port.isdigit() else port, "policy": policy},
-        cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, port)} dropped {when}, by {which} "
-        f"({first.direction}{tier}).",
-        remedy=f"If this traffic is wanted, allow it in {policy} or an earlier policy; `calicokit explain` shows "
-        "every policy evaluated.",
+        cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, port)} dropped {when}, by {which}.",
+        remedy=f"If this traffic is wanted, {allow}; `calicokit explain` shows every policy evaluated.",
         evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in frame.groupby("backend")],
         about={src, dst, policy},
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.kernel.settings import STRICT, carrying
-from calicokit.dataplane.programmed.drift import NOT_COMPARED
+from calicokit.dataplane.programmed.policy_programs import FORM, NOT_COMPARED
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import always
 from calicokit.felix.state.configuration import in_force
@@ -226,61 +226,16 @@ def _loss(row: Any, plain: bool) -> str:
     return ""
 
 
-@check("bpf-program-missing", needs={"programs": "dataplane.programs"}, told_by=("bpftool-net",), absence=True)
-def program_missing(programs: pd.DataFrame) -> Iterator[Finding]:
-    """In eBPF mode, the interface of a pod that has run for a while lacks a program."""
-    lost = programs[programs["program"].isna() & programs["settled"].fillna(False)]
-    for (node, interface), group in lost.groupby(["node", "interface"]):
-        row, ways = next(records(group)), " and ".join(group["direction"])
-        keys = [{"node": node, "interface": interface, "direction": d} for d in group["direction"]]
-        yield finding(
-            "bpf-program-missing",
-            subject={"node": str(node), "interface": str(interface)},
-            cause=f"On {node}, {interface} of {row.namespace}/{row.pod} has no program of Calico at {ways}: with eBPF, "
-            "programs apply policy and services to the pod's packets.",
-            remedy="Look with `bpftool net show` in calico-node for who detached it, and restart calico-node there: "
-            "Felix attaches its programs again.",
-            evidence=[Rows.of("bpftool-net", "dataplane.programs", keys, str(node))],
-        )
-
-
-@check(
-    "bpf-kube-proxy-conflict",
-    needs={"felix": "felix.configuration", "rules": "dataplane.rules"},
-    wants={"log": "output.felix_log"},
-)
-def ebpf_and_proxy(felix: pd.DataFrame, rules: pd.DataFrame, log: pd.DataFrame | None = None) -> Iterator[Finding]:
-    """Nodes in eBPF mode on which kube-proxy programs services too."""
-    on = in_force(felix, "bpfEnabled")
-    proxy = rules[(rules["owner"] == "kube-proxy") & rules["verdict"].isin(["dnat", "jump", "goto", "vmap"])]
-    serves = proxy["chain"].str.match(r"KUBE-(?:SVC|SEP|SERVICES)") | (proxy["table"] == "kube-proxy")
-    failed = set()
-    if log is not None:
-        words = log["message"].fillna("").str.contains("Disabling BPF mode", regex=False)
-        failed = set(log[words]["node"])
-    for node, group in proxy[serves].groupby("node"):
-        if on.get(str(node)) != "true" or node in failed:
-            continue
-        yield finding(
-            "bpf-kube-proxy-conflict",
-            subject={"node": str(node)},
-            cause=f"eBPF mode is enabled on {node}, and kube-proxy has programmed {plural(len(group), 'rule')} for "
-            "services there too.",
-            remedy="Disable kube-proxy where eBPF mode is enabled (see Calico's eBPF guide), and let its rules be "
-            "cleaned up (bpfKubeProxyIptablesCleanupEnabled).",
-            evidence=[
-                Rows.of("iptables-nft-save", "dataplane.rules", [{"node": node, "owner": "kube-proxy"}], str(node))
-            ],
-            about={str(node)},
-        )
-
-
 # ---- what Felix programs
 
 
-@check("dataplane-program-failing", needs={"failures": "dataplane.failures"})
-def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
-    """Felix fails to program, to the end of its log and without success since."""
+@check(
+    "dataplane-program-failing",
+    needs={"failures": "dataplane.failures"},
+    wants={"compiled": "dataplane.bpf_endpoints"},
+)
+def program_failing(failures: pd.DataFrame, compiled: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """Felix fails to program, to the end of its log and without success since, or in every scrape of its metrics."""
     for name, group in failures[failures["open"]].groupby("node"):
         node, areas = str(name), list(group["area"])
         row = next(records(group.sort_values("last").tail(1)))
@@ -294,6 +249,23 @@ def program_failing(failures: pd.DataFrame) -> Iterator[Finding]:
             evidence=[Rows.of("felix-log", "dataplane.failures", [{"node": node, "area": a} for a in areas], node)],
             about={node, *areas},
         )
+
+    if compiled is not None:
+        told = set(failures[failures["open"]]["node"])
+        throughout = (compiled["dirty_in"] == compiled["scrapes"]) & (compiled["scrapes"] > 1)
+        yield from map(_dirty, records(compiled[throughout & (compiled["dirty"] > 0) & ~compiled["node"].isin(told)]))
+
+
+def _dirty(row: Any) -> Finding:
+    return finding(
+        "dataplane-program-failing",
+        subject={"node": row.node},
+        cause=f"Felix on {row.node} could not program {row.dirty} of {row.endpoints} endpoints of the eBPF dataplane, "
+        f"in all {row.scrapes} scrapes of its metrics ({row.seconds:.0f} s).",
+        remedy=f"Read the error in its log. {LOOK_AT['eBPF']}",
+        evidence=[Rows.of("felix-metrics", "dataplane.bpf_endpoints", [{"node": row.node}], row.node)],
+        about={row.node, "eBPF"},
+    )
 
 
 LOOK_AT = {
@@ -332,16 +304,18 @@ def stale(
     """What is programmed is not what policies ask for, though Felix is ready; not loud where nobody asked Felix."""
     asked = {} if readiness is None else dict(cells(readiness, "node", "ready"))
     unready = {n for n, r in asked.items() if r is False}
-    found: dict[tuple[str, str], list[tuple[str, dict[str, Any], str]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, dict[str, Any], tuple[str, str]]]] = {}
     compared = differences[differences["difference"] != NOT_COMPARED]
     for row in records(compared[~compared["node"].isin(unready)]):
         policy = row.policy if isinstance(row.policy, str) else UNKNOWN
         key = {k: v for k in ("node", "difference", "policy", "pod") if isinstance(v := getattr(row, k), str)}
-        found.setdefault((row.node, policy), []).append((_difference(row), key, "dataplane.differences"))
+        where = ("bpf-policy" if row.form == FORM else "iptables-nft-save", "dataplane.differences")
+        found.setdefault((row.node, policy), []).append((_difference(row), key, where))
     for row in records(memberships) if memberships is not None else ():
         for policy in () if row.node in unready else row.policies:
             key = {"node": row.node, "set": row.set}
-            found.setdefault((row.node, policy), []).append((_membership(row), key, "dataplane.memberships"))
+            where = ("iptables-nft-save", "dataplane.memberships")
+            found.setdefault((row.node, policy), []).append((_membership(row), key, where))
     for (node, policy), told in found.items():
         whose = policy if policy != UNKNOWN else "policy"
         more = f", and {plural(len(told) - 1, 'more difference')}" if len(told) > 1 else ""
@@ -353,8 +327,8 @@ def stale(
             remedy="Restart calico-node on the node, so that Felix reprograms everything; then find what changes its "
             "rules, or which error in its log kept it from programming.",
             evidence=[
-                Rows.of("iptables-nft-save", name, [k for _, k, t in told if t == name], node)
-                for name in dict.fromkeys(t for _, _, t in told)
+                Rows.of(*where, [k for _, k, w in told if w == where], node)
+                for where in dict.fromkeys(w for _, _, w in told)
             ],
             about={node, policy},
         )
@@ -363,10 +337,14 @@ def stale(
 
 def _difference(row: Any) -> str:
     where = f"{row.namespace}/{row.pod}" if isinstance(row.pod, str) else row.chain
+    its = f"chain {row.chain}" if isinstance(row.chain, str) else "rules in programs"
     if row.difference == "no-chain":
         return f"{where} has no {row.direction} chain"
+    if row.difference == "not-loaded":
+        return f"the {row.direction} policy program of {where} could not be loaded ({row.programmed})"
     if row.difference == "rules":
-        return f"its {row.direction} chain {row.chain} does {row.programmed}, but the policy's rules say {row.asked}"
+        does = "do" if row.form == FORM else "does"
+        return f"its {row.direction} {its} {does} {row.programmed}, but the policy's rules say {row.asked}"
     said = {"missing": "is not called for", "extra": "is still called for", "order": "is called in another order for"}
     return f"it {said[row.difference]} {where} ({row.direction}: {row.programmed}; should be {row.asked})"
 

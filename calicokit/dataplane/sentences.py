@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from calicokit.dataplane.kernel.settings import carrying
-from calicokit.dataplane.programmed.drift import NOT_COMPARED
+from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED
 from calicokit.schema import cells, records
 from calicokit.sentences import first_upper, listed, number, plural, says
 
@@ -64,7 +64,7 @@ def differences(differences: pd.DataFrame, memberships: pd.DataFrame) -> str:
     """What is programmed compared with the policies (``dataplane.differences``, ``dataplane.memberships``)."""
     unseen = listed(sorted(set(differences[differences["difference"] == NOT_COMPARED]["node"])))
     differences = differences[differences["difference"] != NOT_COMPARED]
-    said = [f"Not compared on {unseen}: with eBPF, policy is in programs."] if unseen else []
+    said = [f"Not compared on {unseen}: its policy programs were not seen whole."] if unseen else []
     if not len(differences) and not len(memberships):
         whole = "The programmed dataplane matches the policies on every node: order, rules and IP sets."
         return f"{said[0]} No difference elsewhere." if said else whole
@@ -159,18 +159,6 @@ def interfaces(interfaces: pd.DataFrame) -> str:
     else:
         said.append(f"No errors or drops grew on the {plural(len(own), 'interface')} that carry pod traffic.")
     return " ".join(said)
-
-
-@says
-def ebpf(configuration: pd.DataFrame) -> str:
-    """Whether eBPF mode is enabled (``felix.configuration``)."""
-    on = configuration[(configuration["field"] == "bpfEnabled") & (configuration["value"] == "true")]
-    if not len(on):
-        return "eBPF mode is disabled on every node."
-    return (
-        f"eBPF mode is enabled on {listed(on['node'])} ({listed(set(on['origin']))}): iptables then has only "
-        "auxiliary chains."
-    )
 
 
 @says

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
@@ -20,7 +20,8 @@ WATCHED = frozenset(
     (
         *("ipamblocks", "felix-metrics", "typha-metrics", "kube-controllers-metrics"),
         *("iptables-save", "nft-ruleset-json", "conntrack", "conntrack-stats"),
-        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev", "bpf-counters"),
+        *("ip-link-stats", "tc-qdisc", "nstat", "proc-net-dev"),
+        *("bpf-counters", "bpf-policy", "bpf-conntrack"),
     )
 )
 
@@ -29,6 +30,8 @@ MAY_PRINT_NOTHING = frozenset(
         *("felix-ready", "bird-ready"),  # their status tells
         *("ipset-list", "ipset-save", "ip-neigh", "conntrack", "cni-log"),
         *("ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"),
+        *("bpf-routes", "bpf-nat", "bpf-nat-aff", "bpf-nat-maglev", "bpf-conntrack", "bpf-arp", "bpf-policy"),
+        *("bpftool-prog", "bpftool-map", "bpftool-link"),
     )
 )
 """What a command of a node prints nothing of where there is nothing; all others have a header, or never nothing."""
@@ -82,13 +85,17 @@ class Api:
 
 @dataclass(frozen=True)
 class Command:
-    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node."""
+    """A command's argv, with alternatives in the order in which they are tried, run in calico-node on a node.
+
+    ``said`` is how a person would write what is a loop in argv.
+    """
 
     argvs: tuple[tuple[str, ...], ...]
+    said: str = ""
 
     @property
     def words(self) -> str:
-        return f"`{' '.join(self.argvs[0])}`"
+        return f"`{self.said or ' '.join(self.argvs[0])}`"
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,8 @@ class Item:
     "node"; ``file`` the name in a recording's ``cluster/`` or ``nodes/<node>/`` folder (API lists know theirs);
     ``heavy`` marks what costs on a big node; ``secret`` says what in it must never leave: redaction goes by it. Where
     several rows have a kind, ``tells`` is what in a text shows that it is this one's; see :func:`row_of`. ``since`` is
-    the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it.
+    the version of the kit that asked for it first, "" for 0.1.0: recordings of older ones do not lack it. ``also`` are
+    files that hold the same in another form.
     """
 
     id: str
@@ -192,6 +200,7 @@ class Item:
     guide: str = ""
     tells: str = ""
     since: str = ""
+    also: tuple[str, ...] = ()
 
     def younger_than(self, version: str) -> bool:
         """Whether that version of the kit did not know of this; "" is that of who was no version of the kit.
@@ -222,7 +231,7 @@ class Item:
         if isinstance(self.how, Api):
             yield from self.how.files()
         else:
-            yield f"nodes/{node}/{self.file}" if node else f"cluster/{self.file}"
+            yield from (f"nodes/{node}/{f}" if node else f"cluster/{f}" for f in (self.file, *self.also))
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -297,6 +306,32 @@ def _node(
 ) -> Item:
     how = Command(tuple(tuple(a.split()) for a in argvs))
     return Item(id, title, how, "node", file or f"{id}.txt", parser or id, heavy, secret, guide, tells, since)
+
+
+def _of_each_interface(*commands: str) -> Iterator[tuple[str, ...]]:
+    """Fixed loops of bash, which calico-node's image has (node/clean-up-filesystem.sh), for what takes an interface.
+
+    The names are the node's kernel's, and stay there: no word of the cluster becomes a word of a command. A program
+    that the image has not ends the loop with 127.
+    """
+    for command in commands:
+        yield ("bash", "-c", f"for i in /sys/class/net/*/; do i=${{i%/}}; i=${{i##*/}}; {command}; done")
+
+
+def _bpf(words: str, title: str, heavy: bool = False, tells: str = "", table: str = "", form: str = "") -> Item:
+    """A dump of Calico's BPF maps, as calico-node prints it; ``form`` is its file as JSON (since v3.33)."""
+    name = "bpf-" + words.removesuffix(" dump").replace(" ", "-")
+    argvs = [f"calico-node -bpf {words}", f"calico component node bpf {words}"]
+    argvs += [f"calico component node bpf {words} --json"] if form else []
+    item = _node(name, title, *argvs, parser=table or name, guide=_EBPF, heavy=heavy, tells=tells, since="0.2.0")
+    return replace(item, also=(form,) if form else ())
+
+
+def _bpftool(what: str, title: str, heavy: bool = True) -> Item:
+    """What bpftool shows, as text or as JSON."""
+    name = f"bpftool-{what}"
+    argvs = (f"bpftool {what} show", f"bpftool -j {what} show")
+    return replace(_node(name, title, *argvs, guide=_EBPF, heavy=heavy, since="0.2.0"), also=(f"{name}-json.json",))
 
 
 def _log(id: str, title: str, path: str, file: str, guide: str = _LOGS, app: str = "calico-node") -> Item:  # noqa: A002
@@ -709,12 +744,72 @@ ITEMS = (
         "ss-bgp", "TCP connections of BGP", "ss -tnap", "cat /proc/net/tcp /proc/net/tcp6", parser="ss", guide=_BGP_DOWN
     ),
     _node("tc-qdisc", "Queueing disciplines and their drops", "tc -s qdisc", guide=_LINKS),
-    _node("bpftool-net", "BPF programs attached to interfaces", "bpftool net show", guide=_EBPF, since="0.2.0"),
-    _node(
-        "bpf-counters",
-        "Packets that eBPF programs let pass and dropped",
-        "calico-node -bpf counters dump",
-        "calico component node bpf counters dump",
+    _bpftool("net", "BPF programs attached to interfaces", heavy=False),
+    _bpftool("prog", "BPF programs that are loaded"),
+    _bpftool("map", "BPF maps, with their sizes"),
+    _bpftool("link", "BPF links, which hold programs at their hooks"),
+    _bpf("counters dump", "Packets that eBPF programs let pass and dropped", form="bpf-counters-json.json"),
+    _bpf("routes dump", "Routes that eBPF programs know", heavy=True, form="bpf-routes-json.json"),
+    *(
+        _bpf(f"nat {words}", title, True, tells, f"bpf-nat{table}", form)
+        for words, title, tells, table, form in (
+            (
+                "aff",
+                "Clients that eBPF programs keep at a backend",
+                r'^client \S+ svc |"client_ip"',
+                ":bpf_nat_affinity",
+                "",
+            ),
+            (
+                "maglev",
+                "Backends of services in Maglev's tables",
+                r'^svc \d+ ordinal |"svc_id"',
+                ":bpf_nat_backends",
+                "",
+            ),
+            ("dump", "Services and backends that eBPF programs know", "", "", "bpf-nat-json.json"),
+        )
+    ),
+    _bpf("conntrack stats", "Connections that eBPF programs track, counted"),
+    _bpf("conntrack dump", "Connections that eBPF programs track", heavy=True, form="bpf-conntrack-json.json"),
+    _bpf("ipsets dump", "IP sets of eBPF programs, with their members", heavy=True, form="bpf-ipsets-json.json"),
+    _bpf("ifstate dump", "Interfaces that eBPF programs know", form="bpf-ifstate-json.json"),
+    _bpf("arp dump", "Neighbours that eBPF programs know", form="bpf-arp-json.json"),
+    Item(
+        "bpf-policy",
+        "Rules of eBPF policy programs, with their hits",
+        Command(
+            tuple(
+                _of_each_interface(
+                    'calico-node -bpf policy dump "$i" all || exit',
+                    'calico component node bpf policy dump "$i" all || exit',
+                )
+            ),
+            "calico-node -bpf policy dump INTERFACE all",
+        ),
+        "node",
+        "bpf-policy.txt",
+        "bpf-policy",
+        heavy=True,
+        guide=_EBPF,
+        since="0.2.0",
+    ),
+    Item(
+        "tc-filter",
+        "tc filters of interfaces",
+        Command(
+            tuple(
+                _of_each_interface(
+                    r'for h in ingress egress; do echo "\$ tc -s filter show dev $i $h"; '
+                    'tc -s filter show dev "$i" "$h"; done'
+                )
+            ),
+            "tc -s filter show dev INTERFACE ingress",
+        ),
+        "node",
+        "tc-filter.txt",
+        "tc-filter",
+        heavy=True,
         guide=_EBPF,
         since="0.2.0",
     ),
@@ -782,6 +877,9 @@ PREVIOUS = {"felix-previous-log": "felix-log", "startup-previous-log": "startup-
 """The log of a container's run before → the log whose service's lines it holds."""
 
 CATALOG: dict[str, Item] = {item.id: item for item in ITEMS}
+
+OF_EBPF = frozenset(i for i in CATALOG if i.startswith(("bpf-", "bpftool-", "tc-filter")))
+"""What tells something only of a node whose Felix runs, or was to run, the eBPF dataplane."""
 
 
 def _is_past(item: Item) -> bool:

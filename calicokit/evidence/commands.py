@@ -34,8 +34,8 @@ SHELL = frozenset(
 def _of_catalog() -> Iterator[str]:
     for item in ITEMS:
         match item.how:
-            case Command(argvs):
-                yield from (argv[0] for argv in argvs)
+            case Command(argvs, said):
+                yield from (said.split()[:1] if said else (argv[0] for argv in argvs))
             case Admin(command) | Discovery(command):
                 yield command.split()[0]
             case Log() as log:

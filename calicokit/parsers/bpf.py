@@ -1,13 +1,15 @@
 """What ``calico-node -bpf`` (v3.33 on: ``calico component node bpf``) dumps of the eBPF data plane's maps.
 
-Source: felix/cmd/calico-bpf/commands and felix/bpf/{routes,nat,conntrack,ifstate,arp,counters} at v3.34-dev. No
-recording shows any of it, so every table here is marked as not verified. The --json forms are not read.
+Source: felix/cmd/calico-bpf/commands and felix/bpf/{routes,nat,conntrack,ifstate,arp,counters} at v3.34-dev; recordings
+healthy-ebpf, healthy-ebpf-vxlan and those of eBPF faults, whose maps of affinities and of Maglev are empty. Text and
+JSON (``--json``, since v3.33) of a dump give the same tables.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,6 +18,8 @@ import pandas as pd
 
 from calicokit.durations import go_duration
 from calicokit.parsers.base import Line, Text, parser
+from calicokit.parsers.iproute.common import number
+from calicokit.parsers.iproute.common import objects as json_objects
 from calicokit.parsers.kubernetes import boxes, objects
 from calicokit.schema import Column, Schema
 
@@ -23,8 +27,8 @@ _SOURCE = "felix/cmd/calico-bpf/commands, felix/bpf (v3.34-dev)"
 _LINE = Column("line", "int", "1-based line number in the text")
 
 
-def _schema(name: str, meaning: str, key: tuple[str, ...], *columns: Column) -> Schema:
-    return Schema(name, meaning, (*columns, _LINE), key, verified=False, source=_SOURCE)
+def _schema(name: str, meaning: str, key: tuple[str, ...], *columns: Column, verified: bool = True) -> Schema:
+    return Schema(name, meaning, (*columns, _LINE), key, verified=verified, source=_SOURCE)
 
 
 ROUTES = _schema(
@@ -71,6 +75,14 @@ AFFINITY = _schema(
     Column("backend", "str", "backend's address"),
     Column("backend_port", "int", "backend's port"),
     Column("age", "float", "timestamp, since boot", "s"),
+    verified=False,
+)
+STATS = _schema(
+    "bpf_conntrack_stats",
+    "connections that the eBPF programs track, counted",
+    ("what",),
+    Column("what", "str", "map_size, total_connections, total_entries, nat_connections, tcp, tcp_established, …"),
+    Column("value", "int", "size of the map (limit), connections, or entries: one with NAT has two"),
 )
 CONNTRACK = _schema(
     "bpf_conntrack",
@@ -129,20 +141,6 @@ COUNTERS = _schema(
     Column("egress", "int", "packets at the egress hook", "packets"),
     Column("xdp", "int", "packets at the XDP hook", "packets"),
 )
-POLICY = _schema(
-    "bpf_policy",
-    "rules of an interface's policy program",
-    (),
-    Column("interface", "str", "interface"),
-    Column("hook", "str", "tc ingress, egress, or xdp"),
-    Column("tier", "str", "tier; null where none, such as for profiles"),
-    Column("policy", "str", "policy or profile, with its kind where the version prints it"),
-    Column("rule", "str", "rule as printed"),
-    Column("action", "str", "action, in lower case; null in versions that print it inside the rule"),
-    Column("match", "str", "what the rule matches, as printed"),
-    Column("packets", "int", "packets that matched", "packets"),
-)
-
 _NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmp6", "132": "sctp"}
 _PORT = r"\[?(\S{1,60}?)\]?:(\d{1,5})"
 
@@ -153,19 +151,61 @@ def _int(text: str | None) -> int | None:
 
 _Row = dict[str, Any]
 _Form = tuple[re.Pattern[str], Schema, Callable[[re.Match[str]], _Row]]
+_Values = Callable[[dict[str, Any]], Iterator[tuple[Schema, _Row]] | None]
 
 
-def _rows(text: Text, forms: tuple[_Form, ...], expected: str, *schemas: Schema) -> dict[str, pd.DataFrame]:
-    """Tables of a text of which every line has one of the forms."""
+def _rows(
+    text: Text, forms: tuple[_Form, ...], values: _Values, expected: str, *schemas: Schema
+) -> dict[str, pd.DataFrame]:
+    """Tables of a text of which every line has one of the forms, or of the objects of its JSON form."""
+    objects.sound(text)
     made: dict[str, list[_Row]] = {s.name: [] for s in schemas}
-    for line in objects.lines(text):
-        for pattern, schema, row in forms:
-            if match := pattern.fullmatch(line.text.strip()):
-                made[schema.name].append({**row(match), "line": line.number})
-                break
+    for place, found in _read(text, forms, values, expected):
+        for schema, row in found:
+            made[schema.name].append({**row, "line": place.number})
+    return {s.name: s.frame(made[s.name]) for s in schemas}
+
+
+def _read(
+    text: Text, forms: tuple[_Form, ...], values: _Values, expected: str
+) -> Iterator[tuple[Line, Iterable[tuple[Schema, _Row]]]]:
+    if text.text.strip() == "null":  # how Go writes a list that has nothing
+        return
+    if (given := json_objects(text)) is not None:
+        for value, line in given:
+            if (found := _tried(values, value)) is not None:
+                yield line, found
+            else:
+                text.reject(line, f"{expected} in JSON")
+        return
+    for line in text.answer():
+        matches = ((s, row(m)) for pattern, s, row in forms if (m := pattern.fullmatch(line.text.strip())))
+        if (first := next(matches, None)) is not None:
+            yield line, (first,)
         else:
             text.reject(line, expected)
-    return {s.name: s.frame(made[s.name]) for s in schemas}
+
+
+def _tried(values: _Values, value: dict[str, Any]) -> list[tuple[Schema, _Row]] | None:
+    """What an object says; None where it lacks what such an object has, or has something else there."""
+    try:
+        return [*(values(value) or ())] or None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _text(value: Any) -> str:
+    """A text of JSON, with a question mark for half a character; ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return objects.well_formed(value)
+
+
+def _count(value: Any) -> int:
+    """A whole number of JSON that a column can hold; ValueError for anything else."""
+    if (found := number(value)) is None or isinstance(value, str):
+        raise ValueError(value)
+    return found
 
 
 _ROUTE = re.compile(r"([0-9A-Fa-f:.]{2,50}/\d{1,3}): (\S.*)")
@@ -174,12 +214,22 @@ _TARGETS = ("host", "workload")
 
 
 def _route(match: re.Match[str]) -> _Row:
-    words = match[2].split()
+    return _route_of(match[1], match[2].split())
+
+
+def _route_value(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    words = [_text(flag) for flag in value["flags"] or () if flag != "vxlan"]  # which the text does not print
+    words += ["idx", str(_count(value["ifindex"]))] if "ifindex" in value else []
+    words += ["nh", _text(value["next_hop"])] if "next_hop" in value else []
+    yield ROUTES, _route_of(_text(value["dest"]), words)
+
+
+def _route_of(destination: str, words: list[str]) -> _Row:
     after = dict(pairwise(words))
     known = {*_PLACES, *_TARGETS, "idx", "nh", after.get("idx"), after.get("nh")}
     index = after.get("idx", "")
     return {
-        "destination": match[1],
+        "destination": destination,
         "where": next((w for w in words if w in _PLACES), None),
         "what": next((w for w in words if w in _TARGETS), None),
         "flags": [w for w in words if w not in known],
@@ -188,18 +238,18 @@ def _route(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-routes", ROUTES, marks=r"^ *[0-9A-Fa-f:.]+/\d+: (local|remote|blackhole)\b")
+@parser("bpf-routes", ROUTES, marks=r'^ *[0-9A-Fa-f:.]+/\d+: (local|remote|blackhole)\b|"dest": ?"[^"]+/\d+"')
 def bpf_routes(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf routes dump``: the routes of the eBPF data plane.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("bpf-routes", "  10.48.9.64/26: remote workload in-pool nat-out nh 172.30.0.12").frame.iloc[0]
     >>> row["where"], row["flags"], row["next_hop"]
     ('remote', ['in-pool', 'nat-out'], '172.30.0.12')
     """
-    return _rows(text, ((_ROUTE, ROUTES, _route),), "CIDR: local|remote host|workload …", ROUTES)
+    return _rows(text, ((_ROUTE, ROUTES, _route),), _route_value, "CIDR: local|remote host|workload …", ROUTES)
 
 
 _FRONTEND = re.compile(
@@ -240,11 +290,63 @@ def _affine(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-nat", NAT, BACKENDS, AFFINITY, marks=r"^\S+ port \d+ proto \d+ id \d+ count -?\d+ local \d+")
+def _nat_values(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    """A service with its backends, one with several frontends, a slot of Maglev's table, or a client's affinity."""
+    if "client_ip" in value:
+        yield AFFINITY, _affine_value(value)
+    elif "svc_id" in value:
+        yield BACKENDS, _backend_value(_count(value["svc_id"]), _count(value["ordinal"]), value)
+    else:
+        fronts = value["frontends"] if "frontends" in value else [value["frontend"]]
+        for front in fronts:
+            yield NAT, _frontend_value(front)
+        for ordinal, backend in enumerate(value["backends"] or ()):
+            yield BACKENDS, _backend_value(_count(fronts[0]["id"]), ordinal, backend)
+
+
+def _frontend_value(value: dict[str, Any]) -> _Row:
+    protocol = str(_count(value["proto"]))
+    return {
+        "address": _text(value["addr"]),
+        "port": _count(value["port"]),
+        "protocol": _NUMBERS.get(protocol, protocol),
+        "id": _count(value["id"]),
+        "backends": _count(value["count"]),
+        "local_backends": _count(value["local"]),
+        "flags": _text(value.get("flags", "")).replace(",", " ").split(),
+        "source": _text(value["src_cidr"]) if "src_cidr" in value else None,
+    }
+
+
+def _backend_value(service: int, ordinal: int, value: dict[str, Any]) -> _Row:
+    return {"id": service, "ordinal": ordinal, "address": _text(value["addr"]), "port": _count(value["port"])}
+
+
+def _affine_value(value: dict[str, Any]) -> _Row:
+    protocol = str(_count(value["proto"]))
+    return {
+        "client": _text(value["client_ip"]),
+        "protocol": _NUMBERS.get(protocol, protocol),
+        "address": _text(value["addr"]),
+        "port": _count(value["port"]),
+        "backend": _text(value["backend"]["addr"]),
+        "backend_port": _count(value["backend"]["port"]),
+        "age": go_duration(_text(value["timestamp"])),
+    }
+
+
+@parser(
+    "bpf-nat",
+    NAT,
+    BACKENDS,
+    AFFINITY,
+    marks=r"^\S+ port \d+ proto \d+ id \d+ count -?\d+ local \d+|^client \S+ svc proto |^svc \d+ ordinal \d+ -> "
+    r'|"frontends?": ?[\[{]|"client_ip": ?"|"svc_id": ?\d',
+)
 def bpf_nat(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf nat dump`` (also ``nat aff`` and ``nat maglev``): services, and their backends.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> parsed = parse("bpf-nat", '''10.49.0.10 port 53 proto 17 id 3 count 1 local 0
@@ -258,7 +360,8 @@ def bpf_nat(text: Text) -> dict[str, pd.DataFrame]:
         (_AFFINE, AFFINITY, _affine),
         (_MAGLEV, BACKENDS, _backend),
     )
-    return _rows(text, forms, "a service, a backend, or a client's affinity", NAT, BACKENDS, AFFINITY)
+    expected = "a service, a backend, or a client's affinity"
+    return _rows(text, forms, _nat_values, expected, NAT, BACKENDS, AFFINITY)
 
 
 _ENDS = r"(\S{1,60}):(\d{1,5})"
@@ -310,11 +413,68 @@ def _raw(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-conntrack", CONNTRACK, marks=r"^([\w-]+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)")
+def _tracked_value(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    """A connection, or an entry of a raw dump, as it is."""
+    raw = "addr_a" in value
+    state = value.get("tcp_state")
+    row: _Row = {"age": go_duration(_text(value["active_ago"])), "state": _text(state).lower() if state else None}
+    if raw:
+        row |= {"source": _text(value["addr_a"]), "sport": _count(value["port_a"])}
+        row |= {"destination": _text(value["addr_b"]), "dport": _count(value["port_b"])}
+        row["entry"] = json.dumps({k: v for k, v in value.items() if k not in ("active_ago", "tcp_state")})
+    else:
+        row["source"], row["sport"] = _end(value["src"])
+        row["destination"], row["dport"] = _end(value.get("orig_dst") or value["dst"])
+        row["backend"], row["backend_port"] = _end(value["dst"]) if value.get("orig_dst") else (None, None)
+        row["tunnel_ip"] = _text(value["tunnel_ip"]) if value.get("tunnel_ip") else None
+        row["original_sport"] = _count(value["orig_src_port"]) if value.get("orig_src_port") else None
+    yield CONNTRACK, row | {"protocol": _text(value["proto"]).lower()}
+
+
+def _end(value: Any) -> tuple[str, int]:
+    """Address and port of one end; ValueError where it is none."""
+    address, _, port = _text(value).rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) < 6):
+        raise ValueError(value)
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+_STATISTIC = re.compile(r"([A-Z][A-Za-z -]{1,40}?) ?: (\d{1,18})")
+_STATISTICS = {"conntrack map size": "map_size"}
+
+
+def _statistic(match: re.Match[str]) -> _Row:
+    said = match[1].lower()
+    return {"what": _STATISTICS.get(said, said.replace(" ", "_").replace("-", "_")), "value": int(match[2])}
+
+
+def _statistic_values(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    for what, number_ in value.items():
+        yield STATS, {"what": _text(what), "value": _count(number_)}
+
+
+@parser("bpf-conntrack-stats", STATS, marks=r'^Conntrack map size: \d|"nat_connections": ?\d')
+def bpf_conntrack_stats(text: Text) -> dict[str, pd.DataFrame]:
+    """``calico-node -bpf conntrack stats``: how many connections the eBPF data plane tracks, and how many it may.
+
+    Source: see the module.
+
+    >>> from calicokit.parsers.base import parse
+    >>> parse("bpf-conntrack-stats", "Conntrack map size: 512000\\nTCP Syn-sent: 3").frame["what"].tolist()
+    ['map_size', 'tcp_syn_sent']
+    """
+    return _rows(text, ((_STATISTIC, STATS, _statistic),), _statistic_values, "WHAT: NUMBER", STATS)
+
+
+@parser(
+    "bpf-conntrack",
+    CONNTRACK,
+    marks=r'^([\w-]+ \S+ -> \S+ .*Active ago |ConntrackKey\{proto=)|"active_ago": ?"',
+)
 def bpf_conntrack(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf conntrack dump`` (also --raw): the connections of the eBPF data plane.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("bpf-conntrack", "TCP 10.48.1.2:40258 -> 10.49.0.7:80 -> 10.48.3.4:8080  Active ago 1m2.5s "
@@ -323,7 +483,7 @@ def bpf_conntrack(text: Text) -> dict[str, pd.DataFrame]:
     ('10.49.0.7', '10.48.3.4', 62.5, 'established')
     """
     forms: tuple[_Form, ...] = ((_TRACKED, CONNTRACK, _tracked), (_RAW, CONNTRACK, _raw))
-    return _rows(text, forms, "PROTOCOL A:PORT -> B:PORT … Active ago …", CONNTRACK)
+    return _rows(text, forms, _tracked_value, "PROTOCOL A:PORT -> B:PORT … Active ago …", CONNTRACK)
 
 
 _SET = re.compile(r"IP set (0x[0-9a-f]{1,16})")
@@ -331,30 +491,44 @@ _WITH_PORT = re.compile(r"(\S{1,60}):(\d{1,5}) \(proto (\d{1,3})\)")
 _CIDR = re.compile(r"[0-9A-Fa-f:.]{2,50}/-?\d{1,3}")
 
 
-@parser("bpf-ipsets", IPSETS, marks=r"^IP set 0x[0-9a-f]+$")
+def _member(number_: str, body: str) -> _Row | None:
+    """A set's member; None where it is none."""
+    row: _Row = {"set": number_, "member": body}
+    if match := _WITH_PORT.fullmatch(body):
+        protocol = _NUMBERS.get(match[3], match[3])
+        return row | {"address": match[1], "port": int(match[2]), "protocol": protocol}
+    return row | {"address": body} if _CIDR.fullmatch(body) else None
+
+
+def _set_values(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    for member in value["members"]:
+        if (row := _member(_text(value["set_id"]), _text(member))) is None:
+            raise ValueError(member)
+        yield IPSETS, row
+
+
+@parser("bpf-ipsets", IPSETS, marks=r'^IP set 0x[0-9a-f]+$|"set_id": ?"0x')
 def bpf_ipsets(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ipsets dump``: members of the eBPF data plane's IP sets.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> parse("bpf-ipsets", '''IP set 0x1f2e3d
     ...    10.48.1.2/32''').frame[["set", "address"]].values.tolist()
     [['0x1f2e3d', '10.48.1.2/32']]
     """
+    if json_objects(Text(text.kind, text.text)) is not None:
+        return _rows(text, (), _set_values, "a set with its members", IPSETS)
     rows: list[_Row] = []
     current: str | None = None
     for line in objects.lines(text):
         body = line.text.strip()
         if match := _SET.fullmatch(body):
             current = match[1]
-        elif current and (match := _WITH_PORT.fullmatch(body)):
-            protocol = _NUMBERS.get(match[3], match[3])
-            about = {"address": match[1], "port": int(match[2]), "protocol": protocol}
-            rows.append({"set": current, "member": body, **about, "line": line.number})
-        elif current and _CIDR.fullmatch(body):
-            rows.append({"set": current, "member": body, "address": body, "line": line.number})
-        elif body != "No IP sets found.":
+        elif current and (row := _member(current, body)):
+            rows.append({**row, "line": line.number})
+        elif body != "No IP sets found." and body != "null":
             text.reject(line, "IP set NUMBER, or a member of one")
     return {IPSETS.name: IPSETS.frame(rows)}
 
@@ -372,11 +546,36 @@ def _interface(match: re.Match[str]) -> _Row:
     }
 
 
-@parser("bpf-ifstate", IFSTATE, marks=r"^ *\d+ : \{flags: ")
+_NAMES = {
+    "xdp_policy_v4": "XDPPolicyV4",
+    "ingress_policy_v4": "IngressPolicyV4",
+    "egress_policy_v4": "EgressPolicyV4",
+    "xdp_policy_v6": "XDPPolicyV6",
+    "ingress_policy_v6": "IngressPolicyV6",
+    "egress_policy_v6": "EgressPolicyV6",
+    "tc_ingress_filter": "IngressFilter",
+    "tc_egress_filter": "EgressFilter",
+}
+"""JSON's name of a program's index → the text's."""
+
+
+def _interface_value(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    yield (
+        IFSTATE,
+        {
+            "ifindex": _count(value["ifindex"]),
+            "interface": _text(value["name"]) or None,
+            "flags": [_text(flag) for flag in value["flags"] or ()],
+            "programs": {said: _count(value[name]) for name, said in _NAMES.items() if name in value},
+        },
+    )
+
+
+@parser("bpf-ifstate", IFSTATE, marks=r'^ *\d+ : \{flags: |"ingress_policy_v4": ?-?\d')
 def bpf_ifstate(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf ifstate dump``: the interfaces that the eBPF data plane knows, and their programs.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("bpf-ifstate", "   12 : {flags: workload,v4Ready, XDPPolicyV4: -1, IngressPolicyV4: 4, name: cali1}"
@@ -384,7 +583,7 @@ def bpf_ifstate(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["interface"], row["flags"], row["programs"]["IngressPolicyV4"]
     ('cali1', ['workload', 'v4Ready'], 4)
     """
-    return _rows(text, ((_INTERFACE, IFSTATE, _interface),), "INDEX : {flags: … name: …}", IFSTATE)
+    return _rows(text, ((_INTERFACE, IFSTATE, _interface),), _interface_value, "INDEX : {flags: … name: …}", IFSTATE)
 
 
 _NEIGHBOUR = re.compile(r"dev\s+(\d{1,10}):\s+(\S{2,60}) : ([0-9A-Fa-f:]{17}) -> ([0-9A-Fa-f:]{17})")
@@ -394,17 +593,22 @@ def _neighbour(match: re.Match[str]) -> _Row:
     return {"ifindex": int(match[1]), "address": match[2], "source_mac": match[3], "destination_mac": match[4]}
 
 
-@parser("bpf-arp", ARP, marks=r"^dev +\d+: +\S+ : \S+ -> ")
+def _neighbour_value(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    macs = {"source_mac": _text(value["src_mac"]), "destination_mac": _text(value["dst_mac"])}
+    yield ARP, {"ifindex": _count(value["ifindex"]), "address": _text(value["ip"]), **macs}
+
+
+@parser("bpf-arp", ARP, marks=r'^dev +\d+: +\S+ : \S+ -> |"src_mac": ?"')
 def bpf_arp(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf arp dump``: the neighbours' link-layer addresses that the eBPF data plane knows.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> parse("bpf-arp", "dev    2:     172.30.0.12 : 02:00:00:00:00:01 -> 02:00:00:00:00:02").frame["address"][0]
     '172.30.0.12'
     """
-    return _rows(text, ((_NEIGHBOUR, ARP, _neighbour),), "dev INDEX: ADDRESS : MAC -> MAC", ARP)
+    return _rows(text, ((_NEIGHBOUR, ARP, _neighbour),), _neighbour_value, "dev INDEX: ADDRESS : MAC -> MAC", ARP)
 
 
 _CAPTION = re.compile(r"dumped (\S{1,40}) counters\.")
@@ -446,11 +650,18 @@ class _Counters:
         return True
 
 
-@parser("bpf-counters", COUNTERS, marks=r"^[ \t]*\| *CATEGORY +\| +TYPE ")
+def _counter_values(value: dict[str, Any]) -> Iterator[tuple[Schema, _Row]]:
+    for counter in value["counters"]:
+        hooks = {h: None if counter[h] is None else _count(counter[h]) for h in ("ingress", "egress", "xdp")}
+        about = {"category": _text(counter["category"]), "type": _text(counter["type"])}
+        yield COUNTERS, {"interface": _text(value["interface"]), **about, **hooks}
+
+
+@parser("bpf-counters", COUNTERS, marks=r'^[ \t]*\| *CATEGORY +\| +TYPE |"counters": ?\[')
 def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     """``calico-node -bpf counters dump``: packets that each interface's eBPF programs let pass and dropped, and why.
 
-    Source: see the module; seen in no recording.
+    Source: see the module.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("bpf-counters", '''| CATEGORY | TYPE      | INGRESS | EGRESS | XDP |
@@ -459,92 +670,10 @@ def bpf_counters(text: Text) -> dict[str, pd.DataFrame]:
     >>> row["interface"], row["type"], int(row["ingress"])
     ('cali1', 'by policy', 7)
     """
+    if json_objects(Text(text.kind, text.text)) is not None:
+        return _rows(text, (), _counter_values, "an interface with its counters", COUNTERS)
     counters = _Counters()
     for line in boxes.whole(objects.lines(text)):
         if not counters.line(line):
             text.reject(line, "a table of counters, or its caption")
     return {COUNTERS.name: COUNTERS.frame(counters.rows)}
-
-
-_POLICY_LINES = re.compile(
-    r"(?P<interface>IfaceName)|(?P<hook>Hook)|(?P<tier>Tier)|(?P<policy>Policy)|(?P<rule>Rule)"
-    r"|(?P<packets>Hit count)|(?P<match>Match)|(?P<end>End Tier|End Policy)|(?P<error>Error)"
-)
-_OLD = re.compile(r"// (Start of (?:tier|policy|rule) |End of (?:tier|policy|rule) |Start of |End of |count = )?(.*)")
-_CODE = re.compile(r"[0-9a-f]{16} .*|[\w./-]{1,100}:|##### Start of program.*")
-
-
-@dataclass
-class _Policy:
-    """Reads a policy program's rules, with the tier and policy that they stand in."""
-
-    rows: list[_Row] = field(default_factory=list)
-    place: dict[str, str | None] = field(default_factory=dict)
-
-    def line(self, line: Line) -> bool:
-        """Read a line; False if it is none of such a dump."""
-        body = line.text.strip()
-        key, colon, value = body.partition(":")
-        match = _POLICY_LINES.fullmatch(key) if colon else None
-        if match and match.lastgroup:
-            return self.fact(match.lastgroup, value.strip(), line.number)
-        if match := _OLD.fullmatch(body):
-            return self.old(match[1] or "", match[2].strip(), line.number)
-        return bool(_CODE.fullmatch(body))
-
-    def fact(self, what: str, value: str, number: int) -> bool:
-        if what in ("interface", "hook", "tier", "policy"):
-            self.place[what] = value or None
-            if what in ("interface", "tier"):
-                self.place.pop("policy", None)
-        elif what == "rule":
-            rule, _, action = value.partition("  Action: ")
-            self.rows.append({**self.place, "rule": rule, "action": action.lower() or None, "line": number})
-        elif what == "packets":
-            return self.count(value)
-        elif what == "match" and self.rows:
-            self.rows[-1]["match"] = value
-        elif what == "end":
-            self.place.pop("policy", None)
-        return True
-
-    def count(self, value: str) -> bool:
-        if self.rows and value.isascii() and value.isdigit() and len(value) < 19:
-            self.rows[-1]["packets"] = int(value)
-            return True
-        return False
-
-    def old(self, what: str, value: str, number: int) -> bool:
-        """A comment, as versions before v3.34 print them."""
-        if what == "count = ":
-            return self.count(value)
-        if what.startswith("Start of "):
-            return self.fact(what[9:].strip() or "policy", value, number)
-        if what == "End of tier ":
-            self.place.pop("tier", None)
-        return True
-
-
-@parser("bpf-policy", POLICY, marks=r"^(IfaceName: |// Start of (tier|policy|rule) )")
-def bpf_policy(text: Text) -> dict[str, pd.DataFrame]:
-    """``calico-node -bpf policy dump INTERFACE HOOK``: rules of the policy program, and how often they matched.
-
-    Instructions (--asm) and comments that name no rule are passed over.
-
-    Source: see the module; seen in no recording.
-
-    >>> from calicokit.parsers.base import parse
-    >>> row = parse("bpf-policy", '''IfaceName: cali1
-    ... Hook: tc ingress
-    ...   Tier: default
-    ...     Policy: NetworkPolicy shop/allow-cart
-    ...       Rule: 5f2c  Action: allow
-    ...       Hit count: 12''').frame.iloc[0]
-    >>> row["tier"], row["policy"], row["action"], int(row["packets"])
-    ('default', 'NetworkPolicy shop/allow-cart', 'allow', 12)
-    """
-    policy = _Policy()
-    for line in objects.lines(text):
-        if not policy.line(line):
-            text.reject(line, "a line of a policy program's dump")
-    return {POLICY.name: POLICY.frame(policy.rows)}

@@ -7,7 +7,7 @@ true source, and on the next node it does not. Facts: docs/policy.md; felix/rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -100,8 +100,11 @@ class Explainer:
         return Explainer(replace(self.parts, missing=self.parts.missing - set(OPTIONAL_KINDS)), self._inputs)
 
     def with_programmed(self, chains: pd.DataFrame | None) -> Explainer:
-        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts."""
-        if chains is None or "nodes" in self.parts.missing:
+        """The same, if the chains of every node (``dataplane.chains``) tell that no policy of these kinds acts.
+
+        In eBPF mode policies have no chains, which then tell nothing.
+        """
+        if chains is None or "nodes" in self.parts.missing or self.parts.bpf:
             return self
         own = chains[(chains["owner"] == "calico") & chains["role"].notna()]
         policies = own[own["role"] == "policy"]
@@ -157,6 +160,22 @@ class Explainer:
             return self._without_endpoints(source, service, node, (src, dst, port, proto))
         flows = tuple(self._flow(self._same_version(source, t.end), t, proto) for t in targets)
         return Explanation(src, dst, port, proto, _verdict(flows), flows, _doubts(flows))
+
+    @property
+    def node_addresses(self) -> Mapping[str, str]:
+        """Addresses of nodes and of their tunnels → the node."""
+        return self._node_of
+
+    def backends(self, src: str, dst: str, port: int | None, proto: str) -> list[tuple[str, int | None]] | None:
+        """Addresses and ports that a connection to a service's address may be led to; None for no service's address.
+
+        Raises ``SenselessError`` where that is not known.
+        """
+        service, node = self._service(dst, port, proto)
+        if service is None:
+            return None
+        found = self._backends(self._end(src, None), service, dst, node, port, proto)
+        return list(dict.fromkeys((t.end.address, t.port) for t in found))
 
     # ---- ends
 
@@ -248,12 +267,11 @@ class Explainer:
         usable = [b for b in mine if b.state == "ready"] or [b for b in mine if b.state == "draining"]
         inside = dst.startswith(SERVICE) or dst in service.addresses
         usable = self._local(source, service, node, inside, usable)
-        if usable and self.parts.bpf:
-            raise SenselessError("in the eBPF dataplane Calico handles services itself, which the kit does not follow")
         headless = not service.addresses and inside
         to = node and self.nodes[node].addresses[0]
         through = (to or (service.addresses[0] if inside and service.addresses else dst), found[0].port)
-        masked = "" if headless else self._masked(source, service, node, inside)
+        kept = headless or self._by_program(source)  # Calico's programs leave the source as it is
+        masked = "" if kept else self._masked(source, service, node, inside)
         return [
             Target(
                 self._backend_end(b),
@@ -278,13 +296,17 @@ class Explainer:
         refused = Explanation(src, dst, port, proto, "no-endpoints", without_endpoints=True)
         named = dst.startswith(SERVICE)
         to = next(iter(service.addresses), "") if named else canonical_address(dst)
-        if self.parts.bpf or not to:
+        if self._by_program(source) or not to:
             return refused
         end = End(dst, to, node=node)
         flow = self._flow(self._same_version(source, end), Target(end, port), proto)
         if flow.action != "deny":
             return refused
         return Explanation(src, dst, port, proto, "deny", (flow,), without_endpoints=True)
+
+    def _by_program(self, source: End) -> bool:
+        """Whether Calico's eBPF programs translate the services that a source asks for, and not kube-proxy."""
+        return source.on in self.parts.bpf if source.on else bool(self.parts.bpf)
 
     def _local(self, source: End, service: Service, node: str, inside: bool, usable: list[Backend]) -> list[Backend]:
         """Those on the node where kube-proxy chooses, where the service's traffic policy is Local."""
@@ -320,15 +342,23 @@ class Explainer:
         road = _Road(self, source, target, proto)
         return Flow(source.address, target.end.address, target.port, road.egress(), road.ingress())
 
-    def seen_from(self, source: End, target: End, masked: str) -> list[str]:
-        """The addresses that the destination's node may see as the source; several where it is not known which."""
+    def seen_from(self, source: End, target: End, masked: str, through: bool = False) -> list[str]:
+        """The addresses that the destination's node may see as the source; several where it is not known which.
+
+        In eBPF mode a node's connection ``through`` a service's address to a pod behind VXLAN has the tunnel's address,
+        whether it is translated as it connects or by a program (HOST_TUNNEL_IP in felix/bpf-gpl/tc.c, v3.28.0 to
+        v3.34-dev; recording healthy-ebpf-vxlan). Of other tunnels that was not seen: then it may be the node's own.
+        """
         if masked:
             nodes = [masked] if masked != "*" else list(self.nodes)
             here = [n for n in nodes if n != target.on]
             own = [source.address] if len(here) < len(nodes) else []
             return [*own, *(a for n in here for a in self._node_addresses(n, target))]
         if source.node and source.node != target.on:
-            return self._node_addresses(source.node, target)
+            own = self._of_node(source.node, target) if through and source.node in self.parts.bpf else []
+            seen = self._node_addresses(source.node, target)
+            vxlan = [a for kind, a in self.nodes[source.node].tunnels.items() if kind.startswith("vxlan")]
+            return seen if set(seen) <= set(vxlan) else list(dict.fromkeys([*seen, *own]))
         if source.pod and target.pod is None and target.on != source.on and self._nat_outgoing(source, target):
             return self._of_node(source.on, target)
         return [source.address]
@@ -458,7 +488,7 @@ class _Road:
             return Outcome(Decision("allow", INGRESS))  # a host reaches its own pods
         if self.same and self.source.pod and end.pod is None:
             return self._to_own_host()
-        seen = self.explainer.seen_from(self.source, end, self.target.masked)
+        seen = self.explainer.seen_from(self.source, end, self.target.masked, self.target.through is not None)
         outcomes = [in_order(self._destination_side(address)) for address in seen]
         if len({o.action for o in outcomes}) == 1:
             return outcomes[0]

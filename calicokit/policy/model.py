@@ -288,7 +288,8 @@ class Parts:
     missing: frozenset[str] = frozenset()
     exclude_hosts: bool = False
     """natOutgoing spares traffic to hosts too (natOutgoingExclusions)."""
-    bpf: bool = False
+    bpf: frozenset[str] = frozenset()
+    """The nodes whose Felix runs the eBPF dataplane."""
 
     def need(self, *lists: str) -> None:
         """Raise ``UnseenError`` where one of these lists is not known and may matter."""

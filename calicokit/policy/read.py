@@ -80,15 +80,20 @@ New = Mapping[str, list[Object]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The lists, Calico's version where it is known, and where Calico itself is."""
+    """The lists, Calico's version where it is known, where Calico itself is, and the nodes in eBPF mode.
+
+    Where ``bpf`` is None, FelixConfiguration tells it of all nodes.
+    """
 
     lists: Lists
     version: str | None = None
     home: Home = field(default_factory=Home)
+    bpf: frozenset[str] | None = None
 
     def parts(self, new: New | None = None) -> Parts:
         """Everything that policy rests on, as it is, or as it would be with the new objects."""
-        return _parts_of(Reader(self.lists, new or {}, self.home), self.version)
+        made = _parts_of(Reader(self.lists, new or {}, self.home), self.version)
+        return made if self.bpf is None else replace(made, bpf=self.bpf)
 
 
 @dataclass
@@ -171,7 +176,7 @@ def _parts_of(reader: Reader, version: str | None) -> Parts:
         old_names=_old_names(version, reader),
         missing=reader.missing() - _not_needed(policies, reader),
         exclude_hosts=general.get("natOutgoingExclusions") == "IPPoolsAndHostIPs",
-        bpf=bool(general.get("bpfEnabled", False)),
+        bpf=frozenset(n.name for n in nodes if general.get("bpfEnabled", False)),
     )
 
 

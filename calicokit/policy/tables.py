@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.evidence.own_pods import Home
+from calicokit.felix.state.configuration import in_ebpf
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import Prefix, address_text
 from calicokit.policy.classes import Groups, keys_of, readable
@@ -119,14 +120,19 @@ APPLIED = Schema(
 )
 
 
-@model("policy.model", wants={"lists": LISTS, "install": "health.install", "home": "health.home"})
-def policy_model(lists: Given, install: pd.DataFrame | None, home: Home | None) -> Explainer:
+@model(
+    "policy.model",
+    wants={"lists": LISTS, "install": "health.install", "home": "health.home", "felix": "felix.configuration"},
+)
+def policy_model(
+    lists: Given, install: pd.DataFrame | None, home: Home | None, felix: pd.DataFrame | None = None
+) -> Explainer:
     """Everything that policy rests on; what is not known stands in its ``parts.missing``."""
     version = None
     if install is not None and len(install):
         row = install.iloc[0]
         version = next((v for v in (row["version"], row["cluster_version"]) if isinstance(v, str)), None)
-    inputs = Inputs(dict(lists), version, home or Home())
+    inputs = Inputs(dict(lists), version, home or Home(), None if felix is None else frozenset(in_ebpf(felix)))
     return Explainer(inputs.parts(), inputs)
 
 

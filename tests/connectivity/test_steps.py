@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -125,3 +126,35 @@ def test_names_of_a_cluster_are_text_in_html() -> None:
     found = replace(real, question="<script>", steps=real.steps.assign(answer="<img src=x>"))
     assert "<script>" not in found._repr_html_()
     assert "<img" not in found._repr_html_()
+
+
+def tried(lab: Edited, probe: dict[str, Any]) -> tuple[str, str]:
+    steps = cause(clusters.Sharing(lab), probe["src"], probe["dst"], probe["port"], probe["proto"]).steps
+    row = steps[steps["step"] == TRIED].iloc[0]
+    return row["answer"], row["verdict"]
+
+
+def test_in_ebpf_mode_the_programs_conntrack_tells_of_attempts() -> None:
+    name = "healthy-ebpf-vxlan"
+    to_service = next(p for p in probes(name) if p["observed"] == "allow" and p["dst"].startswith("svc/"))
+    answer, verdict = tried(Edited(name), to_service)
+    assert answer.startswith("The eBPF programs' conntrack on node-")
+    assert verdict == "fine"
+    lab = Edited(name)
+    lab.gone |= {("bpf-conntrack", node) for node in lab.nodes()}
+    lab.gone |= {("bpf-conntrack-json", node) for node in lab.nodes()}
+    assert tried(lab, to_service) == (
+        "The eBPF programs' conntrack was not seen: try a connection.",
+        "unknown",
+    )
+
+
+def test_udp_that_programs_track_has_no_word_of_replies() -> None:
+    name = "healthy-ebpf-vxlan"
+    asked = next(
+        p
+        for p in probes(name)
+        if (p["observed"], p["proto"]) == ("allow", "udp") and p["dst"].count("/") == 1 and p["src"] != p["dst"]
+    )
+    answer, verdict = tried(Edited(name), asked)
+    assert ("does not tell of replies" in answer, verdict) == (True, "unknown")

@@ -323,7 +323,9 @@ def test_nodes_with_ebpf_have_no_stale_chains_and_are_said_not_to_be_compared() 
     assert [f.id for f in found if f.id == "dataplane-stale"] == []
     assert set(found.coverage.partly["dataplane-stale"]) == set(lab.nodes())
     said = sentences.differences(lab.cluster().dataplane.differences(), lab.cluster().dataplane.memberships())
-    assert said.startswith("Not compared on node-1, node-2, node-3 and 1 more: with eBPF, policy is in programs.")
+    assert said.startswith(
+        "Not compared on node-1, node-2, node-3 and 1 more: its policy programs were not seen whole."
+    )
 
 
 def test_stale_rules_are_under_a_felix_that_is_not_ready() -> None:

@@ -129,7 +129,7 @@ def test_what_programs_dropped_while_watched_is_told_of_the_pod() -> None:
     (found,) = drops(5, 9, 30, 70)  # the last is the closing snapshot's
     assert found.severity == "warning"
     assert found.cause.startswith("25 packets from ")
-    assert "during sampling, by egress policy (eBPF programs do not count which)" in found.cause
+    assert "during sampling, by egress policy (policy programs were not seen)" in found.cause
     assert (found.subject["dst"], found.subject["policy"]) == ("unknown", "unknown")
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import calicokit
-from calicokit.dataplane import figures, sentences
+from calicokit.dataplane import ebpf_half, figures, sentences, sentences_bpf
 from calicokit.dataplane.packets.trace_flow import example, walk
 from calicokit.dataplane.rules.naming import limited, policy_chain_suffixes, policy_in_comment
 from tests import clusters, recordings
@@ -79,7 +79,7 @@ def test_every_sentence_is_true_of_every_recording(name: str) -> None:
     assert sentences.differences(d.differences(), d.memberships()).startswith("The programmed dataplane matches")
     assert "forwards" in sentences.kernel(d.kernel())
     assert sentences.programming(d.failures()).startswith("No Felix")
-    watched = name.startswith("policy-drop")
+    watched = "policy-drop" in name
     assert sentences.drops(d.drops()).startswith("Dropped during sampling") == watched
     assert sentences.dropped_flows(d.dropped_flows()).startswith("Flows dropped: legacy/batch") == watched
     assert ("BGP" in sentences.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
@@ -110,3 +110,53 @@ def test_old_names_in_comments() -> None:
     assert (admin.kind, admin.ref) == ("AdminNetworkPolicy", "lockdown")
     assert policy_in_comment("Start of tier security") is None
     assert policy_in_comment("Profile kns.shop ingress") is None
+
+
+# ---- eBPF
+
+
+def test_the_half_of_ebpf_shows_only_there() -> None:
+    there, elsewhere = clusters.opened("healthy-ebpf-vxlan"), clusters.opened(DROP)
+    for name in ebpf_half.PARTS:
+        assert ebpf_half.half(elsewhere, name) is None
+        shown = ebpf_half.half(there, name)
+        assert shown is not None
+        assert ebpf_half.PARTS[name].question in repr(shown)
+    assert ebpf_half.picture(elsewhere) is None
+    picture = ebpf_half.picture(there)
+    assert picture is not None
+    assert picture.fact.startswith("All 42 interfaces that Felix looks after have their programs")
+    assert {t.name for t in picture.data} == {"node's own", "tunnel", "host processes", "pod"}
+    assert sum(len(t.x) for t in picture.data) == 84
+    assert elsewhere.felix.modes()["mode"].eq("netfilter").all()
+    assert sentences_bpf.ebpf(elsewhere.felix.modes()) == "eBPF mode is disabled on every node."
+
+
+def test_a_missing_program_is_in_the_pictures_title_and_first_row() -> None:
+    programs = clusters.opened("healthy-ebpf-vxlan").dataplane.programs()
+    at = programs.index[(programs["node"] == "node-3") & (programs["role"] == "pod")][0]
+    programs.loc[at, ["program", "hook"]] = None
+    picture = figures.programs_at_hooks(programs)
+    assert programs.loc[at, "interface"] in picture.fact
+    assert picture.layout.yaxis.ticktext[0] == "node-3"
+    assert [t.name for t in picture.data][-1] == "no program"
+
+
+def test_a_mixed_cluster_is_told_as_one() -> None:
+    modes = clusters.opened("healthy-ebpf-vxlan").felix.modes()
+    modes.loc[modes["node"] == "node-4", "mode"] = "netfilter"
+    modes.loc[modes["node"] == "node-3", "mode"] = "half-way"
+    said = sentences_bpf.ebpf(modes)
+    assert "enabled on node-1 and node-2" in said
+    assert "does not run on node-3" in said
+    assert "The cluster is mixed: node-4 run iptables or nftables" in said
+
+
+def test_what_maps_lack_is_counted_and_unknown_is_said() -> None:
+    cluster = clusters.opened("healthy-ebpf-vxlan")
+    services, routes, sets = (cluster.table(f"dataplane.bpf_{t}") for t in ("services", "routes", "sets"))
+    said = sentences_bpf.maps(services, routes, sets)
+    assert said.startswith("No frontends of 44 differ from Services and EndpointSlices, no routes of 74")
+    services.at[services.index[0], "lacks"] = ["10.48.0.1:80"]
+    assert sentences_bpf.maps(services, routes, sets).startswith("1 frontend of 44")
+    assert "The fullest is" in sentences_bpf.sizes(cluster.dataplane.bpf_maps())

@@ -20,7 +20,7 @@ AGREE = {"allow": "accept", "refused": "accept", "mixed": "accept", "drop": "dro
 """What was observed → where the walk ends. A refusal arrived: nobody listened."""
 
 PROBED = recordings.probed()
-SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop"))]
+SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop", "ebpf-policy-drop"))]
 
 
 def addresses(cluster: Cluster, name: str) -> dict[str, str]:

@@ -15,11 +15,13 @@ AGREE = {"allow": {"allow"}, "refused": {"allow"}, "drop": {"deny"}, "mixed": {"
 """What was observed → the verdicts that agree. A refusal arrived, or a REJECT rule answered."""
 
 PROBED = recordings.probed()
-SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop"))]
+SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop", "ebpf-policy-drop"))]
 COUNTS = {
     "bgp-tcp179-blocked": 113,
+    "ebpf-policy-drop": 566,
     "healthy-bgp-mesh": 566,
     "healthy-datacenter": 283,
+    "healthy-ebpf-vxlan": 212,
     "healthy-nftables": 212,
     "healthy-v3-crds": 566,
     "healthy-v3.28": 566,
@@ -37,7 +39,7 @@ def agrees(probe: dict[str, Any], verdict: str) -> bool:
 
 def test_all_probes_of_all_recordings_are_tried() -> None:
     assert {n: len(recordings.probes(n)) for n in PROBED} == COUNTS
-    assert sum(COUNTS.values()) == 3933
+    assert sum(COUNTS.values()) == 4711
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.drops.growth import keyed
+from calicokit.dataplane.drops.growth import OF_PROGRAMS, keyed
 from calicokit.dataplane.packets.compile_iptables import compile_iptables
 from calicokit.dataplane.packets.compile_nft import compile_nft
 from calicokit.dataplane.rules.chains import DEFAULT_TIER, START_OF_TIER, Place
@@ -32,9 +32,9 @@ DROPS = Schema(
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip, ip6, inet, …"),
-        Column("backend", "str", "nft, legacy or nftables"),
+        Column("backend", "str", "nft, legacy or nftables; bpf for an eBPF program"),
         Column("table", "str", "table"),
-        Column("chain", "str", "chain, as printed"),
+        Column("chain", "str", "chain, as printed; of a program its interface and hook"),
         Column("rule", "int", "1-based number in the chain; null for the chain's policy"),
         Column("key", "str", "stable key of the rule, as in dataplane.growth"),
         Column("verdict", "str", "drop or reject"),
@@ -42,7 +42,7 @@ DROPS = Schema(
             "reason",
             "str",
             "policy, end-of-tier, no-profile, invalid, rpf, unknown-interface, encapsulation, tunnel, limit, to-host, "
-            "service-loop, arp, kube-proxy, foreign, chain-policy, other",
+            "service-loop, arp, kube-proxy, foreign, chain-policy, other; program: of eBPF, whose words are in matches",
         ),
         Column("direction", "str", "ingress or egress, as the endpoint sees it"),
         Column("tier", "str", "tier"),
@@ -63,7 +63,7 @@ DROPS = Schema(
         Column("since", "time", "start of sampling"),
         Column("until", "time", "end of sampling"),
         Column("owner", "str", "calico, kube-proxy, foreign or kernel-policy"),
-        Column("matches", "str", "match conditions, as printed"),
+        Column("matches", "str", "match conditions, as printed; of a program why the rule is unknown"),
     ),
 )
 
@@ -295,7 +295,7 @@ def _members(place: Place, target: str, inside: Mapping[Place, set[str]], droppi
 @table(
     DROPS,
     needs={"rules": "dataplane.rules", "chains": "dataplane.chains", "edges": "dataplane.edges"},
-    wants={"growth": "dataplane.growth", "window": "dataplane.window"},
+    wants={"growth": "dataplane.growth", "window": "dataplane.window", "compiled": "dataplane.bpf_drops"},
 )
 def drops(
     rules: pd.DataFrame,
@@ -303,6 +303,7 @@ def drops(
     edges: pd.DataFrame,
     growth: pd.DataFrame | None = None,
     window: pd.DataFrame | None = None,
+    compiled: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each rule that drops, and endpoint where it can be told; see :data:`DROPS`."""
     named = keyed(rules)
@@ -315,7 +316,24 @@ def drops(
         made = made.merge(seen, on=names, how="left").merge(window.drop(columns="samples"), on="node", how="left")
         made["grown"] = made["grown"].where(made["since"].isna() | made["grown"].notna(), 0).astype("Int64")
         made = _with_endpoints(made, _attributed(made, named, growth, edges), meaning)
-    return DROPS.take(_shared(made, edges, meaning))
+    of_rules = DROPS.take(_shared(made, edges, meaning))
+    return of_rules if compiled is None else DROPS.take(pd.concat([of_rules, _of_programs(compiled, window)]))
+
+
+def _of_programs(compiled: pd.DataFrame, window: pd.DataFrame | None) -> pd.DataFrame:
+    """The same of eBPF programs; where a rule has its chain stands the interface with its hook."""
+    own = compiled.assign(
+        **OF_PROGRAMS,
+        chain=compiled["interface"] + " " + compiled["hook"],
+        key=compiled["reason"],
+        verdict="drop",
+        owner="calico",
+        reason=compiled["decided"].fillna("program"),
+        matches=compiled["doubt"].where(compiled["decided"].notna(), compiled["reason"]),
+    ).drop(columns=["hook", "decided", "doubt", "evidence"])
+    if window is not None:
+        own = own.merge(window.drop(columns="samples"), on="node", how="left")
+    return DROPS.frame({str(k): v for k, v in row.items()} for row in own.to_dict("records"))
 
 
 def meanings(chains: pd.DataFrame) -> dict[Place, dict[str, Any]]:

@@ -124,7 +124,14 @@ def _on_node(dataplane: Dataplane, calico: Calico, node: str) -> Iterator[tuple[
         yield from ((needed, s) for s in stops(ruleset, needed.hooks, needed.packet, needed.other))
     for needed in packets_of_pods(dataplane, node):
         (hook,) = needed.hooks
-        yield from ((needed, s) for s in stops_of_pods(ruleset, hook, needed.packet, needed.other))
+        for stop in stops_of_pods(ruleset, hook, needed.packet, needed.other):
+            if not ruleset.follows_programs or _counted(stop.by):
+                yield needed, stop
+
+
+def _counted(by: Rule | Base) -> bool:
+    """Whether its counter says that packets come to it: in eBPF mode programs send most of pods' past all rules."""
+    return isinstance(by, Rule) and bool(by.packets)
 
 
 @dataclass
@@ -197,7 +204,8 @@ def that_drop(found: pd.DataFrame, *needs: str) -> pd.DataFrame:
 
 def source_of(backend: str) -> str:
     """The evidence that a backend's rules are read from."""
-    return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
+    known = {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save", "bpf": "bpf-counters"}
+    return known.get(backend, "iptables-nft-save")
 
 
 def printed(found: pd.DataFrame) -> pd.Series[str]:

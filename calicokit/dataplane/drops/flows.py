@@ -7,16 +7,18 @@ drop packets during sampling are told. A drop at its source leaves no entry in c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
+from calicokit.dataplane.drops.bpf import BY_POLICY
 from calicokit.dataplane.drops.growth import rule_key
-from calicokit.dataplane.packets.flow import Dataplane, End, Walk, parsed_address, shown, who
+from calicokit.dataplane.packets.flow import Dataplane, End, Programs, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import NAMES, PROTOCOLS, Packet
 from calicokit.dataplane.packets.ruleset import Rule
 from calicokit.dataplane.rules.naming import role
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.evidence.texts import Texts
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -57,7 +59,13 @@ FLOWS = Schema(
         "routes": "output.ip_route_all",
         "endpoints": "dataplane.endpoints",
     },
-    wants={"log": "output.kernel_log", "conntrack": "conntrack+series"},
+    wants={
+        "log": "output.kernel_log",
+        "conntrack": "conntrack+series",
+        "compiled": "dataplane.bpf_drops",
+        "tracked": "bpf-conntrack+series",
+        "programs": "dataplane.bpf_walk",
+    },
 )
 def dropped_flows(
     window: pd.DataFrame,
@@ -69,14 +77,23 @@ def dropped_flows(
     endpoints: pd.DataFrame,
     log: pd.DataFrame | None = None,
     conntrack: Texts | None = None,
+    compiled: pd.DataFrame | None = None,
+    tracked: Texts | None = None,
+    programs: Programs | None = None,
 ) -> pd.DataFrame:
     """One row for each flow and rule; see :data:`FLOWS`."""
     if not len(window):
         return FLOWS.frame()
-    dataplane = Dataplane.build(rules, chains, sets, routes, endpoints)
+    dataplane = Dataplane.build(rules, chains, sets, routes, endpoints, programs)
     grown = set(cells(growth, "node", "family", "backend", "table", "chain", "key"))
-    seen = [*_logged(log, window, dataplane, endpoints), *_unanswered(conntrack, window, dataplane)]
-    rows = [row for how, walk, times in seen for row in _rows(how, walk, times, grown, dataplane)]
+    by_programs = {} if compiled is None else _grown_by_programs(compiled)
+    seen = [
+        *_logged(log, window, dataplane, endpoints),
+        *_unanswered(conntrack, window, dataplane),
+        *_unanswered_by_programs(tracked, window, dataplane),
+    ]
+    found = [row for how, walk, times in seen for row in _rows(how, walk, times, dataplane)]
+    rows = [row for row, words in found if (place := _place(row)) in grown or words in by_programs.get(place, ())]
     if not rows:
         return FLOWS.frame()
     return _summed(FLOWS.frame(rows))
@@ -148,6 +165,24 @@ def _unanswered(conntrack: Texts | None, window: pd.DataFrame, dataplane: Datapl
         yield "conntrack", walk, (times[0][0], times[-1][0], 1)
 
 
+def _unanswered_by_programs(tracked: Texts | None, window: pd.DataFrame, dataplane: Dataplane) -> Iterator[Seen]:
+    """The same of what eBPF programs track: TCP that nobody answered, with a packet during sampling."""
+    spans = {n: (a, b) for n, a, b in cells(window, "node", "since", "until")}
+    seen: dict[tuple[Any, ...], list[Any]] = {}
+    for evidence, parsed in tracked.parsed("bpf-conntrack") if tracked is not None else ():
+        if evidence.time is None or evidence.node not in spans:
+            continue
+        waiting = parsed.frame[(parsed.frame["state"] == "syn-sent") & parsed.frame["source"].notna()]
+        columns = ("source", "sport", "destination", "dport", "backend", "backend_port", "age")
+        for source, sport, to, dport, backend, port, age in cells(waiting, *columns):
+            last = pd.Timestamp(evidence.time) - pd.Timedelta(seconds=age)
+            if last > spans[evidence.node][0]:
+                ends = (backend, _int(port)) if isinstance(backend, str) else (to, _int(dport))
+                seen.setdefault((evidence.node, source, _int(sport), *ends), []).append(last)
+    for (_, source, _, to, dport), times in seen.items():
+        yield "conntrack", dataplane.walk(source, to, dport, "tcp"), (min(times), max(times), 1)
+
+
 def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
     """Whether an entry was made, or sent again, during sampling: then its timeout began anew."""
     if times[0][0] > span[0]:
@@ -158,18 +193,31 @@ def _sent(times: list[tuple[Any, int]], span: tuple[Any, Any]) -> bool:
     )
 
 
+def _grown_by_programs(compiled: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
+    """Where programs dropped by policy during sampling → what alone did it, in the walk's words; nothing if several."""
+    own = compiled[(compiled["reason"] == BY_POLICY) & (compiled["grown"].fillna(0) > 0)]
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for node, interface, hook, policy, rule in cells(own, "node", "interface", "hook", "policy", "policy_rule"):
+        words = policy if pd.isna(rule) else f"rule {int(rule)} of {policy}"
+        found.setdefault((node, *SPACE, f"{interface} {hook}", BY_POLICY), []).append(words)
+    return {place: words for place, words in found.items() if len(words) == 1}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[c] for c in ("node", "family", "backend", "table", "chain", "key"))
+
+
 def _rows(
-    how: str, walk: Walk, times: tuple[Any, Any, int], grown: set[tuple[Any, ...]], dataplane: Dataplane
-) -> Iterator[dict[str, Any]]:
+    how: str, walk: Walk, times: tuple[Any, Any, int], dataplane: Dataplane
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """What stopped a flow, with the words that the walk has for a program's rule."""
     if walk.verdict not in ("drop", "reject", "mixed"):
         return
     for end in walk.stopped:
         if not isinstance(end.by, Rule) or end.doubts:
             continue
         row = flow_row(end, end.by, dataplane)
-        where = tuple(row[c] for c in ("node", "family", "backend", "table", "chain", "key"))
-        if where in grown:
-            yield row | {"told_by": how, "first": times[0], "last": times[1], "packets": times[2]}
+        yield row | {"told_by": how, "first": times[0], "last": times[1], "packets": times[2]}, end.by.comment
 
 
 def flow_row(end: End, by: Rule, dataplane: Dataplane) -> dict[str, Any]:
@@ -188,14 +236,15 @@ def flow_row(end: End, by: Rule, dataplane: Dataplane) -> dict[str, Any]:
         "backend": backend,
         "table": name,
         "chain": by.chain,
-        "key": rule_key(by.comment, by.spec),
+        "key": BY_POLICY if by.space == SPACE else rule_key(by.comment, by.spec),
         "interface": endpoint_interface(end),
     }
 
 
 def endpoint_interface(end: End) -> str | None:
-    """The interface of the endpoint whose chain the packet was in last."""
-
+    """The interface of the endpoint whose chain or program the packet was in last."""
+    if isinstance(end.by, Rule) and end.by.space == SPACE:
+        return end.by.chain.partition(" ")[0]
     for step in reversed(end.steps):
         what = role(step.rule.chain)
         if what is not None and what.role == "workload":

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.drops.by_rule import DROPS, meanings
+from calicokit.dataplane.drops.growth import OF_PROGRAMS
 from calicokit.dataplane.rules.chains import Place
 from calicokit.dataplane.rules.naming import unlayered
 from calicokit.dataplane.rules.tables import PLACE
@@ -163,7 +164,9 @@ def _pod(namespace: str, pod: str, direction: object) -> str:
 def drop_history(timeline: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """One row for each sample and what dropped; see :data:`HISTORY`."""
     names = [*PLACE, "key"]
-    first = drops.drop_duplicates(names)[[*names, "reason", "policy", "workload", "direction"]]
+    several = drops.groupby(names)["policy"].transform("nunique") > 1  # a program counts them together
+    told = drops.assign(policy=drops["policy"].mask(several & (drops["backend"] == OF_PROGRAMS["backend"])))
+    first = told.drop_duplicates(names)[[*names, "reason", "policy", "workload", "direction"]]
     joined = timeline.merge(first, on=names, how="inner")
     joined = joined[joined["reason"] != "arp"]
     joined["what"] = joined["policy"].where(joined["policy"].notna(), joined["reason"])

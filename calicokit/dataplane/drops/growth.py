@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.rules.naming import comment_parts
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.dataplane.rules.tables import PLACE, iptables_rules, iptables_texts, nft_rules
 from calicokit.registry import Given, table
 from calicokit.schema import Column, Schema, cells
@@ -27,6 +28,9 @@ OF_IPTABLES = (
 )
 OF_NFT = ("nft-ruleset+series", "nft-ruleset-json+series")
 SERIES = (*OF_IPTABLES, *OF_NFT)
+
+OF_PROGRAMS = dict(zip(PLACE[1:4], SPACE, strict=True))
+"""The place of what an eBPF program drops; its chain is INTERFACE HOOK."""
 
 _WHERE = (
     Column("node", "str", "node"),
@@ -182,7 +186,12 @@ def growth(samples: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
     return GROWTH.take(summed.merge(window, on="node"))
 
 
-@table(TIMELINE, needs={"samples": "dataplane.samples"})
-def timeline(samples: pd.DataFrame) -> pd.DataFrame:
+@table(TIMELINE, needs={"samples": "dataplane.samples"}, wants={"compiled": "dataplane.bpf_timeline"})
+def timeline(samples: pd.DataFrame, compiled: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each rule that drops and each sample; see :data:`TIMELINE`."""
-    return TIMELINE.take(samples[samples["verdict"].isin(["drop", "reject"])])
+    of_rules = TIMELINE.take(samples[samples["verdict"].isin(["drop", "reject"])])
+    if compiled is None or not len(compiled):
+        return of_rules
+    chains = compiled["interface"] + " " + compiled["hook"]
+    of_programs = compiled.assign(**OF_PROGRAMS, chain=chains, key=compiled["reason"], bytes=None)
+    return TIMELINE.take(pd.concat([of_rules, TIMELINE.take(of_programs)]))

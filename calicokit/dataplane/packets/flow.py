@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from typing import Protocol
 
 import pandas as pd
 
 from calicokit.dataplane.packets.packet import AddressSet, Packet, Route, protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule, Ruleset, rulesets
 from calicokit.dataplane.packets.walk import Step, Way, own_addresses, walk_hook
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.net import VXLAN_PORT, address_text
 from calicokit.schema import cells
 from calicokit.tables import Tables
@@ -25,8 +27,9 @@ TABLES = {
     "sets": "dataplane.sets",
     "routes": "output.ip_route_all",
     "endpoints": "dataplane.endpoints",
+    "programs": "dataplane.bpf_walk",
 }
-"""Parameters of :meth:`Dataplane.build` → the tables they get."""
+"""Parameters of :meth:`Dataplane.build` → the tables they get; the last is a model."""
 
 TUNNELS = {"vxlan.calico": "vxlan", "vxlan-v6.calico": "vxlan", "tunl0": "ipip"}
 ARRIVED = frozenset(("delivered", "host", "left"))
@@ -92,6 +95,32 @@ class Place:
     workload: str
 
 
+class Programs(Protocol):
+    """What eBPF programs do with packets on nodes in that mode: the model ``dataplane.bpf_walk``."""
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes in eBPF mode."""
+
+    def leaves(self, node: str, interface: str, way: Way) -> list[Way]:
+        """A pod's packet as it comes in at its interface."""
+
+    def comes(self, node: str, interface: str, way: Way, from_host: bool) -> list[Way]:
+        """A packet on its way out to a pod."""
+
+    def translated(self, node: str, way: Way) -> list[Way]:
+        """To each backend of a service's address."""
+
+    def loses_replies(self, node: str, interface: str) -> bool:
+        """Whether what a pod answers has no program that would mark it."""
+
+    def lacks(self, node: str, interface: str, hook: str) -> bool:
+        """Whether an interface lacks its program at a hook."""
+
+    def pass_on(self, packet: Packet) -> bool:
+        """Whether programs have seen a packet as it came in, and may send it on past the rules."""
+
+
 @dataclass
 class Dataplane:
     """The rules of all nodes, and where pods and nodes are."""
@@ -99,6 +128,7 @@ class Dataplane:
     nodes: dict[str, Ruleset]
     pods: dict[tuple[int, int], Place] = field(default_factory=dict)
     node_of: dict[tuple[int, int], str] = field(default_factory=dict)
+    programs: Programs | None = None
 
     @classmethod
     def of(cls, cluster: Tables) -> Dataplane:
@@ -114,10 +144,11 @@ class Dataplane:
         sets: pd.DataFrame | None,
         routes: pd.DataFrame | None,
         endpoints: pd.DataFrame | None,
+        programs: Programs | None = None,
     ) -> Dataplane:
         """From the tables of :data:`TABLES`; each may be None."""
         made = {} if rules is None or chains is None else rulesets(rules, chains, sets, routes)
-        found = cls(made)
+        found = cls(made, programs=programs)
         if endpoints is not None:
             found.place_pods(endpoints)
         for name, ruleset in made.items():
@@ -170,7 +201,7 @@ class Dataplane:
         place = self.pods.get((version, first))
         if place is not None and first == last:
             return Walk((End("delivered", place.node, packet, 1.0, why="it never leaves the pod"),))
-        if place is not None and place.node in self.nodes and self.nodes[place.node].follows_programs:
+        if place is not None and not self.compiled(place.node) and self.follows_programs(place.node):
             why = "in eBPF mode Felix's programs decide about the packets of pods, which are not walked"
             return Walk((End("unknown", place.node, packet, 1.0, why=why),))
         if place is not None:
@@ -182,7 +213,46 @@ class Dataplane:
             if where not in self.nodes:
                 return Walk((End("unknown", where, packet, 1.0, why="the nodes of both ends are unknown"),))
             return self.from_interface(where, replace(packet, iif=self.interface_to(where, (version, first))))
-        return Walk(tuple(self.sent(node, Way(packet))))
+        return Walk(tuple(self.starts(node, Way(packet))))
+
+    def compiled(self, node: str) -> bool:
+        """Whether a node is in eBPF mode, and its programs can be followed."""
+        return self.programs is not None and node in self.programs.nodes
+
+    def follows_programs(self, node: str) -> bool:
+        return node in self.nodes and self.nodes[node].follows_programs
+
+    def starts(self, node: str, way: Way) -> list[End]:
+        """A connection of a process of the node; in eBPF mode services are translated as it connects."""
+        if self.programs is None or not self.compiled(node):
+            return self.sent(node, way)
+        found: list[End] = []
+        for each in self.programs.translated(node, way):
+            found += [_ended(each, node)] if each.end else self.from_host(node, each)
+        return found
+
+    def from_host(self, node: str, way: Way) -> list[End]:
+        """A node's packet, perhaps to a service's backend.
+
+        Behind VXLAN its source is the tunnel's address, whether it is translated as the process connects or by a
+        program (HOST_TUNNEL_IP in felix/bpf-gpl/tc.c); of other tunnels that was not seen: it may be the node's own.
+        """
+        ends = self.sent(node, way)
+        packet = way.packet
+        target = self.pods.get((packet.version, packet.destination or 0))
+        if self.programs is None or not packet.dnat or target is None or target.node == node:
+            return ends
+        route = self.route(node, packet.version, packet.destination)
+        if route is not None and TUNNELS.get(route.interface or "") == "vxlan":
+            return ends
+        kept = self.programs.comes(target.node, target.interface, way, from_host=False)
+        said = {_coarse(e) for e in ends} | {
+            _coarse(_ended(w, target.node, "" if w.end else "delivered")) for w in kept
+        }
+        if len(said) == 1:
+            return ends
+        why = "whether the node's own or its tunnel's address is the source is not known"
+        return [_ended(way, target.node, "unknown", why)]
 
     def from_interface(self, node: str, packet: Packet) -> Walk:
         """A packet that comes in on a node by its interface ``packet.iif``."""
@@ -193,9 +263,34 @@ class Dataplane:
         if ruleset is None or not ruleset.bases:
             return [_ended(way, node, "unknown", f"the rules of {node or 'its node'} are not known")]
         found: list[End] = []
-        for each in walk_hook(ruleset, "prerouting", way):
-            found += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
+        for entered in self.enters(node, way, hops):
+            ends: list[End] = []
+            for each in [entered] if entered.end else walk_hook(ruleset, "prerouting", entered):
+                ends += [_ended(each, node)] if each.end else self.routed(ruleset, each, hops)
+            found += self.past_rules(node, entered.packet, ends)
         return found
+
+    def enters(self, node: str, way: Way, hops: int) -> list[Way]:
+        """What the program at the interface that a packet comes in by does first, in eBPF mode."""
+        packet = way.packet
+        place = self.pods.get((packet.version, packet.source or 0))
+        if self.programs is None or not self.compiled(node):
+            return [way]
+        if place is not None and (place.node, place.interface) == (node, packet.iif):
+            return self.programs.leaves(node, place.interface, way)
+        if self.programs.lacks(node, packet.iif or "", "ingress"):
+            return [replace(way, end="unknown", why=f"{packet.iif} lacks its program at ingress")]
+        return [way] if hops else self.programs.translated(node, way)
+
+    def past_rules(self, node: str, entered: Packet, ends: list[End]) -> list[End]:
+        """The ends of a packet that a program may have sent on past iptables' rules: these are not told of it.
+
+        What is for the node itself meets the rules, and so does what no program marked.
+        """
+        if self.programs is None or not self.compiled(node) or not self.programs.pass_on(entered):
+            return ends
+        local = self.nodes[node].node.is_local
+        return [e if local(e.packet.version, e.packet.destination) else _past_rules(e, node) for e in ends]
 
     def routed(self, ruleset: Ruleset, way: Way, hops: int) -> list[End]:
         """After prerouting: to a process of the node, or on to an interface."""
@@ -252,7 +347,10 @@ class Dataplane:
         if packet.oif == "lo":
             return [_ended(w, node, "" if w.end else "host") for w in walk_hook(ruleset, "input", way)]
         if target is not None and target.node == node and packet.oif in (target.interface, None):
-            return [self.answered(node, way)]
+            if self.programs is None or not self.compiled(node):
+                return [self.answered(node, way)]
+            comes = self.programs.comes(node, target.interface, way, from_host=packet.iif == "")
+            return [_ended(w, node) if w.end else self.answered(node, w) for w in comes]
         there = target.node if target else self.node_of.get((packet.version, packet.destination or 0), "")
         if not there or there == node or hops > 2:
             return [_ended(way, node, "left" if not there else "unknown", "" if not there else "it does not leave")]
@@ -261,6 +359,8 @@ class Dataplane:
     def between(self, ruleset: Ruleset, way: Way, there: str, hops: int) -> list[End]:
         """To another node: by a tunnel's own packets where the interface is one."""
         node, packet = ruleset.node.name, way.packet
+        if self.programs is not None and self.programs.lacks(node, packet.oif or "", "egress"):
+            return [_ended(way, node, "unknown", f"{packet.oif} lacks its program at egress")]
         lost = self.elsewhere(node, packet.destination, packet.version, there)
         if lost:
             return [_ended(way, node, "unknown", f"it goes {lost}")]
@@ -297,6 +397,10 @@ class Dataplane:
         """A packet that reached a pod, unless the node's routes send what answers it elsewhere."""
         packet = way.packet
         source = self.pods.get((packet.version, packet.source or 0))
+        target = self.pods.get((packet.version, packet.destination or 0))
+        if self.programs is not None and target is not None and self.programs.loses_replies(node, target.interface):
+            why = f"its reply is dropped, as no program marks what comes from {target.interface}"
+            return _ended(way, node, "drop", why)
         if source is None or source.node == node or packet.snat:
             return _ended(way, node, "delivered")
         _, stop = self.out(self.nodes[node], replace(packet, destination=packet.source))
@@ -332,6 +436,17 @@ class Dataplane:
         names = [default.interface] if default else _uplinks(ruleset)
         found = [a for n in names for v, a in own_addresses(ruleset, n) if v == version]
         return found[0] if found else None
+
+
+PAST_RULES = "a rule would drop it, but the programs of eBPF mode send most packets past the rules"
+
+
+def _past_rules(end: End, node: str) -> End:
+    if end.verdict == "left":
+        return end  # perhaps masqueraded
+    if end.node == node and end.verdict in ("drop", "reject") and end.by is not None and end.by.space != SPACE:
+        return replace(end, verdict="unknown", why=PAST_RULES)
+    return replace(end, steps=tuple(s for s in end.steps if s.node != node or s.rule.space == SPACE))
 
 
 def _uplinks(ruleset: Ruleset) -> list[str | None]:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Walk, parsed_address, shown, who
+from calicokit.dataplane.packets.flow import TABLES, Dataplane, End, Programs, Walk, parsed_address, shown, who
 from calicokit.dataplane.packets.packet import protocol_number
 from calicokit.dataplane.packets.ruleset import Base, Rule
 from calicokit.dataplane.rules.naming import comment_parts
+from calicokit.dataplane.rules.policy_programs import SPACE
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.registry import OptionError, table
 from calicokit.schema import Column, Schema, cells
-from calicokit.sentences import listed
+from calicokit.sentences import first_upper, listed
 from calicokit.tables import Tables
 
 WALK = Schema(
@@ -26,10 +27,14 @@ WALK = Schema(
     (
         Column("way", "int", "1-based number of the path: a service has one per backend"),
         Column("node", "str", "node"),
-        Column("hook", "str", "netfilter hook, such as prerouting or forward; end for the last row"),
-        Column("table", "str", "table"),
+        Column(
+            "hook",
+            "str",
+            "netfilter hook, such as prerouting or forward; INTERFACE HOOK of an eBPF program; end for the last row",
+        ),
+        Column("table", "str", "table; programs for eBPF"),
         Column("chain", "str", "chain"),
-        Column("rule", "int", "1-based number of the rule in its chain"),
+        Column("rule", "int", "1-based number of the rule in its chain or program"),
         Column("does", "str", "action of the rule; in the last row the packet's fate"),
         Column("says", "str", "comment of the rule; in the last row a summary"),
         Column("packets", "int", "packets that matched the rule so far", "packets"),
@@ -128,6 +133,9 @@ class Asked:
 
 
 def _rule(by: Rule | Base | None) -> str:
+    if isinstance(by, Rule) and by.space == SPACE:
+        words = by.comment.replace("end-of-tier ", "the end of tier ")
+        return f"{first_upper(words)}, in the program at {by.chain},"
     if isinstance(by, Base):
         return f"The policy of {by.space[2]} {by.chain}"
     return f"Rule {by.number} of {by.space[2]} {by.chain}" if by is not None else "A rule"
@@ -152,7 +160,7 @@ def walk(cluster: Tables, src: str, dst: str, port: int | None = None, proto: st
     return walked({parameter: cluster.given(name) for parameter, name in INPUTS.items()}, src, dst, port, proto)
 
 
-def walked(tables: Mapping[str, pd.DataFrame | None], src: str, dst: str, port: int | None, proto: str) -> Asked:
+def walked(tables: Mapping[str, Any], src: str, dst: str, port: int | None, proto: str) -> Asked:
     """The same from the tables of :data:`INPUTS`, by their parameters; each may be None."""
     question = f"{src} to {dst}{f' port {port}' if port else ''} ({proto})"
     dataplane = Dataplane.build(**{parameter: tables[parameter] for parameter in TABLES})
@@ -184,6 +192,7 @@ def walk_table(
     sets: pd.DataFrame | None = None,
     routes: pd.DataFrame | None = None,
     endpoints: pd.DataFrame | None = None,
+    programs: Programs | None = None,
     pods: pd.DataFrame | None = None,
     services: pd.DataFrame | None = None,
     drops: pd.DataFrame | None = None,
@@ -196,6 +205,7 @@ def walk_table(
         "sets": sets,
         "routes": routes,
         "endpoints": endpoints,
+        "programs": programs,
         "pods": pods,
         "services": services,
         "drops": drops,

@@ -16,21 +16,22 @@ import pandas as pd
 from calicokit.dataplane.drops.by_rule import verdict_bits
 from calicokit.dataplane.packets.compile_iptables import compile_iptables
 from calicokit.dataplane.packets.compile_nft import compile_nft
+from calicokit.dataplane.programmed.comparison import Named, compared, expected_verdicts, listed_or_none
+from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked
+from calicokit.dataplane.programmed.policy_programs import differences as of_programs
 from calicokit.dataplane.rules.chains import Place, chain_names
 from calicokit.dataplane.rules.naming import role, unlayered
+from calicokit.dataplane.rules.policy_programs import policy_programs
 from calicokit.dataplane.rules.tables import PLACE
 from calicokit.felix.state.configuration import in_ebpf
 from calicokit.policy.convert import OPTIONAL_KINDS, POLICY_KINDS
 from calicokit.policy.explain import Explainer
-from calicokit.policy.model import Policy
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
 NODE = Column("node", "str", "node")
 SETTLED = 30.0
 """Seconds after which a pod's rules must be there."""
-
-NOT_COMPARED = "not-compared"
 
 DIFFERENCES = Schema(
     "dataplane.differences",
@@ -40,14 +41,20 @@ DIFFERENCES = Schema(
         Column(
             "difference",
             "str",
-            "kind of difference: no-chain, missing, extra, order, rules; not-compared: eBPF",
+            "kind of difference: no-chain, missing, extra, order, rules; not-loaded: a program of eBPF mode; "
+            "not-compared: such a program that was not seen",
         ),
         Column("kind", "str", "kind of the policy"),
-        Column("policy", "str", "policy (NS/NAME or NAME); null for a pod without any chain, or a chain of no policy"),
+        Column(
+            "policy",
+            "str",
+            "policy (NS/NAME or NAME); null for a pod without any chain or program, or a chain of no policy",
+        ),
         Column("direction", "str", "ingress or egress"),
         Column("namespace", "str", "namespace of the pod; null for the policy's own chain"),
         Column("pod", "str", "pod"),
-        Column("chain", "str", "chain"),
+        Column("form", "str", "chain or program: as what it is programmed; null for a chain that is not there"),
+        Column("chain", "str", "chain; null for a program"),
         Column("programmed", "str", "actual content"),
         Column("asked", "str", "expected content"),
     ),
@@ -117,7 +124,7 @@ over: they change neither which of the others are asked nor their order.
         "pods": "kube.pods",
         "now": "@now",
     },
-    wants={"felix": "felix.configuration"},
+    wants={"felix": "felix.configuration", "programs": "output.bpf_policy"},
 )
 def differences(
     rules: pd.DataFrame,
@@ -129,10 +136,11 @@ def differences(
     pods: pd.DataFrame,
     now: pd.Timestamp,
     felix: pd.DataFrame | None = None,
+    programs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a difference, IPv4 only; see :data:`DIFFERENCES`.
 
-    With eBPF policy is in programs, which are not compared. Nodes without any chain of Calico, pods that just came or
+    In eBPF mode programs are compared instead of chains. Nodes without any chain of Calico, pods that just came or
     that go, and endpoints whose policies cannot all be read are left out.
     """
     model.parts.need(*DECIDING)
@@ -144,8 +152,13 @@ def differences(
     rules, chains = (frame[~frame["node"].isin(compiled)] for frame in (rules, chains))
     programmed = _Programmed.of(rules, chains, known).without(unlisted)
     asked = _asked(applied)
-    rows: list[dict[str, Any]] = [{"node": node, "difference": NOT_COMPARED} for node in sorted(compiled)]
-    for node, namespace, pod, interface in _settled(endpoints, pods, now):
+    settled = list(_settled(endpoints, pods, now))
+    rows: list[dict[str, Any]] = []
+    if compiled:
+        said = Asked.read(applied, model.parts.policies, unlisted)
+        own = {} if programs is None else policy_programs(programs[programs["node"].isin(compiled)])
+        rows += of_programs(own, said, (p for p in settled if p[0] in compiled), compiled)
+    for node, namespace, pod, interface in settled:
         if node in programmed.nodes:
             rows += _of_pod(programmed, asked, node, namespace, pod, interface)
     rows += _contents(programmed, model, known)
@@ -165,10 +178,6 @@ def _settled(
             names[node, namespace, pod].append(interface)
     for (node, namespace, pod), found in names.items():
         yield node, namespace, pod, found
-
-
-Named = tuple[str, str]
-"""Kind and NS/NAME of a policy."""
 
 
 def _asked(applied: pd.DataFrame) -> dict[tuple[str, str, str], list[Named]]:
@@ -270,37 +279,16 @@ def _of_pod(
         own = next((i for i in interfaces if (node, i, direction) in programmed.asks), None)
         should = asked.get((namespace, pod, direction), [])
         if own is None:
-            yield base | {"difference": "no-chain", "direction": direction, "asked": _listed(p for _, p in should)}
+            yield base | {
+                "difference": "no-chain",
+                "direction": direction,
+                "asked": listed_or_none(p for _, p in should),
+            }
             continue
         there = programmed.asks[node, own, direction]
-        yield from _compared(base | {"direction": direction}, there, should, programmed)
-
-
-def _compared(
-    base: dict[str, Any], there: list[str], should: list[Named], programmed: _Programmed
-) -> Iterator[dict[str, Any]]:
-    named = [programmed.named(c) for c in there]
-    words = {
-        "programmed": _listed(n[1] if n else c for n, c in zip(named, there, strict=True)),
-        "asked": _listed(p for _, p in should),
-    }
-    for kind, policy in should:
-        if (kind, policy) not in named:
-            yield base | words | {"difference": "missing", "kind": kind, "policy": policy}
-    for chain, name in zip(there, named, strict=True):
-        if name is None or name not in should:
-            whose = dict(zip(("kind", "policy"), name, strict=True)) if name else {}
-            yield base | words | whose | {"difference": "extra", "chain": chain}
-    both = [n for n in named if n in should]
-    wanted = [n for n in should if n in named]
-    for name, at in zip(both, wanted, strict=False):
-        if name is not None and name != at:
-            yield base | words | {"difference": "order", "kind": at[0], "policy": at[1]}
-            return
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+        yield from compared(
+            base | {"direction": direction, "form": "chain"}, [(programmed.named(c), c) for c in there], should
+        )
 
 
 # ---- what policies' chains do
@@ -322,23 +310,8 @@ def _contents(programmed: _Programmed, model: Explainer, known: Mapping[str, Nam
             "kind": name[0],
             "policy": name[1],
             "direction": what.direction,
+            "form": "chain",
             "chain": chain,
-            "programmed": _listed(there),
-            "asked": _listed(should),
+            "programmed": listed_or_none(there),
+            "asked": listed_or_none(should),
         }
-
-
-def expected_verdicts(policy: Policy, direction: str) -> list[str] | None:
-    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in IPv4's chain."""
-    rules = policy.ingress if direction == "ingress" else policy.egress
-    if direction not in policy.types:
-        return None
-    if any(_not_of_ipv4(r) for r in rules):
-        return None
-    return [r.action.lower() for r in rules]
-
-
-def _not_of_ipv4(rule: Any) -> bool:
-    nets = (*rule.source.nets, *rule.source.not_nets, *rule.destination.nets, *rule.destination.not_nets)
-    sixes = any(n.version == 6 for n in nets)
-    return rule.version == 6 or sixes or rule.protocol in ("icmpv6", "58") or rule.not_protocol in ("icmpv6", "58")

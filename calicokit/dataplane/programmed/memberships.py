@@ -72,38 +72,43 @@ def memberships(
     """
     parts = model.parts
     parts.need("namespaces", "serviceaccounts")
-    uses = _uses(parts)
+    uses = uses_of(parts)
     names = {set_name(s, nft): s for s in uses for nft in (False, True)}
     own = sets[sets["set"].isin(list(names)) & (sets["family"] == "ip")]
     if not len(own):
         return MEMBERSHIPS.frame()
-    wanted = _wanted(parts, list(dict.fromkeys(names[s] for s in own["set"])))
-    moving = _moving(pods, now)
+    wanted = wanted_by(parts, list(dict.fromkeys(names[s] for s in own["set"])))
+    restless = moving(pods, now)
     complete = all(known is not None for known in network_sets.values())
     there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
     for node, name, element in cells(own, "node", "set", "element"):
-        there[node, name] |= set(_nets(element))
+        there[node, name] |= set(nets_of(element))
     rows = []
     for (node, name), members in there.items():
-        should = wanted[names[name]]
-        lacks = _texts(should - members, moving)
-        extra = _texts(members - should, moving) if complete else []
-        covered = [t for t in lacks if not any(m.covers(prefix(t)) for m in members)]
-        if covered or [t for t in extra if not any(s.covers(prefix(t)) or prefix(t).covers(s) for s in should)]:
+        lacks, extra = differences(members, wanted[names[name]], restless)
+        if lacks or (extra and complete):
             rows.append(
                 {
                     "node": node,
                     "set": name,
                     "selector": names[name],
                     "policies": sorted(uses[names[name]]),
-                    "lacks": covered,
-                    "extra": extra,
+                    "lacks": lacks,
+                    "extra": extra if complete else [],
                 }
             )
     return MEMBERSHIPS.frame(rows)
 
 
-def _nets(element: object) -> Iterator[Prefix]:
+def differences(members: set[Prefix], should: set[Prefix], restless: set[str]) -> tuple[list[str], list[str]]:
+    """What a set lacks, and what it has that it should not; nothing for networks that cover one another."""
+    lacks = [t for t in _texts(should - members, restless) if not any(m.covers(prefix(t)) for m in members)]
+    extra = _texts(members - should, restless)
+    odd = any(not any(s.covers(prefix(t)) or prefix(t).covers(s) for s in should) for t in extra)
+    return lacks, extra if odd else []
+
+
+def nets_of(element: object) -> Iterator[Prefix]:
     """The network that an element is; none for a range, or a line that was cut."""
     try:
         yield prefix(str(element))
@@ -111,7 +116,7 @@ def _nets(element: object) -> Iterator[Prefix]:
         return
 
 
-def _uses(parts: Parts) -> dict[str, set[str]]:
+def uses_of(parts: Parts) -> dict[str, set[str]]:
     """Selector of a rule → the policies that use it."""
     found: dict[str, set[str]] = defaultdict(set)
     for policy in readable(parts.enforced()):
@@ -123,7 +128,7 @@ def _uses(parts: Parts) -> dict[str, set[str]]:
     return found
 
 
-def _wanted(parts: Parts, selectors: list[str]) -> dict[str, set[Prefix]]:
+def wanted_by(parts: Parts, selectors: list[str]) -> dict[str, set[Prefix]]:
     """Selector → addresses of endpoints and networks of network sets, IPv4."""
     holders: list[tuple[Any, list[Prefix]]] = [
         *((e, [prefix(a) for a in e.addresses if ":" not in a]) for e in parts.endpoints),
@@ -137,7 +142,7 @@ def _wanted(parts: Parts, selectors: list[str]) -> dict[str, set[Prefix]]:
     return made
 
 
-def _moving(pods: pd.DataFrame, now: pd.Timestamp) -> set[str]:
+def moving(pods: pd.DataFrame, now: pd.Timestamp) -> set[str]:
     """Addresses of pods that just came, are being deleted or have ended."""
     young = ~((now - pods["created"]).dt.total_seconds() > SETTLED)
     unsettled = pods[young | pods["deleted"].notna() | pods["finished"] | (pods["phase"] != "Running")]

@@ -145,14 +145,14 @@ def policy_in_comment(text: str) -> PolicyName | None:
         return None
     kind, name = words[0], words[1]
     if kind == "Policy":
-        return _of_v1(name)
+        return stored_name(name)
     if not kind.endswith("Policy"):
         return None
     namespace, _, last = name.rpartition("/")
     return PolicyName(kind, namespace, last)
 
 
-def _of_v1(stored: str) -> PolicyName:
+def stored_name(stored: str) -> PolicyName:
     """A policy by the name that versions up to v3.31 give it inside: ``NS/knp.default.NAME``, ``TIER.NAME``."""
     namespace, _, last = stored.rpartition("/")
     for start, kind in _OLD_KINDS.items():

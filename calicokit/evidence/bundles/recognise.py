@@ -53,10 +53,18 @@ def parts(name: str, data: bytes) -> Iterator[Part | Unread]:
     elif _CONTAINER_LOG.search(text):
         yield from _of_dump(name, text)
     else:
-        for section in sections(_uncarried(text)):
+        whole = _uncarried(text)
+        found_in = list(sections(whole))
+        if len(found_in) > 1 and all(_OF_INTERFACES.match(s.command) for s in found_in):
+            yield Part("tc-filter", whole, hints=found_in[0].hints)  # a loop over interfaces, which its commands name
+            return
+        for section in found_in:
             for found in _of_section(name, section.command, section.hints, section.text):
                 chosen = f"what `{section.chosen}` left of it" if section.chosen else ""
                 yield replace(found, scoped=found.scoped or chosen) if isinstance(found, Part) and chosen else found
+
+
+_OF_INTERFACES = re.compile(r"tc (?:-\S+ )*filter (?:show|list|ls) dev ")
 
 
 def _uncarried(text: bytes) -> bytes:

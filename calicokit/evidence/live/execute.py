@@ -25,6 +25,9 @@ POLL = 0.5
 """Seconds after which a silent connection is looked at: whether to stop, and whether time is up."""
 
 
+ABSENT = ("executable file not found", "no such file or directory", "No such file or", "command not found")
+
+
 @dataclass
 class Ran:
     """What a command printed, its exit status, and why there is none or why the output is not whole."""
@@ -36,11 +39,9 @@ class Ran:
 
     @property
     def absent(self) -> bool:
-        """Whether the container has no such program (as containerd and CRI-O, or ``timeout``, say it)."""
+        """Whether the container has no such program (as containerd and CRI-O, ``timeout`` or bash say it)."""
         said = self.failed + self.stderr[:500].decode("utf-8", "replace")
-        return self.exit in (None, 126, 127) and any(
-            words in said for words in ("executable file not found", "no such file or directory", "No such file or")
-        )
+        return self.exit in (None, 126, 127) and any(words in said for words in ABSENT)
 
 
 class _Cause(msgspec.Struct):

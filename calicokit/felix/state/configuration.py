@@ -98,6 +98,10 @@ _OPAQUE = ("[", "{", "map[", "0x", "<", "&", "^")
 Setting = tuple[str, str]
 """Value and origin."""
 
+DISABLING = "Disabling BPF mode"
+"""What Felix logs where its kernel cannot run eBPF; then it overrides the field (felix/daemon/daemon.go)."""
+OVERRIDE = ("false", "false", "internal override")
+
 
 @cache
 def _known() -> dict[str, Any]:
@@ -264,10 +268,13 @@ def _said(log: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[bool, dict[s
     last = runs.drop_duplicates("node", keep="last")
     since = {n: (t, s) for n, t, s in cells(last, "node", "first", "started")}
     found: dict[str, tuple[bool, dict[str, tuple[str, str, str]]]] = {}
-    lines = log[(log["file"] == "config_params.go") & log["message"].fillna("").str.startswith("Pars")]
+    words = log["message"].fillna("")
+    lines = log[((log["file"] == "config_params.go") & words.str.startswith("Pars")) | words.str.contains(DISABLING)]
     ranks = {source: rank for rank, source in enumerate(ORIGINS)}
     for node, time, message, more in cells(lines, "node", "time", "message", "fields"):
         start, whole = since.get(node, (time, False))
+        if DISABLING in message and time >= start:
+            found.setdefault(node, (whole, {}))[1]["bpfEnabled"] = OVERRIDE
         match = _PARSED.match(f"{message} {more}" if isinstance(more, str) else message)
         if match is None or match[4] not in ranks or time < start:
             continue
@@ -326,11 +333,19 @@ def configuration(
     said = _said(log, runs) if log is not None and runs is not None else {}
     versions = _versions(log, calico)
     rows: list[dict[str, Any]] = []
-    for node, node_labels in nodes.rows(lambda item: (item["metadata"]["name"], labels(item))):
+    listed = dict(nodes.rows(lambda item: (item["metadata"]["name"], labels(item))))
+    running = {} if calico is None else _running(calico)
+    for node, node_labels in (running | listed).items():
         whole, told = said.get(node, (False, {}))
         own = defaults_of(versions.get(node))
         rows += _in_force(node, own, settings.of(node, node_labels), told, whole)
     return CONFIGURATION.frame(rows)
+
+
+def _running(calico: pd.DataFrame) -> dict[str, Mapping[str, str]]:
+    """The nodes of calico-node's pods, without labels: one that the list of nodes lacks runs as the others do."""
+    own = calico[(calico["component"] == "calico-node") & calico["node"].notna()]
+    return {node: {} for node in own["node"]}
 
 
 def _in_force(
@@ -398,6 +413,13 @@ def in_ebpf(configuration: pd.DataFrame | None) -> set[str]:
     if configuration is None:
         return set()
     return {n for n, value in in_force(configuration, "bpfEnabled").items() if value == "true"}
+
+
+def asked_for_ebpf(configuration: pd.DataFrame) -> set[str]:
+    """The nodes whose Felix runs the eBPF dataplane, or is told to."""
+    own = configuration[configuration["field"] == "bpfEnabled"]
+    told = {n for n, said in cells(own, "node", "settings") if isinstance(said, str) and said.startswith("true")}
+    return in_ebpf(configuration) | told
 
 
 def in_force(configuration: pd.DataFrame, name: str) -> dict[str, str]:

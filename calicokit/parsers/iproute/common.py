@@ -52,6 +52,8 @@ def _elements(text: Text, whole: str, at: int) -> tuple[list[tuple[dict[str, Any
             found.append((value, line))
         else:
             text.reject(line, "a JSON object")
+        if whole[at : at + 2] == "\n{":  # objects in a row, in no list
+            continue
         if whole[at : at + 1] == "\n" and found and "]" not in whole[at : at + 20] and "," not in whole[at : at + 20]:
             break
     return found, at + 1

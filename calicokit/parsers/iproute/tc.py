@@ -55,8 +55,8 @@ FILTERS = Schema(
     "tc_filter",
     "tc filters; eBPF programs attached by Calico are of kind bpf",
     (
-        Column("interface", "str", "interface; null where the command named it"),
-        Column("parent", "str", "parent handle or hook; null where the command named it"),
+        Column("interface", "str", "interface; null where a command named it that is not in the text"),
+        Column("parent", "str", "parent handle or hook; null where a command named it that is not in the text"),
         Column("protocol", "str", "all, ip, …"),
         Column("priority", "int", "priority; lower is evaluated first"),
         Column("kind", "str", "bpf, u32, flower, matchall, …"),
@@ -78,8 +78,8 @@ FILTERS = Schema(
         _LINE,
     ),
     ("interface", "parent", "priority", "protocol", "handle", "line"),
-    verified=False,
-    source="iproute2's tc/tc_filter.c, tc/f_bpf.c and its answers in a network namespace; Calico's felix/bpf/tc",
+    source="recording healthy-ebpf-vxlan (bpf); iproute2's tc/tc_filter.c, tc/f_bpf.c and its answers in a network "
+    "namespace; Calico's felix/bpf/tc",
 )
 _QDISC = re.compile(
     r"qdisc (\S{1,30}) (\S{1,20}) (?:\[\S{1,20}\] )?(?:dev (\S{1,40}) )?(root|ingress|clsact|parent \S{1,20})?(.*)"
@@ -266,11 +266,18 @@ def _within(line: Line) -> bool:
     return line.text[0] in " \t" or line.text.startswith(("police ", "action "))
 
 
-@parser("tc-filter", FILTERS, marks=r"^filter (parent|protocol|ingress|egress|dev)")
+_SHOWN = re.compile(
+    r"\btc (?:-\S+ )*filter (?:show|list|ls) dev (?P<interface>\S+)(?: (?P<parent>ingress|egress|root))?"
+)
+
+
+@parser("tc-filter", FILTERS, marks=r"^filter (parent|protocol|ingress|egress|dev)", keeps="tc ")
 def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
     """``tc filter show dev INTERFACE ingress`` (or egress), also with ``-s``: filters and eBPF programs.
 
-    Source: iproute2's tc/tc_filter.c and tc/f_bpf.c; in no recording.
+    Command lines in the text tell interface and hook of what follows. Programs at tcx or netkit are no filters.
+
+    Source: recordings healthy-ebpf-vxlan, ebpf-workload-program-deleted; iproute2's tc/tc_filter.c and tc/f_bpf.c.
 
     >>> from calicokit.parsers.base import parse
     >>> row = parse("tc-filter", "filter protocol all pref 49152 bpf chain 0 handle 0x1 cali_tc_preambl:[71] "
@@ -279,11 +286,14 @@ def tc_filter(text: Text) -> dict[str, pd.DataFrame]:
     ('bpf', 'cali_tc_preambl:[71]', 71, True)
     """
     rows: list[dict[str, Any]] = []
+    place: dict[str, Any] = {}
     for line in text.lines():
         words = line.text.split()
         row = _filter(words) if words[0] == "filter" else None
         if row:
-            rows.append(row | {"line": line.number})
+            rows.append(place | row | {"line": line.number})
+        elif match := _SHOWN.search(line.text):
+            place = match.groupdict()
         elif rows and _within(line):
             _detail(rows[-1], line.text.strip())
         else:

@@ -116,7 +116,8 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
         {"node": r.node, "protocol": r.protocol if isinstance(r.protocol, str) else None, "field": r.field}
         for r in records(group)
     ]
-    evidence = [Rows.of("bird.cfg", "bgp.config_differences", keys, node)]
+    source = "bird6.cfg" if first.where == "bird6.cfg" else "bird.cfg"
+    evidence = [Rows.of(source, "bgp.config_differences", keys, node)]
     why = ""
     if log is not None and log.state != "logs":
         why = (
@@ -138,7 +139,7 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
 def _said(row: Any) -> str:
     """One difference in words."""
     line = "" if pd.isna(row.line) else f" (the block from line {row.line})"
-    place = f"bird.cfg{line}" if row.where == "bird.cfg" else "the running BIRD"
+    place = "the running BIRD" if row.where == "bird" else f"{row.where}{line}"
     asks = f" (from {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":
         lacks = isinstance(row.expected, str)

@@ -601,7 +601,9 @@ ITEMS = (
     _node("nodename", "calico-node's name on the node", "cat /var/lib/calico/nodename", guide=_READY),
     _node("calicoctl-node-status", "BGP sessions as calicoctl shows them", "calicoctl node status", guide=_BGP),
     *_birdcl("status", "bird-status", _BGP),
-    *_birdcl("protocols all", "bird-protocols", _BGP, tells=r"^ {2,}\S", tells6=rf"\A(?=(?s:.)*^ {{2,}}\S)(?s:.)*{_SESSION6}"),
+    *_birdcl(
+        "protocols all", "bird-protocols", _BGP, tells=r"^ {2,}\S", tells6=rf"\A(?=(?s:.)*^ {{2,}}\S)(?s:.)*{_SESSION6}"
+    ),
     *_birdcl("protocols", "bird-protocols", _BGP, tells6=_SESSION6),
     *_birdcl(
         "route all",

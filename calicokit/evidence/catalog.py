@@ -330,7 +330,8 @@ def _birdcl(words: str, parser: str, guide: str, heavy: bool = False, tells: str
         f"birdcl6 show {words}",
         *(f"{c} -s /var/run/calico/bird6.ctl show {words}" for c in ("birdcl", "birdcl6")),
     )
-    name, more = words.replace(" ", "-"), {"parser": parser, "guide": guide, "heavy": heavy}
+    name = words.replace(" ", "-")
+    more: dict[str, Any] = {"parser": parser, "guide": guide, "heavy": heavy}
     return [
         _ipv6(f"birdcl6-{name}", f"BIRD of IPv6: {words}", *argvs6, tells=tells6 or NEVER, **more),
         _node(f"birdcl-{name}", f"BIRD: {words}", *argvs, tells=tells, **more),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import always, in_common, named
+from calicokit.net import prefix
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
@@ -136,8 +137,8 @@ def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.Data
         yield finding(
             "bgp-filter-reject",
             subject=dict(zip(("node", "peer", "filter", "cidr"), key, strict=True)),
-            cause=f"Rule {row.rule} of {row.direction}V4 of BGPFilter {row.filter} rejects {row.cidr} (block of "
-            f"{row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
+            cause=f"Rule {row.rule} of {row.direction}V{prefix(row.cidr).version} of BGPFilter {row.filter} rejects "
+            f"{row.cidr} (block of {row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
             remedy=f"Make BGPFilter {row.filter} accept the pools' prefixes, or remove it from {row.bgp_peer}.",
             evidence=[
                 Rows.of(
@@ -190,21 +191,23 @@ def route_missing(
     """A node lacks the route to a living node's block although the sessions on the way are up."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
         return
-    alive = set(birds[birds["state"] == "answers"]["node"]) - _not_ready(conditions)
+    lost = _not_ready(conditions)
+    answers = birds[birds["state"] == "answers"]
+    alive = {v: set(answers[answers["family"] == v]["node"]) - lost for v in (4, 6)}
     hidden = set() if pools is None else set(pools[~pools["bgp_export"].fillna(True)]["pool"])
     felixs = _felix_programs(settings)
     confirmed = {(n, b) for n, b, s in cells(affinities, "node", "block", "state") if s == "confirmed"}
     claimed = dict(cells(ipam, "block", "claimed"))
-    up = _ways(compared)
+    up = {v: _ways(compared[compared["family"] == v]) for v in (4, 6)}
     found = 0
     for (node, cidr), row in _lacking(blocks).items():
         owner = str(row.owner)
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
         held = row.kind == "borrowed" or (owner, cidr) in confirmed
-        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or not held or young:
+        if row.mode in felixs or row.pool in hidden or {node, owner} - alive[row.version] or not held or young:
             continue
         maybe_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
-        if maybe_felix or not up(node, owner) or found >= MOST:
+        if maybe_felix or not up[row.version](node, owner) or found >= MOST:
             continue
         found += 1
         yield finding(

@@ -88,8 +88,8 @@ def _of_version(
     routes: pd.DataFrame | None,
 ) -> pd.DataFrame:
     own = nodes if version == 4 else nodes.assign(address=nodes["address6"], network=nodes["network6"])
-    of = (frame[frame["version"] == version] for frame in (blocks, lent))
-    wanted = _wanted(version, *of, pools, own, tunnels)
+    held, given = (frame[frame["version"] == version] for frame in (blocks, lent))
+    wanted = _wanted(version, held, given, pools, own, tunnels)
     seen, told = (None if f is None else f[f["version"] == version] for f in (kernel, routes))
     return BLOCKS.take(_with_bird(_with_kernel(wanted, seen), told))
 

@@ -209,8 +209,10 @@ def that_drop(found: pd.DataFrame, *needs: str) -> pd.DataFrame:
     return found[drops & (found["need"].isin(needs) if needs else True)]
 
 
-def source_of(backend: str) -> str:
+def source_of(backend: str, family: str = "ip") -> str:
     """The evidence that a backend's rules are read from."""
+    if family == "ip6" and backend != "nftables":
+        return "ip6tables-save"
     return {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save"}.get(backend, "iptables-nft-save")
 
 

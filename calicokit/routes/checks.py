@@ -215,7 +215,7 @@ def route_missing(
             subject={"node": node, "cidr": cidr},
             cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the BGP sessions towards it "
             f"are up{_where_lost(row, blocks)}.",
-            remedy=f"Compare `birdcl show route {cidr} all` on {owner} and {node}, then the filters between them "
+            remedy=f"Compare `{'birdcl6' if row.version == 6 else 'birdcl'} show route {cidr} all` on {owner} and {node}, then the filters between them "
             "(BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},

@@ -1,0 +1,117 @@
+"""Faults of IPv6 alone, on a real dual-stack cluster that is edited as little as each needs; and its silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clusters import checked
+from tests.edited import Edited, adding, without
+
+DUAL = "healthy-dual-stack"
+BLOCK = "fd48::94fa:7820:5b81:7500/122"
+"""node-1's block."""
+
+
+def edited() -> Edited:
+    return Edited(DUAL)
+
+
+def routes(lab: Edited, node: str, how) -> Edited:  # type: ignore[no-untyped-def]
+    """Edit what ``ip -6 route`` prints too."""
+    return lab.routes(node, how).edit("ip-route6-all", node, how).edit("ip-route6", node, how)
+
+
+def heads(lab: Edited) -> dict[str, str]:
+    return {f.id: f.cause for f in lab.heads()}
+
+
+REFUSED = "Unable to connect to server control socket (/var/run/calico/bird6.ctl): Connection refused\n"
+
+
+def bird6_dead(node: str) -> Edited:
+    """What birdcl6, ss and the other nodes show where bird6 of a node was killed."""
+    lab = edited()
+    for name in ("status", "protocols", "protocols-all", "route", "route-all", "route-count", "interfaces"):
+        lab.errors[f"birdcl6-{name}", node] = REFUSED
+    lab.edit("ss-bgp", node, without("bird6"))
+    for other in {"node-1", "node-2", "node-3", "node-4"} - {node}:
+        address = f"fd30::1{node[-1]}"
+        name = f"Mesh_{address.replace(':', '_')}"
+        down = [(f"{name} BGP      master   up     ", f"{name} BGP      master   start  "), ("Established", "Connect")]
+
+        def how(text: str, down=down, name=name) -> str:  # type: ignore[no-untyped-def]
+            lines = text.splitlines(keepends=True)
+            inside = False
+            for i, line in enumerate(lines):
+                inside = line.startswith(name) if line[:1].strip() else inside
+                if inside:
+                    for old, new in down:
+                        line = line.replace(old, new)
+                    lines[i] = line
+            return "".join(lines)
+
+        lab.edit("birdcl6-protocols", other, how).edit("birdcl6-protocols-all", other, how)
+        lab.edit("birdcl6-route", other, without(f"via {address} "))
+        routes(lab, other, without(f"via {address} "))
+    return lab
+
+
+def test_bird6_dead_is_the_one_cause() -> None:
+    lab = bird6_dead("node-3")
+    found = heads(lab)
+    assert list(found) == ["bird-dead"]
+    assert "bird6" in found["bird-dead"] and "node-3" in found["bird-dead"]
+    assert {f.id for f in lab.loud()} == {"bird-dead", "bgp-session-down"}
+
+
+def test_forwarding_of_ipv6_off() -> None:
+    lab = edited().edit("sysctl-net6", "node-2", lambda t: t.replace(".forwarding = 1", ".forwarding = 0"))
+    found = heads(lab)
+    assert list(found) == ["ip-forward-off"]
+    assert "net.ipv6.conf.all.forwarding = 0" in found["ip-forward-off"]
+
+
+@pytest.mark.parametrize(
+    ("route", "how"),
+    [
+        ("fd48::94fa:7820:5b81:7500/123 via fd30::13 dev eth0 metric 1024 pref medium", "longer-prefix"),
+        ("fd48::94fa:7820:5b81:7501 via fd30::13 dev eth0 metric 1024 pref medium", "longer-prefix"),
+        (f"{BLOCK} via fd30::13 dev eth0 metric 10 pref medium", "metric"),
+        (f"blackhole {BLOCK} dev lo metric 10 pref medium", "metric"),
+    ],
+)
+def test_a_route_in_the_way(route: str, how: str) -> None:
+    lab = routes(edited(), "node-2", adding(route))
+    found = lab.cluster().routes.conflicts()
+    assert found[["node", "how"]].values.tolist() == [["node-2", how]]
+    assert list(heads(lab)) == ["route-conflict"]
+
+
+def test_a_routing_rule_in_the_way() -> None:
+    lab = edited().edit("ip-rule6", "node-2", adding(f"100:\tfrom all to {BLOCK} blackhole"))
+    assert list(heads(lab)) == ["route-conflict"]
+
+
+def test_a_route_of_ipv6_is_missing_though_its_session_is_up() -> None:
+    lab = routes(edited(), "node-2", without(BLOCK)).edit("birdcl6-route", "node-2", without(BLOCK))
+    assert list(heads(lab)) == ["bgp-route-missing"]
+
+
+def test_a_pod_without_its_route_of_ipv6() -> None:
+    lab = routes(edited(), "node-1", without("fd48::94fa:7820:5b81:7503 "))
+    assert list(heads(lab)) == ["pod-route-missing"]
+
+
+def test_bird6_cfg_edited_by_hand() -> None:
+    lab = edited().edit(
+        "bird6.cfg", "node-4", lambda t: t.replace("neighbor fd30::12 as 64512", "neighbor fd30::12 as 64999")
+    )
+    found = heads(lab)
+    assert list(found) == ["bgp-config-stale"]
+    assert "bird6.cfg" in found["bgp-config-stale"]
+
+
+def test_silence_and_its_checks() -> None:
+    found = checked(DUAL)
+    assert found.status == 0
+    assert not [f for f in found if f.severity != "info"]

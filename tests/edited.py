@@ -21,7 +21,8 @@ Edit = Callable[[str], str]
 class Edited(Source):
     """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing.
 
-    ``errors`` are commands that fail, and what they say. ``samples`` is a series beside the incident's own: time and text of each sample, by id and node.
+    ``errors`` are commands that fail, and what they say. ``samples`` is a series beside the incident's own: time and
+    text of each sample, by id and node.
     """
 
     incident: str

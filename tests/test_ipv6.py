@@ -60,7 +60,7 @@ def test_bird6_dead_is_the_one_cause() -> None:
     lab = bird6_dead("node-3")
     found = heads(lab)
     assert list(found) == ["bird-dead"]
-    assert "bird6" in found["bird-dead"] and "node-3" in found["bird-dead"]
+    assert all(word in found["bird-dead"] for word in ("bird6", "node-3"))
     assert {f.id for f in lab.loud()} == {"bird-dead", "bgp-session-down"}
 
 

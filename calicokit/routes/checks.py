@@ -35,15 +35,29 @@ ENOUGH = 10
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:
+        six = "6" if row.version == 6 else ""
         yield finding(
             "node-address-wrong",
-            subject={"node": row.node, "address": row.address},
-            cause=f"Calico's address of {row.node}, {row.address}, is not usable for its peers: {row.problem}.",
-            remedy="Set IP or IP_AUTODETECTION_METHOD of calico-node (operator: nodeAddressAutodetectionV4), for "
-            "example kubernetes-internal-ip or cidr=…, and restart calico-node on that node.",
-            evidence=[Rows.of("nodes", "routes.addresses", [{"node": row.node}])],
+            subject={"node": row.node, "address": row.address if isinstance(row.address, str) else IPV6},
+            cause=_address_cause(row),
+            remedy=f"Set IP{six} or IP{six}_AUTODETECTION_METHOD of calico-node (operator: "
+            f"nodeAddressAutodetectionV{row.version}), for example kubernetes-internal-ip or cidr=…, and restart "
+            "calico-node on that node.",
+            evidence=[Rows.of("nodes", "routes.addresses", [{"node": row.node, "version": int(row.version)}])],
             about={row.node, *row.same},
         )
+
+
+IPV6 = "IPv6"
+"""What stands for an address that a node lacks."""
+
+
+def _address_cause(row: Any) -> str:
+    if not isinstance(row.address, str):
+        return (
+            f"Calico has no IPv6 address of {row.node}: {row.problem}. No node has a route to its pods' IPv6 addresses."
+        )
+    return f"Calico's address of {row.node}, {row.address}, is not usable for its peers: {row.problem}."
 
 
 @check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"}, absence=True)
@@ -215,8 +229,8 @@ def route_missing(
             subject={"node": node, "cidr": cidr},
             cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the BGP sessions towards it "
             f"are up{_where_lost(row, blocks)}.",
-            remedy=f"Compare `{'birdcl6' if row.version == 6 else 'birdcl'} show route {cidr} all` on {owner} and {node}, then the filters between them "
-            "(BGPFilter, `show protocols all`: filtered routes).",
+            remedy=f"Compare `birdcl{'6' if row.version == 6 else ''} show route {cidr} all` on {owner} and {node}, "
+            "then the filters between them (BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.clusters import checked
@@ -115,3 +117,50 @@ def test_silence_and_its_checks() -> None:
     found = checked(DUAL)
     assert found.status == 0
     assert not [f for f in found if f.severity != "info"]
+
+
+def test_a_node_without_an_ipv6_address_where_others_have_one() -> None:
+    def how(node: dict[str, Any]) -> None:
+        if node["metadata"]["name"] == "node-2":
+            del node["metadata"]["annotations"]["projectcalico.org/IPv6Address"]
+
+    found = [f.subject for f in edited().objects("nodes", how).loud() if f.id == "node-address-wrong"]
+    assert found == [{"node": "node-2", "address": "IPv6"}]
+
+
+def test_an_mtu_that_ipv6_cannot_live_with() -> None:
+    lab = edited()
+    for node in ("node-1", "node-2", "node-3", "node-4"):
+        lab.edit("ip-link-stats", node, lambda t: t.replace("mtu 1500", "mtu 1200"))
+    found = lab.cluster().routes.mtus().set_index("node")["problem"]
+    assert "1280 that IPv6 needs" in str(found["node-3"])
+
+
+def full(block: dict[str, Any]) -> None:
+    """All addresses of a block of IPv6 given to something else."""
+    body = block["spec"]
+    if ":" in body["cidr"]:
+        body["attributes"] = [*(body.get("attributes") or []), {"handle_id": "other", "secondary": {}}]
+        last = len(body["attributes"]) - 1
+        body["allocations"] = [last if a is None else a for a in body["allocations"]]
+        body["unallocated"] = []
+
+
+def small(pool: dict[str, Any]) -> None:
+    """A pool of IPv6 that is no larger than the blocks that are there."""
+    if ":" in pool["spec"]["cidr"]:
+        pool["spec"]["cidr"] = BLOCK
+
+
+def waiting(pod: dict[str, Any]) -> None:
+    if pod["metadata"]["name"].startswith("frontend"):
+        pod["status"] = {"phase": "Pending"}
+        notes = pod["metadata"].get("annotations") or {}
+        pod["metadata"]["annotations"] = {k: v for k, v in notes.items() if not k.startswith("cni.")}
+
+
+def test_a_pod_that_gets_ipv4_and_no_ipv6_waits() -> None:
+    lab = edited().objects("ipamblocks", full).objects("ippools", small).objects("pods", waiting)
+    found = [f.subject for f in lab.loud() if f.id == "ipam-exhausted"]
+    assert found == [{"pool": "default-ipv6-ippool"}]
+    assert set(lab.cluster().ipam.waiting()["version"]) == {6}

@@ -31,7 +31,7 @@ ADDRESSES = Schema(
     key=("node", "version"),
 )
 
-YOUNG = pd.Timedelta(minutes=2)
+YOUNG = pd.Timedelta(minutes=1)
 """calico-node has so long to find its addresses, once it was told of another IP version."""
 
 

@@ -22,8 +22,11 @@ from calicokit.schema import Column, Schema, cells
 OVERHEAD = {"vxlan": 50, "ipip": 20, "wireguard": 60, "none": 0}
 OVERHEAD6 = {**OVERHEAD, "vxlan": 70, "wireguard": 80}
 _DEVICE_OF = {
-    **{("vxlan", 50): "vxlan.calico", ("vxlan", 70): "vxlan-v6.calico", ("ipip", 20): "tunl0"},
-    **{("wireguard", 60): "wireguard.cali", ("wireguard", 80): "wg-v6.cali"},
+    ("vxlan", 50): "vxlan.calico",
+    ("vxlan", 70): "vxlan-v6.calico",
+    ("ipip", 20): "tunl0",
+    ("wireguard", 60): "wireguard.cali",
+    ("wireguard", 80): "wg-v6.cali",
 }
 """Encapsulation and what it costs → its device."""
 LEAST_MTU6 = 1280

@@ -18,8 +18,10 @@ PROBED = recordings.probed()
 SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop"))]
 COUNTS = {
     "bgp-tcp179-blocked": 113,
+    "dual-stack-bgp6-blocked": 221,
     "healthy-bgp-mesh": 566,
     "healthy-datacenter": 283,
+    "healthy-dual-stack": 695,
     "healthy-nftables": 212,
     "healthy-v3-crds": 566,
     "healthy-v3.28": 566,
@@ -37,7 +39,7 @@ def agrees(probe: dict[str, Any], verdict: str) -> bool:
 
 def test_all_probes_of_all_recordings_are_tried() -> None:
     assert {n: len(recordings.probes(n)) for n in PROBED} == COUNTS
-    assert sum(COUNTS.values()) == 3933
+    assert sum(COUNTS.values()) == 4849
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -175,6 +175,8 @@ class _Birds:
             why = f"its log ends with its shutdown (line {log.line})"
             return {"state": "dead", "why": why, "evidence_id": LOG[bird[1]], "evidence": log.evidence}
         sockets = next((e for e in mine if e.id == "ss-bgp"), None)
+        if bird[1] == 6 and not any(e.id in ASKED[6] for e in mine):
+            return None  # it was not asked: a kit that knew nothing of it took this recording
         if sockets and self.listener(bird)["listening"] is False:
             return _bird("dead", "birdcl gave no answer, and nothing listens on BIRD's port", sockets)
         return None

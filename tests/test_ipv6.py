@@ -164,3 +164,30 @@ def test_a_pod_that_gets_ipv4_and_no_ipv6_waits() -> None:
     found = [f.subject for f in lab.loud() if f.id == "ipam-exhausted"]
     assert found == [{"pool": "default-ipv6-ippool"}]
     assert set(lab.cluster().ipam.waiting()["version"]) == {6}
+
+
+def test_rules_of_ipv6_alone_that_are_stale() -> None:
+    """The first jump to a policy's chain is taken out of ip6tables."""
+    cluster = edited().cluster()
+    chains = cluster.dataplane.chains().query("node == 'node-1' and family == 'ip6' and role == 'policy'")
+    rules = cluster.dataplane.rules().query("node == 'node-1' and family == 'ip6' and chain.str.startswith('cali-tw-')")
+    jump = rules[rules["target"].isin(set(chains["chain"]))].iloc[0]
+    lab = edited().edit("ip6tables-save", "node-1", without(f"-A {jump['chain']} ", f"-j {jump['target']}"))
+    found = heads(lab)
+    assert list(found) == ["dataplane-stale"]
+    assert "in the rules of IPv6" in found["dataplane-stale"]
+
+
+def test_a_set_of_ipv6_that_lacks_a_pod() -> None:
+    sets = edited().cluster().dataplane.sets().query("node == 'node-1' and set.str.startswith('cali60s')")
+    first = sets[sets["element"].str.startswith("fd48:")].iloc[0]
+    lab = edited()
+    for name in ("ipset-list", "ipset-save"):
+        lab.edit(
+            name,
+            "node-1",
+            lambda t: t.replace(f"\n{first['element']}\n", "\n").replace(
+                f"add {first['set']} {first['element']}\n", ""
+            ),
+        )
+    assert {f.id for f in lab.loud()} == {"dataplane-stale"}

@@ -372,6 +372,11 @@ def stale(
 
 
 def _difference(row: Any) -> str:
+    alone = "in the rules of IPv6 " if row.version == 6 else ""
+    return alone + _in_words(row)
+
+
+def _in_words(row: Any) -> str:
     where = f"{row.namespace}/{row.pod}" if isinstance(row.pod, str) else row.chain
     if row.difference == "no-chain":
         return f"{where} has no {row.direction} chain"

@@ -37,6 +37,7 @@ DIFFERENCES = Schema(
     "Differences between what is programmed on a node and the policies and pods.",
     (
         NODE,
+        Column("version", "int", "4, or 6 where the difference is in the rules of IPv6 alone; null with eBPF"),
         Column(
             "difference",
             "str",
@@ -130,7 +131,7 @@ def differences(
     now: pd.Timestamp,
     felix: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a difference, IPv4 only; see :data:`DIFFERENCES`.
+    """One row a difference; see :data:`DIFFERENCES`. One of both IP versions is told once.
 
     With eBPF policy is in programs, which are not compared. Nodes without any chain of Calico, pods that just came or
     that go, and endpoints whose policies cannot all be read are left out.
@@ -142,13 +143,15 @@ def differences(
     unlisted = frozenset(POLICY_KINDS[i][0] for i in model.parts.missing & set(OPTIONAL_KINDS))
     compiled = in_ebpf(felix)
     rules, chains = (frame[~frame["node"].isin(compiled)] for frame in (rules, chains))
-    programmed = _Programmed.of(rules, chains, known).without(unlisted)
-    asked = _asked(applied)
+    asked, settled = _asked(applied), list(_settled(endpoints, pods, now))
     rows: list[dict[str, Any]] = [{"node": node, "difference": NOT_COMPARED} for node in sorted(compiled)]
-    for node, namespace, pod, interface in _settled(endpoints, pods, now):
-        if node in programmed.nodes:
-            rows += _of_pod(programmed, asked, node, namespace, pod, interface)
-    rows += _contents(programmed, model, known)
+    told: list[dict[str, Any]] = []
+    for version in (4, 6):
+        programmed = _Programmed.of(rules, chains, known, version).without(unlisted)
+        found = [r for pod in settled if pod[0] in programmed.nodes for r in _of_pod(programmed, asked, *pod)]
+        found += _contents(programmed, model, known)
+        rows += ({**row, "version": version} for row in found if row not in told)
+        told = found
     return DIFFERENCES.frame(rows)
 
 
@@ -182,20 +185,21 @@ def _asked(applied: pd.DataFrame) -> dict[tuple[str, str, str], list[Named]]:
 
 
 class _Programmed:
-    """Felix's chains of the filter table, IPv4: which policies endpoints ask, and what policies' chains do."""
+    """Felix's chains of the filter table, of one IP version: which policies endpoints ask, and what policies do."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self.version = version
         self.nodes: set[str] = set()
         self.asks: dict[tuple[str, str, str], list[str]] = {}  # node, interface, direction → policies' chains
         self.verdicts: dict[tuple[str, str], list[str]] = {}  # node and policy's chain → what it does
         self.names: dict[str, Named] = {}
 
     @classmethod
-    def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named]) -> _Programmed:
-        made = cls()
+    def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named], version: int) -> _Programmed:
+        made, family = cls(version), "ip6" if version == 6 else "ip"
         said = chains[(chains["role"] == "policy") & chains["policy"].notna() & chains["kind"].notna()]
         made.names = {unlayered(c): (k, p) for c, k, p in cells(said, "chain", "kind", "policy")} | dict(known)
-        own = chains[(chains["owner"] == "calico") & chains["family"].isin(["ip"]) & chains["role"].notna()]
+        own = chains[(chains["owner"] == "calico") & (chains["family"] == family) & chains["role"].notna()]
         own = own[(own["table"] == "filter") | own["chain"].str.startswith("filter-")]
         leads: dict[Place, list[str]] = defaultdict(list)
         made.nodes = set(own["node"])
@@ -205,7 +209,7 @@ class _Programmed:
             what = role(row[4])
             if what is not None and what.role == "policy":
                 made.verdicts[row[0], unlayered(row[4])] = []
-        calico = rules[(rules["owner"] == "calico") & (rules["family"] == "ip")]
+        calico = rules[(rules["owner"] == "calico") & (rules["family"] == family)]
         for *where, verdict, target, spec in cells(calico, *PLACE, "verdict", "target", "spec"):
             place = tuple(where)
             if place not in leads:
@@ -313,7 +317,7 @@ def _contents(programmed: _Programmed, model: Explainer, known: Mapping[str, Nam
         name, what = known.get(chain), role(chain)
         if name is None or name not in policies or what is None:
             continue
-        should = expected_verdicts(policies[name], what.direction)
+        should = expected_verdicts(policies[name], what.direction, programmed.version)
         if should is None or should == there:
             continue
         yield {
@@ -328,17 +332,24 @@ def _contents(programmed: _Programmed, model: Explainer, known: Mapping[str, Nam
         }
 
 
-def expected_verdicts(policy: Policy, direction: str) -> list[str] | None:
-    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in IPv4's chain."""
+def expected_verdicts(policy: Policy, direction: str, version: int = 4) -> list[str] | None:
+    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in that IP version's."""
     rules = policy.ingress if direction == "ingress" else policy.egress
     if direction not in policy.types:
         return None
-    if any(_not_of_ipv4(r) for r in rules):
+    if any(_not_of(version, r) for r in rules):
         return None
     return [r.action.lower() for r in rules]
 
 
-def _not_of_ipv4(rule: Any) -> bool:
+OF_ONE_VERSION = {4: ("icmp", "1"), 6: ("icmpv6", "58")}
+"""Protocols of one IP version alone."""
+
+
+def _not_of(version: int, rule: Any) -> bool:
+    """Whether a rule may have no place in the chains of an IP version: something of it is of the other one."""
     nets = (*rule.source.nets, *rule.source.not_nets, *rule.destination.nets, *rule.destination.not_nets)
-    sixes = any(n.version == 6 for n in nets)
-    return rule.version == 6 or sixes or rule.protocol in ("icmpv6", "58") or rule.not_protocol in ("icmpv6", "58")
+    other = 10 - version
+    return other in (rule.version, *(n.version for n in nets)) or bool(
+        {rule.protocol, rule.not_protocol} & set(OF_ONE_VERSION[other])
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.bgp.sentences import meaning
+from calicokit.bgp.sessions import worst_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
 from calicokit.sentences import listed, plural
@@ -75,7 +76,7 @@ class _Path:
         log: pd.DataFrame | None,
     ) -> None:
         self.compared, self.mesh = compared, bool(configuration["mesh"].iloc[0])
-        self.birds = {} if birds is None else {r.node: r for r in records(birds)}
+        self.birds = worst_of(birds)
         self.sessions, self.sockets, self.firewall, self.log = sessions, sockets, firewall, log
 
     def walk(self, link: Any) -> Iterator[dict[str, Any]]:

@@ -110,6 +110,15 @@ def birds(
     return BIRDS.frame(rows)
 
 
+_WORST = ("dead", "unknown", "answers", "none")
+
+
+def worst_of(birds: pd.DataFrame) -> dict[str, Any]:
+    """Each node's row of ``bgp.birds``; of the two of a node with IPv6 the one that is worse."""
+    ordered = sorted(records(birds), key=lambda row: -_WORST.index(row.state))
+    return {str(row.node): row for row in ordered}
+
+
 Bird = tuple[str, int]
 """A node, and 4 for its bird or 6 for its bird6."""
 

@@ -4,6 +4,8 @@ from calicokit.connectivity.cause import Cause
 from calicokit.schema import Table
 
 class Kube:
+    def families(self) -> Table:
+        """IP families that the cluster uses, and what shows it."""
     def nodes(self) -> Table:
         """Nodes, with Calico's annotations."""
     def tunnels(self) -> Table:
@@ -79,22 +81,27 @@ class Bgp:
         """Each direction of each session: expected and actual state, and why it is not up. Sessions that are
         not up come first."""
     def configured(self) -> Table:
-        """BGP sessions in each node's bird.cfg."""
+        """BGP sessions in each node's bird.cfg and bird6.cfg."""
     def settings(self) -> Table:
-        """Global BIRD settings in each node's bird.cfg: router id, listen address and port."""
+        """Global BIRD settings in each node's bird.cfg and bird6.cfg: router id, listen address and port."""
     def daemon_log(self) -> Table:
         """BIRD daemon events from its log."""
     def confd(self) -> Table:
         """confd on each node, from its log: whether it still runs, and whether BIRD loads the configuration it
         writes."""
     def config_differences(self) -> Table:
-        """Differences between the resources and bird.cfg or the running BIRD."""
+        """Differences between the resources and bird.cfg, bird6.cfg or the running BIRD."""
     def expected(self) -> Table:
         """Sessions that each node should have, as confd would generate them, and the resource that configures
         them."""
     def firewall(self) -> Table:
         """Rules that neither Calico nor kube-proxy wrote and that drop or reject BGP: TCP port 179, or the
-        port that BIRD listens on. IPv4."""
+        port that BIRD listens on."""
+    def birds(self) -> Table:
+        """Whether BIRD is alive on each node, and how that is known; bird6 on nodes with an IPv6 address for
+        BGP."""
+    def sessions(self) -> Table:
+        """BGP sessions with their state and what it means."""
     def steps(self) -> Table:
         """The guide's six steps of *Diagnosing BGP Issues*, for each pair whose session is not up (for the
         first pair, if all are up)."""
@@ -115,10 +122,6 @@ class Bgp:
         """BGP sessions as BIRD prints them (birdcl show protocols all)."""
     def daemons(self) -> Table:
         """BIRD daemon status: clock, start and configuration time (birdcl show status)."""
-    def birds(self) -> Table:
-        """Whether BIRD is alive on each node, and how that is known."""
-    def sessions(self) -> Table:
-        """BGP sessions with their state and what it means."""
     def sockets(self) -> Table:
         """BGP sockets that listen or wait for a TCP handshake."""
     def md5(self) -> Table:
@@ -135,7 +138,9 @@ class Bgp:
 
 class Routes:
     def addresses(self) -> Table:
-        """IPv4 address that Calico chose for each node, and whether other nodes can reach it."""
+        """Address of each IP version that Calico chose for each node, and whether other nodes can reach it."""
+    def bird(self) -> Table:
+        """Routes that BIRD has on each node, of both IP versions (birdcl show route)."""
     def kernel(self) -> Table:
         """Kernel routes of every table on every node, with the program that installed each."""
     def conflicts(self) -> Table:
@@ -152,7 +157,7 @@ class Routes:
     def path(self, from_: str, to: str) -> Table:
         """Path from a node to an address: the route used at each hop. Give --from NODE and --to IP."""
     def pods(self) -> Table:
-        """Every pod with an IPv4 address from Calico, and its host route and interface."""
+        """Every pod's addresses from Calico, of both IP versions, and its host routes and interface."""
     def services(self) -> Table:
         """Service addresses to advertise according to BGPConfiguration, and the nodes that announce them."""
     def settings(self) -> Table:
@@ -279,7 +284,7 @@ class Dataplane:
         """Packets dropped or rejected per sample."""
     def firewall(self) -> Table:
         """Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or
-        would if nothing accepted them before; once for each need. IPv4."""
+        would if nothing accepted them before; once for each need and IP version."""
     def bpf_drops(self) -> Table:
         """Packets that eBPF programs dropped, by interface, reason and direction, where there are any."""
     def kernel(self) -> Table:
@@ -321,8 +326,7 @@ class Dataplane:
     def failures(self) -> Table:
         """Dataplane programming failures from Felix's log, per node and area."""
     def memberships(self) -> Table:
-        """IP sets of policy selectors with missing or extra members, compared with pods and network sets
-        (IPv4)."""
+        """IP sets of policy selectors with missing or extra members, compared with pods and network sets."""
     def programs(self) -> Table:
         """Pod interfaces on nodes with eBPF, with Calico's BPF program in each direction."""
     def endpoints(self) -> Table:
@@ -491,26 +495,48 @@ class Output:
         """kube-controllers' metrics: `port 9094 /metrics`."""
     def felix_ready(self) -> Table:
         """Felix's readiness: `calico-node -felix-ready`."""
+    def bird6_ready(self) -> Table:
+        """Bird6's readiness: `calico-node -bird6-ready`."""
     def bird_ready(self) -> Table:
         """Bird's readiness: `calico-node -bird-ready`."""
     def nodename(self) -> Table:
         """calico-node's name on the node: `cat /var/lib/calico/nodename`."""
     def calicoctl_node_status(self) -> Table:
         """BGP sessions as calicoctl shows them: `calicoctl node status`."""
+    def birdcl6_status(self) -> Table:
+        """BIRD of IPv6: status: `birdcl6 show status`."""
     def birdcl_status(self) -> Table:
         """BIRD: status: `birdcl show status`."""
-    def birdcl_protocols(self) -> Table:
-        """BIRD: protocols: `birdcl show protocols`."""
+    def birdcl6_protocols_all(self) -> Table:
+        """BIRD of IPv6: protocols all: `birdcl6 show protocols all`."""
     def birdcl_protocols_all(self) -> Table:
         """BIRD: protocols all: `birdcl show protocols all`."""
-    def birdcl_route(self) -> Table:
-        """BIRD: route: `birdcl show route`."""
+    def birdcl6_protocols(self) -> Table:
+        """BIRD of IPv6: protocols: `birdcl6 show protocols`."""
+    def birdcl_protocols(self) -> Table:
+        """BIRD: protocols: `birdcl show protocols`."""
+    def birdcl6_route_all(self) -> Table:
+        """BIRD of IPv6: route all: `birdcl6 show route all`."""
     def birdcl_route_all(self) -> Table:
         """BIRD: route all: `birdcl show route all`."""
+    def birdcl6_route(self) -> Table:
+        """BIRD of IPv6: route: `birdcl6 show route`."""
+    def birdcl_route(self) -> Table:
+        """BIRD: route: `birdcl show route`."""
+    def birdcl6_route_count(self) -> Table:
+        """BIRD of IPv6: route count: `birdcl6 show route count`."""
     def birdcl_route_count(self) -> Table:
         """BIRD: route count: `birdcl show route count`."""
+    def birdcl6_interfaces(self) -> Table:
+        """BIRD of IPv6: interfaces: `birdcl6 show interfaces`."""
     def birdcl_interfaces(self) -> Table:
         """BIRD: interfaces: `birdcl show interfaces`."""
+    def bird6_ipam_cfg(self) -> Table:
+        """BIRD's configuration: bird6_ipam.cfg: `cat /etc/calico/confd/config/bird6_ipam.cfg`."""
+    def bird6_cfg(self) -> Table:
+        """BIRD's configuration: bird6.cfg: `cat /etc/calico/confd/config/bird6.cfg`."""
+    def bird6_aggr_cfg(self) -> Table:
+        """BIRD's configuration: bird6_aggr.cfg: `cat /etc/calico/confd/config/bird6_aggr.cfg`."""
     def bird_ipam_cfg(self) -> Table:
         """BIRD's configuration: bird_ipam.cfg: `cat /etc/calico/confd/config/bird_ipam.cfg`."""
     def bird_cfg(self) -> Table:
@@ -535,6 +561,14 @@ class Output:
         """Routing rules: `ip rule`."""
     def ip_neigh(self) -> Table:
         """Neighbours: `ip neigh`."""
+    def ip_route6(self) -> Table:
+        """Routes of the main table of IPv6: `ip -6 route`."""
+    def ip_route6_all(self) -> Table:
+        """Routes of all tables of IPv6: `ip -6 route show table all`."""
+    def ip_rule6(self) -> Table:
+        """Routing rules of IPv6: `ip -6 rule`."""
+    def ip_neigh6(self) -> Table:
+        """Neighbours of IPv6: `ip -6 neigh`."""
     def bridge_fdb(self) -> Table:
         """Forwarding database (FDB), including VXLAN: `bridge fdb show`."""
     def iptables_save(self) -> Table:
@@ -569,6 +603,9 @@ class Output:
         """conntrack entries: `conntrack -L`."""
     def sysctl_net(self) -> Table:
         """Kernel network settings (sysctl): `sysctl -a`."""
+    def sysctl_net6(self) -> Table:
+        """Kernel network settings of IPv6 (sysctl): `sysctl -a --pattern
+        ^net\\.ipv6\\.conf\\..*\\.(forwarding|proxy_ndp|accept_ra|disable_ipv6)$`."""
     def ss_summary(self) -> Table:
         """Sockets in use: `ss -s`."""
     def ss_bgp(self) -> Table:
@@ -592,6 +629,8 @@ class Output:
         """Felix's log: `tail -c 150000 /var/log/calico/felix/current`."""
     def bird_log(self) -> Table:
         """BIRD's log: `tail -c 150000 /var/log/calico/bird/current`."""
+    def bird6_log(self) -> Table:
+        """BIRD's log of IPv6: `tail -c 150000 /var/log/calico/bird6/current`."""
     def confd_log(self) -> Table:
         """confd's log: `tail -c 150000 /var/log/calico/confd/current`."""
     def startup_log(self) -> Table:

@@ -98,8 +98,7 @@ class Bgp:
         """Rules that neither Calico nor kube-proxy wrote and that drop or reject BGP: TCP port 179, or the
         port that BIRD listens on."""
     def birds(self) -> Table:
-        """Whether BIRD is alive on each node, and how that is known; bird6 on nodes with an IPv6 address for
-        BGP."""
+        """Whether BIRD is alive on each node, and how that is known."""
     def sessions(self) -> Table:
         """BGP sessions with their state and what it means."""
     def steps(self) -> Table:
@@ -138,9 +137,9 @@ class Bgp:
 
 class Routes:
     def addresses(self) -> Table:
-        """Address of each IP version that Calico chose for each node, and whether other nodes can reach it."""
+        """Addresses that Calico chose for each node, and whether other nodes can reach them."""
     def bird(self) -> Table:
-        """Routes that BIRD has on each node, of both IP versions (birdcl show route)."""
+        """Routes that BIRD has on each node (birdcl show route)."""
     def kernel(self) -> Table:
         """Kernel routes of every table on every node, with the program that installed each."""
     def conflicts(self) -> Table:
@@ -157,7 +156,7 @@ class Routes:
     def path(self, from_: str, to: str) -> Table:
         """Path from a node to an address: the route used at each hop. Give --from NODE and --to IP."""
     def pods(self) -> Table:
-        """Every pod's addresses from Calico, of both IP versions, and its host routes and interface."""
+        """Every pod's addresses from Calico, and its host routes and interface."""
     def services(self) -> Table:
         """Service addresses to advertise according to BGPConfiguration, and the nodes that announce them."""
     def settings(self) -> Table:

@@ -49,10 +49,10 @@ SESSIONS = Schema(
 
 BIRDS = Schema(
     "bgp.birds",
-    "Whether BIRD is alive on each node, and how that is known; bird6 on nodes with an IPv6 address for BGP.",
+    "Whether BIRD is alive on each node, and how that is known.",
     (
         Column("node", "str", "node"),
-        Column("family", "int", "4: bird, or 6: bird6"),
+        Column("family", "int", "4: bird, or 6: bird6, on nodes with an IPv6 address for BGP"),
         Column("state", "str", "answers, dead, none (not running and not needed), or unknown"),
         Column("why", "str", "reason for the state"),
         Column("listening", "bool", "a process listens on BIRD's port; null where sockets were not seen"),

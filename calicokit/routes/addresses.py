@@ -14,7 +14,7 @@ from calicokit.schema import Column, Schema, cells
 
 ADDRESSES = Schema(
     "routes.addresses",
-    "Address of each IP version that Calico chose for each node, and whether other nodes can reach it.",
+    "Addresses that Calico chose for each node, and whether other nodes can reach them.",
     (
         Column("node", "str", "node"),
         Column("version", "int", "4 or 6"),

@@ -12,7 +12,7 @@ from calicokit.schema import Column, Schema
 
 BIRD = Schema(
     "routes.bird",
-    "Routes that BIRD has on each node, of both IP versions (birdcl show route).",
+    "Routes that BIRD has on each node (birdcl show route).",
     (
         Column("node", "str", "node"),
         Column("version", "int", "4: bird, or 6: bird6"),

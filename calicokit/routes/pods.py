@@ -12,7 +12,7 @@ from calicokit.schema import Column, Schema, cells
 
 PODS = Schema(
     "routes.pods",
-    "Every pod's addresses from Calico, of both IP versions, and its host routes and interface.",
+    "Every pod's addresses from Calico, and its host routes and interface.",
     (
         Column("node", "str", "node"),
         Column("namespace", "str", "namespace"),

@@ -102,6 +102,7 @@ _CALICO_TUNNELS = (*TUNNELS, "wireguard.cali", "wg-v6.cali")
         "stats": "output.conntrack_stats",
         "counters": "output.nstat",
         "samples": "conntrack-stats+series",
+        "families": "kube.families",
     },
 )
 def kernel(
@@ -110,8 +111,10 @@ def kernel(
     stats: pd.DataFrame | None = None,
     counters: pd.DataFrame | None = None,
     samples: Texts | None = None,
+    families: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a node; see :data:`KERNEL`."""
+    """One row a node; see :data:`KERNEL`. Of a cluster without IPv6 nothing is told of it."""
+    six = families is None or not families.loc[families["version"] == 6, "used"].eq(False).any()
     shown = (s for s in (settings, settings6) if s is not None)
     values = {(n, k): v for s in shown for n, k, v in cells(s, "node", "key", "number")}
     nodes = list(dict.fromkeys(settings["node"]))
@@ -127,7 +130,7 @@ def kernel(
                 "node": node,
                 "ip_forward": _first(values, node, "net.ipv4.ip_forward"),
                 "all_forwarding": _first(values, node, "net.ipv4.conf.all.forwarding"),
-                "forwarding6": _first(values, node, "net.ipv6.conf.all.forwarding"),
+                "forwarding6": _first(values, node, "net.ipv6.conf.all.forwarding") if six else None,
                 "rp_filter": _first(values, node, "net.ipv4.conf.all.rp_filter"),
                 "reverse_path_drops": paths.get(node),
                 "conntrack": count,

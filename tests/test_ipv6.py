@@ -191,3 +191,63 @@ def test_a_set_of_ipv6_that_lacks_a_pod() -> None:
             ),
         )
     assert {f.id for f in lab.loud()} == {"dataplane-stale"}
+
+
+# ---- VXLAN over IPv6: no recording has it
+
+NODES = ("node-1", "node-2", "node-3", "node-4")
+LINK = """\
+99: vxlan-v6.calico: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1430 qdisc noqueue state UNKNOWN mode DEFAULT
+    link/ether 66:00:00:00:00:0{number} brd ff:ff:ff:ff:ff:ff
+    RX:  bytes packets errors dropped  missed   mcast
+         1000      10      0       0       0       0
+    TX:  bytes packets errors dropped carrier collsns
+         1000      10      0       0       0       0
+"""
+
+
+def vtep(number: int) -> str:
+    return f"fd48::ffff:{number}"
+
+
+def tunnelled() -> Edited:
+    """The IPv6 pool in VXLAN, as Felix sets it up (felix/dataplane/linux/vxlan_mgr.go)."""
+
+    def pool(item: dict[str, Any]) -> None:
+        if ":" in item["spec"]["cidr"]:
+            item["spec"]["vxlanMode"] = "Always"
+
+    def noted(item: dict[str, Any]) -> None:
+        number = int(item["metadata"]["name"][-1])
+        item["metadata"]["annotations"]["projectcalico.org/IPv6VXLANTunnelAddr"] = vtep(number)
+
+    lab = edited().objects("ippools", pool).objects("nodes", noted)
+    for node in NODES:
+        own = int(node[-1])
+        others = [n for n in range(1, 5) if n != own]
+        near = "".join(f"{vtep(n)} dev vxlan-v6.calico lladdr 66:00:00:00:00:0{n} PERMANENT \n" for n in others)
+        ways = "".join(f"66:00:00:00:00:0{n} dev vxlan-v6.calico dst fd30::1{n} self permanent\n" for n in others)
+        lab.edit("ip-link-stats", node, lambda t, own=own: t + LINK.format(number=own))  # type: ignore[misc]
+        lab.edit("ip-neigh6", node, lambda t, near=near: t + near)  # type: ignore[misc]
+        lab.edit("bridge-fdb", node, lambda t, ways=ways: t + ways)  # type: ignore[misc]
+    return lab
+
+
+def test_entries_and_mtus_of_vxlan_over_ipv6() -> None:
+    cluster = tunnelled().cluster()
+    found = cluster.routes.vxlan()
+    assert len(found) == 12
+    assert set(found["version"]) == {6}
+    assert found[["neighbour", "forwarding"]].all(axis=None)
+    assert set(cluster.routes.blocks().query("version == 6 and kind == 'remote'")["mode"]) == {"vxlan"}
+    assert set(cluster.routes.blocks().query("version == 4 and kind == 'remote'")["mode"]) == {"none"}
+    mtus = cluster.routes.mtus()
+    assert set(mtus["fits"]) == {1430}, "70 bytes over IPv6"
+    assert set(mtus["tunnel_mtu"]) == {1430}
+
+
+def test_an_entry_that_vxlan_over_ipv6_lacks() -> None:
+    lab = tunnelled().edit("bridge-fdb", "node-2", without("fd30::13"))
+    lost = lab.cluster().routes.vxlan().query("forwarding == False")
+    assert lost[["node", "peer", "version"]].to_numpy().tolist() == [["node-2", "node-3", 6]]
+    assert ("vxlan-blocked", {"node": "node-2"}) in [(f.id, dict(f.subject)) for f in lab.loud()]

@@ -183,7 +183,7 @@ class Cluster(Topics):
         ]
         spared = {spared for spec in known for spared in spec.make(self._built.__getitem__)}
         six = {(w.id, w.node) for w in self._missing if CATALOG[w.id].ipv6}
-        return spared | six if six and self._has_ipv6 is not True else spared
+        return spared | six if six and self.has_ipv6 is not True else spared
 
     def node_holes(self) -> dict[str, dict[str, Missing]]:
         """Evidence of nodes that was asked for and is missing, and missed: its id → node → why."""
@@ -327,10 +327,10 @@ class Cluster(Topics):
 
     def asks(self, item: Item) -> bool:
         """Whether a piece of evidence is asked for: what tells of IPv6, only where the cluster may have it."""
-        return not item.ipv6 or self._has_ipv6 is not False
+        return not item.ipv6 or self.has_ipv6 is not False
 
     @cached_property
-    def _has_ipv6(self) -> bool | None:
+    def has_ipv6(self) -> bool | None:
         """Whether the cluster uses IPv6; None where nothing tells."""
         families = self.table("kube.families")
         told = families.loc[families["version"] == 6, "used"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from calicokit.routes.filters import decide
 from tests.clusters import checked
 from tests.edited import Edited, adding, without
 
@@ -251,3 +253,31 @@ def test_an_entry_that_vxlan_over_ipv6_lacks() -> None:
     lost = lab.cluster().routes.vxlan().query("forwarding == False")
     assert lost[["node", "peer", "version"]].to_numpy().tolist() == [["node-2", "node-3", 6]]
     assert ("vxlan-blocked", {"node": "node-2"}) in [(f.id, dict(f.subject)) for f in lab.loud()]
+
+
+# ---- what BGP is told of IPv6
+
+
+def test_a_service_address_of_ipv6_that_no_bird6_announces() -> None:
+    services = "fd96::/108"
+
+    def default(text: str) -> str:
+        made = {"kind": "BGPConfiguration", "metadata": {"name": "default"}}
+        made["spec"] = {"serviceClusterIPs": [{"cidr": services}]}  # type: ignore[assignment]
+        return json.dumps({**json.loads(text), "items": [made]})
+
+    lab = edited().edit("bgpconfigurations", None, default)
+    shown = lab.cluster().routes.services()
+    assert len(shown)
+    assert shown["address"].str.contains(":").all()
+    assert {"bgp-service-not-advertised"} == {f.id for f in lab.heads()}
+    for node in NODES:
+        lab.edit("birdcl6-route", node, adding(f"{services}         blackhole [static1 03:53:31] * (200)"))
+    assert not lab.heads()
+
+
+def test_a_filter_of_ipv6_decides_about_its_blocks_alone() -> None:
+    rule = {"action": "Reject", "matchOperator": "In", "cidr": "fd48::/64"}
+    assert decide([("six", {"exportV6": [rule]})], "export", BLOCK) == ("six", 0, "Reject")
+    assert decide([("six", {"exportV6": [rule]})], "export", "10.48.84.128/26") is None
+    assert decide([("four", {"exportV4": [rule]})], "export", BLOCK) is None

@@ -292,3 +292,35 @@ def test_a_filter_of_ipv6_decides_about_its_blocks_alone() -> None:
     assert decide([("six", {"exportV6": [rule]})], "export", BLOCK) == ("six", 0, "Reject")
     assert decide([("six", {"exportV6": [rule]})], "export", "10.48.84.128/26") is None
     assert decide([("four", {"exportV4": [rule]})], "export", BLOCK) is None
+
+
+# ---- what was not seen
+
+
+def unseen(*ids: str) -> tuple[int, set[str]]:
+    """The exit status, and the critical kinds that are not answered for node-2, where these are missing there."""
+    lab = edited()
+    lab.gone |= {(i, "node-2") for i in ids}
+    found = lab.cluster().check()
+    assert not [f for f in found if f.severity != "info"]
+    return found.status, {i for i, nodes in found.coverage.partly.items() if "node-2" in nodes}
+
+
+BIRDCL6 = tuple(f"birdcl6-{n}" for n in ("status", "protocols", "protocols-all"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    first(
+        1,
+        [
+            ((*BIRDCL6, "calicoctl-node-status", "bird6-log"), "bird-dead"),
+            ((*BIRDCL6, "calicoctl-node-status", "bird6-log"), "bgp-session-down"),
+            (("sysctl-net6",), "ip-forward-off"),
+        ],
+    ),
+)
+def test_silence_of_ipv4_is_no_answer_about_ipv6(ids: tuple[str, ...], kind: str) -> None:
+    status, partly = unseen(*ids)
+    assert status == 3
+    assert kind in partly

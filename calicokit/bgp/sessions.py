@@ -63,6 +63,7 @@ BIRDS = Schema(
         Column("evidence", "str", "where this was read"),
     ),
     key=("node", "family"),
+    undecided=("state", "unknown"),
 )
 
 REFUSED = (
@@ -365,5 +366,6 @@ def _without_bird(birds: pd.DataFrame) -> Spared:
 @not_applicable(needs={"sessions": "bgp.sessions"})
 def _second_sources(sessions: pd.DataFrame) -> Spared:
     """Where birdcl answers, nobody misses what says less of the same."""
-    for node in sessions[sessions["source"] == "birdcl"]["node"].unique():
-        yield from (("calicoctl-node-status", str(node)), ("bird6-ready", str(node)))
+    shown = sessions[sessions["source"] == "birdcl"]
+    for node, family in cells(shown[["node", "family"]].drop_duplicates(), "node", "family"):
+        yield ("calicoctl-node-status" if family == 4 else "bird6-ready"), str(node)

@@ -34,7 +34,7 @@ SWITCHES = {
 """Column of ``dataplane.kernel`` → the setting without which nothing of its IP version is forwarded."""
 
 
-@check("ip-forward-off", needs={"kernel": "dataplane.kernel"}, wants={"nodes": "bgp.nodes"})
+@check("ip-forward-off", needs={"kernel": "dataplane.kernel"}, wants={"nodes": "bgp.nodes"}, told_by=("sysctl-net6",))
 def forward_off(kernel: pd.DataFrame, nodes: pd.DataFrame | None = None) -> Iterator[Finding]:
     """A node whose kernel does not forward; of IPv6 where Calico has an address of it for the node."""
     six = set() if nodes is None else set(nodes[nodes["address6"].notna()]["node"])

@@ -53,14 +53,8 @@ KERNEL = Schema(
 
 @table(
     KERNEL,
-    any_of={
-        "every": "output.ip_route_all",
-        "json": "output.ip_route_json",
-        "main": "output.ip_route",
-        "every6": "output.ip_route6_all",
-        "main6": "output.ip_route6",
-    },
-    wants={"settings": "routes.settings"},
+    any_of={"every": "output.ip_route_all", "json": "output.ip_route_json", "main": "output.ip_route"},
+    wants={"every6": "output.ip_route6_all", "main6": "output.ip_route6", "settings": "routes.settings"},
 )
 def kernel(
     every: pd.DataFrame | None,

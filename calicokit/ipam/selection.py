@@ -224,7 +224,7 @@ def _lacking(pod: Any, error: str | None, choices: pd.DataFrame | None, room: Ro
 
     The plugin names it; where it said nothing, it is the one of which the pod's node can take none.
     """
-    told = next((v for v in (4, 6) if error and f"IPv{v}" in error), None)
+    told = next((v for v in (6, 4) if error and f"IPv{v}" in error), None)
     versions = [4] if choices is None else [4, *({6} & set(choices["version"]))]
     found = [{"version": v, **_room_of(pod, v, error, choices, room)} for v in ([told] if told else versions)]
     full = (f for f in found if f.get("pools") and f.get("assignable") == 0)

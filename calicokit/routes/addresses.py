@@ -75,6 +75,11 @@ def _lacking(
     return rows
 
 
+def _with_ipv6(found: pd.DataFrame) -> set[str]:
+    """Nodes of which an IPv6 address was seen, if only a link-local one: `ip -4 addr` shows none."""
+    return set(found[found["address"].str.contains(":", regex=False).fillna(False)]["node"])
+
+
 class _Looked:
     """What tells of nodes' addresses."""
 
@@ -84,7 +89,7 @@ class _Looked:
         self.own = {} if found is None else {(n, a): i for n, a, i in cells(found, "node", "address", "interface")}
         lengths = () if found is None else cells(found, "node", "address", "prefix_length")
         self.lengths = {(n, a): p for n, a, p in lengths}
-        self.seen = set() if found is None else set(found["node"])
+        self.seen = {4: set(), 6: set()} if found is None else {4: set(found["node"]), 6: _with_ipv6(found)}
 
     def of(self, version: int) -> Iterator[dict[str, Any]]:
         """The rows of one IP version."""
@@ -98,7 +103,7 @@ class _Looked:
             nets = [_network(a, f"{a}/{self.lengths[node, a]}") for a in mine if (node, a) in self.lengths]
             others = [ipaddress.ip_address(a) for n, a, _ in chosen if n != node]
             row: dict[str, Any] = {"node": node, "version": version, "address": address, "network": str(net)}
-            row |= {"internal": mine, "interface": self.own.get((node, address)), "seen": node in self.seen}
+            row |= {"internal": mine, "interface": self.own.get((node, address)), "seen": node in self.seen[version]}
             row["neighbours"] = sum(a in net for a in others)
             row["internal_neighbours"] = sum(any(a in i for i in nets) for a in others)
             same = (n for n, a, _ in chosen if a == address and n != node)

@@ -108,7 +108,7 @@ def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
             f"{listed(row.overrides)}{whose}.{learnt}",
             remedy=f"Find what set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
             "make sure it does not return.",
-            evidence=[Rows.of("ip-rule" if row.how == "rule" else "ip-route-all", "routes.conflicts", [key], row.node)],
+            evidence=[Rows.of(_shown_by(row), "routes.conflicts", [key], row.node)],
             about={row.node, row.cidr, *row.overrides, *row.learnt_by, *row.owners},
         )
 
@@ -121,10 +121,17 @@ _OVERRIDES = {
 }
 
 
+def _shown_by(row: Any) -> str:
+    """The evidence that shows a conflict."""
+    rules = "ip-rule6" if ":" in row.cidr else "ip-rule"
+    return rules if row.how == "rule" else "ip-route-all"
+
+
 def _undo(row: Any) -> str:
+    ip = "ip -6" if ":" in row.cidr else "ip"
     if row.how == "rule":
-        return f"`ip rule del {row.route.partition(': ')[2]}`"
-    return f"`ip route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
+        return f"`{ip} rule del {row.route.partition(': ')[2]}`"
+    return f"`{ip} route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
 
 
 @check(
@@ -293,9 +300,14 @@ def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
             cause=f"{listed(row.nodes)} claim {row.cidr} ({said}): packets to its pods can reach the wrong node.",
             remedy="Check which node owns the block (`calicoctl ipam show --show-blocks`), and why the other "
             "announces it: a stale affinity, a second cluster on the same network, a static route in BIRD.",
-            evidence=[Rows.of("birdcl-route", "routes.claims", [{"cidr": row.cidr}])],
+            evidence=[Rows.of(_birds_routes(row.cidr), "routes.claims", [{"cidr": row.cidr}])],
             about={*row.nodes, row.cidr, row.block},
         )
+
+
+def _birds_routes(destination: str) -> str:
+    """The evidence that shows BIRD's routes of a destination's IP version."""
+    return "birdcl6-route" if ":" in destination else "birdcl-route"
 
 
 @check("pod-route-missing", needs={"pods": "routes.pods"}, absence=True)
@@ -353,7 +365,8 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
             remedy="Check confd's log and the static routes in `birdcl show route`; a node labelled "
             "node.kubernetes.io/exclude-from-external-load-balancers announces none.",
             evidence=[
-                Rows.of("birdcl-route", "routes.services", [{"service": name, "address": a} for a in group["address"]])
+                Rows.of(shown, "routes.services", [{"service": name, "address": a} for a in its])
+                for shown, its in group["address"].groupby(group["address"].map(_birds_routes))
             ],
         )
 

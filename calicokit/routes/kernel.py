@@ -70,12 +70,13 @@ def kernel(
     """
     felixs = () if settings is None else tuple(settings["device_protocol"].dropna())
     parts: list[pd.DataFrame] = []
-    have: set[tuple[str, int]] = set()
+    have: dict[int, set[str]] = {4: set(), 6: set()}
     for frame in (every, json, main, every6, main6):
         if frame is not None:
-            new = set(cells(frame[["node", "version"]].drop_duplicates(), "node", "version")) - have
-            parts.append(frame[[key in new for key in cells(frame, "node", "version")]] if have else frame)
-            have |= new
+            known = ((frame["version"] == v) & frame["node"].isin(nodes) for v, nodes in have.items())
+            parts.append(frame[~next(known) & ~next(known)])
+            for version, nodes in have.items():
+                nodes |= set(frame.loc[frame["version"] == version, "node"])
     found = pd.concat(parts, ignore_index=True)
     found = found[~found["type"].isin(LOCAL)].reset_index(drop=True)
     return KERNEL.frame(

@@ -28,9 +28,9 @@ def _conflicts(kernel: pd.DataFrame, found: pd.DataFrame, ipam: pd.DataFrame, no
     whole = pd.concat([kernel, strange], ignore_index=True).assign(version=4, table="main", protocol=None)
     whole = whole.assign(line=range(len(whole)), evidence="made")
     start = time.perf_counter()
-    rows = conflicts(whole, found, None, None, None, nodes)
+    rows = conflicts(whole, found, nodes=nodes)
     between = time.perf_counter()
-    twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, None, None, rows)  # type: ignore[arg-type]
+    twice = claims(ipam.assign(claimed=pd.NaT), nodes.assign(cluster_id=None), whole, conflicts=rows)  # type: ignore[arg-type]
     taken = time.perf_counter() - between
     print(f"  {len(rows)} conflicts in {between - start:.1f} s, {len(twice)} claims in {taken:.1f} s")
 
@@ -47,6 +47,8 @@ def main() -> None:
             "address": [address_text(4, (172 << 24) + i) for i in range(chosen.nodes)],
             "network": [f"{address_text(4, (172 << 24) + i)}/20" for i in range(chosen.nodes)],
             "system": "linux",
+            "address6": None,
+            "network6": None,
         }
     )
     cidrs = [f"{address_text(4, START + 64 * i)}/26" for i in range(chosen.blocks)]
@@ -67,9 +69,10 @@ def main() -> None:
         tunnel=None,
         owner="bird",
         metric=1024,
+        version=4,
     )
     start = time.perf_counter()
-    found = blocks(ipam, pools, nodes, tunnels, kernel, None, None)
+    found = blocks(ipam, pools, nodes, tunnels, kernel)
     taken = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     said = found["status"].value_counts().to_dict()

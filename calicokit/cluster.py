@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery, Log
+from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery, Item, Log
 from calicokit.evidence.model import (
     Answer,
     Coverage,
@@ -67,6 +67,7 @@ class Lower:
 
 
 NO_NODE = "no node is known of which it could be asked"
+NO_IPV6 = "the cluster has no IPv6"
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
@@ -176,7 +177,9 @@ class Cluster(Topics):
     def _spared(self) -> set[tuple[str, str | None]]:
         """Evidence that nobody misses (``registry.not_applicable``), as far as the tables built so far tell."""
         built = (s for s in registry.NOT_APPLICABLE if all(n in self._built for n in s.needed))
-        return {spared for spec in built for spared in self._spared_by(spec)}
+        spared = {spared for spec in built for spared in self._spared_by(spec)}
+        six = {(w.id, w.node) for w in self._missing if CATALOG[w.id].ipv6}
+        return spared | six if six and self.has_ipv6 is not True else spared
 
     def _spared_by(self, spec: registry.Sparing) -> registry.Spared:
         if any(self._resolve(n).unknown or n in self._lower for n in spec.needed):
@@ -313,6 +316,9 @@ class Cluster(Topics):
         ids = [i for i in registry.evidence_of(tuple(new)) if not i.startswith("@")]
         self._ask([Want(i.removesuffix("+series"), series=i.endswith("+series")) for i in ids if _of_cluster(i)])
         of_nodes = [i for i in ids if not _of_cluster(i)]
+        for i in [i for i in of_nodes if not self.asks(CATALOG[i.removesuffix("+series")])]:
+            of_nodes.remove(i)
+            self._missing[Want(i.removesuffix("+series"), series=i.endswith("+series"))] = [Missing(i, NO_IPV6)]
         if of_nodes:
             nodes = self.nodes()
             wants = [Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes]
@@ -339,6 +345,17 @@ class Cluster(Topics):
             if (want.id, want.node) in spared:
                 self._missing.setdefault(want, [Missing(want.id, "not queried: nothing there prints it", want.node)])
         return [w for w in wants if (w.id, w.node) not in spared]
+
+    def asks(self, item: Item) -> bool:
+        """Whether a piece of evidence is asked for: what tells of IPv6, only where the cluster may have it."""
+        return not item.ipv6 or self.has_ipv6 is not False
+
+    @cached_property
+    def has_ipv6(self) -> bool | None:
+        """Whether the cluster uses IPv6; None where nothing tells."""
+        families = self.table("kube.families")
+        told = families.loc[families["version"] == 6, "used"]
+        return None if families.unknown or told.isna().any() else bool(told.any())
 
     def nodes(self) -> list[str]:
         """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""

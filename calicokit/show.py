@@ -3,7 +3,8 @@
     show(cluster.ipam.waiting(), "namespace", "pod", "node", "error")
     show(cluster.ipam.allocations(), "address", "owner", "why", state="leaked")
 
-An unknown table says why it is unknown; an empty one says that there is none. The heading of a column tells what it
+An unknown table says why it is unknown; an empty one says that there is none. Of a cluster with IPv4 alone no column
+speaks of IP versions. The heading of a column tells what it
 means when the pointer rests on it. The HTML is the same for the same table, so that notebooks and pages compare.
 """
 
@@ -43,8 +44,8 @@ def show(table: pd.DataFrame, *columns: str, rows: int = MOST_ROWS, **only: Any)
     if unknown := why_unknown(table):
         return Shown(f'<p class="unknown"><b>{escape(unknown)}</b></p>', unknown)
     schema = _declared(table)
-    chosen = list(columns) or [c for c in table.columns if c != "evidence"]
     found = pd.DataFrame(table)
+    chosen = [c for c in columns or table.columns if (columns or c != "evidence") and not _of_ipv4_alone(found, c)]
     for column, value in only.items():
         found = found[found[column].eq(value).fillna(False).astype(bool)]
     if not len(found):
@@ -57,6 +58,13 @@ def show(table: pd.DataFrame, *columns: str, rows: int = MOST_ROWS, **only: Any)
     cells = [[_text(v, c) for v, c in zip(row, columns_of, strict=True)] for row in first.itertuples(index=False)]
     left = f"{len(found) - len(first):,} more rows not shown." if len(found) > len(first) else ""
     return Shown(_html(schema, columns_of, cells, left), _plain(chosen, cells, left))
+
+
+def _of_ipv4_alone(found: pd.DataFrame, column: str) -> bool:
+    """Whether a column says nothing but that all is IPv4: the IP version of each row, or what only IPv6 has."""
+    if column in ("version", "family"):
+        return bool(found[column].isin([4]).all()) and str(found[column].dtype) == "Int64"
+    return column.endswith("6") and bool(found[column].isna().all())
 
 
 def _declared(table: pd.DataFrame) -> Schema:

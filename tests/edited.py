@@ -21,7 +21,8 @@ Edit = Callable[[str], str]
 class Edited(Source):
     """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing.
 
-    ``samples`` is a series beside the incident's own: time and text of each sample, by id and node.
+    ``errors`` are commands that fail, and what they say. ``samples`` is a series beside the incident's own: time and
+    text of each sample, by id and node.
     """
 
     incident: str
@@ -29,6 +30,7 @@ class Edited(Source):
     gone: set[tuple[str, str | None]] = field(default_factory=set)
     name: str = "edited"
     samples: dict[tuple[str, str | None], list[tuple[datetime, str]]] = field(default_factory=dict)
+    errors: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.recording = clusters.recording(self.incident)
@@ -47,6 +49,8 @@ class Edited(Source):
                     yield want, Evidence(want, text.encode(), path=f"{want.id}@{time:%H%M%S}", time=time)
             elif key in self.gone:
                 yield want, Missing(want.id, "not in this recording", want.node)
+            elif isinstance(answer, Evidence) and key in self.errors:
+                yield want, replace(answer, text=b"", exit=1, stderr=self.errors[key])
             elif isinstance(answer, Evidence) and key in self.edits and not want.series:
                 yield want, replace(answer, text=self.edits[key](answer.text.decode()).encode())
             else:

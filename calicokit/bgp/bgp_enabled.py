@@ -14,7 +14,7 @@ import pandas as pd
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.evidence.own_pods import Home
 from calicokit.evidence.texts import Texts
-from calicokit.registry import Spared, not_applicable, table
+from calicokit.registry import Given, Spared, not_applicable, table
 from calicokit.schema import Column, Schema, records
 from calicokit.sentences import listed
 
@@ -31,6 +31,7 @@ USE = Schema(
     ),
 )
 
+OF_BIRD6 = ("birdcl6-status", "birdcl6-protocols", "birdcl6-protocols-all", "bird6.cfg", "bird6-log")
 VXLAN = ("Always", "CrossSubnet")
 OFF = "Disabled"
 
@@ -45,6 +46,7 @@ OFF = "Disabled"
         "details": "birdcl-protocols-all",
         "files": "bird.cfg",
         "logs": "bird-log",
+        "six": OF_BIRD6,
     },
     wants={
         "home": "health.home",
@@ -63,6 +65,7 @@ def use(
     details: Texts | None,
     files: Texts | None,
     logs: Texts | None,
+    six: Given,
     home: Home | None = None,
     configuration: pd.DataFrame | None = None,
     install: pd.DataFrame | None = None,
@@ -72,7 +75,7 @@ def use(
 ) -> pd.DataFrame:
     """One row; see :data:`USE`."""
     backend = _backend(home or Home(), install, configmaps, installations)
-    ran = sorted({e.node for texts in (status, protocols, details, files, logs) for e in _spoken(texts)})
+    ran = sorted({e.node for texts in (status, protocols, details, files, logs, *six.values()) for e in _spoken(texts)})
     used = None if blocks is None else set(blocks["pool"].dropna())
     by_pools = None if pools is None else [p for p in pools.rows(_pool) if _needs(p, used)]
     by_peers = None if peers is None else list(peers.rows(lambda item: item["metadata"]["name"]))

@@ -37,15 +37,21 @@ def bird_dead(birds: pd.DataFrame, use: pd.DataFrame) -> Iterator[Finding]:
     """A node's BIRD is dead, where BGP is in use."""
     first = use.iloc[0]
     reason = str(first["why"]) if pd.notna(first["needed"]) and first["needed"] else "BIRD ran before"
-    for row in records(birds[birds["state"] == "dead"]):
+    for node, dead in birds[birds["state"] == "dead"].groupby("node", sort=False):
+        four = bool((dead["family"] == 4).any())
+        which = "BIRD" if four else "BIRD's IPv6 daemon (bird6)"
+        also = ", and so is bird6" if four and len(dead) > 1 else ""
         yield finding(
             "bird-dead",
-            subject={"node": row.node},
-            cause=f"BIRD on {row.node} is dead: {row.why}. BGP is in use ({reason}).",
-            remedy=f"Check calico-node on {row.node}: its log (bird: …), `sv status bird`, and whether "
-            "CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Meanwhile its kernel routes stay and "
-            "go stale; other nodes withdraw their routes to it.",
-            evidence=[Rows.of(row.evidence_id, "bgp.birds", [{"node": row.node}], row.node)],
+            subject={"node": node},
+            cause=f"{which} on {node} is dead: {dead['why'].iloc[0]}{also}. BGP is in use ({reason}).",
+            remedy=f"Check calico-node on {node}: its log (bird: …), `sv status {'bird' if four else 'bird6'}`, and "
+            "whether CALICO_NETWORKING_BACKEND is bird; restarting the pod starts BIRD. Meanwhile its kernel routes "
+            "stay and go stale; other nodes withdraw their routes to it.",
+            evidence=[
+                Rows.of(row.evidence_id, "bgp.birds", [{"node": node, "family": int(row.family)}], str(node))
+                for row in records(dead)
+            ],
         )
 
 
@@ -116,7 +122,8 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
         {"node": r.node, "protocol": r.protocol if isinstance(r.protocol, str) else None, "field": r.field}
         for r in records(group)
     ]
-    evidence = [Rows.of("bird.cfg", "bgp.config_differences", keys, node)]
+    source = "bird6.cfg" if first.where == "bird6.cfg" else "bird.cfg"
+    evidence = [Rows.of(source, "bgp.config_differences", keys, node)]
     why = ""
     if log is not None and log.state != "logs":
         why = (
@@ -138,7 +145,7 @@ def _stale(node: str, group: pd.DataFrame, log: Any) -> Finding:
 def _said(row: Any) -> str:
     """One difference in words."""
     line = "" if pd.isna(row.line) else f" (the block from line {row.line})"
-    place = f"bird.cfg{line}" if row.where == "bird.cfg" else "the running BIRD"
+    place = "the running BIRD" if row.where == "bird" else f"{row.where}{line}"
     asks = f" (from {row.why})" if isinstance(row.why, str) else ""
     if row.field == "session":
         lacks = isinstance(row.expected, str)
@@ -313,9 +320,10 @@ def session_down(
     ]
     if not len(rows):
         return
-    dead = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
+    families = set(rows["family"])
+    dead = set() if birds is None else set(birds[(birds["state"] == "dead") & birds["family"].isin(families)]["node"])
     taken = set(_no_port(rows, log))
-    walled = [] if firewall is None else list(firewall["node"])
+    walled = [] if firewall is None else list(firewall[firewall["version"].isin(families)]["node"])
     asked = rows[rows["bgp_state"] == "Connect"]["peer"].astype("str").tolist()
     missing = rows[rows["cause"] == "config-stale"]["node"].astype("str").tolist()
     found = stars(_pairs(rows), first=[*dead, *taken], suspects=[*walled * 4, *missing * 2, *asked])
@@ -327,12 +335,19 @@ def session_down(
             "bgp-session-down",
             severity="info" if cause == "graceful-restart" else "",
             subject={"node": node, "peers": others, "why": WHY.get(cause, UNKNOWN)},
-            cause=f"{plural(len(others), 'session')} of {node} {'is' if len(others) == 1 else 'are'} down, to "
-            f"{listed(others)}: {_reason(cause, node, firewall)}{_worst(mine)}.{left}",
+            cause=f"{plural(len(others), _session_word(mine, compared))} of {node} "
+            f"{'is' if len(others) == 1 else 'are'} down, to "
+            f"{listed(others)}: {_reason(cause, node, mine, firewall)}{_worst(mine)}.{left}",
             remedy=REMEDIES[WHY.get(cause, UNKNOWN)],
             evidence=[*_evidence(mine), *_more(cause, node, others, firewall, sockets, birds)],
             about={node, *others, cause},
         )
+
+
+def _session_word(rows: pd.DataFrame, compared: pd.DataFrame) -> str:
+    """What to call these sessions, where the cluster has those of both families and these are of one."""
+    mine = set(rows["family"])
+    return f"IPv{mine.pop()} session" if len(mine) == 1 and compared["family"].nunique() > 1 else "session"
 
 
 def _no_port(rows: pd.DataFrame, log: pd.DataFrame | None) -> Iterator[str]:
@@ -360,8 +375,10 @@ REASONS = {
 }
 
 
-def _reason(cause: str, node: str, firewall: pd.DataFrame | None) -> str:
-    rules = [] if firewall is None else list(firewall[firewall["node"] == node]["rule"])
+def _reason(cause: str, node: str, rows: pd.DataFrame, firewall: pd.DataFrame | None) -> str:
+    versions = set(rows["family"])
+    walls = firewall if firewall is None else firewall[firewall["version"].isin(versions)]
+    rules = [] if walls is None else list(walls[walls["node"] == node]["rule"])
     if cause == "tcp-179-blocked" and rules:
         return f"a rule on {node} blocks TCP 179 ({rules[0]}); "
     return REASONS.get(cause, "the evidence shows no cause; ")
@@ -386,9 +403,9 @@ def _more(
     ends = [node, *others]
     if cause == "tcp-179-blocked" and firewall is not None:
         rules = firewall[firewall["node"].isin(ends)]
-        for backend, mine in rules.groupby("backend"):
+        for (backend, version), mine in rules.groupby(["backend", "version"]):
             keys = [{"node": r.node, "rule": r.rule} for r in records(mine)]
-            yield Rows.of(source_of(str(backend)), "bgp.firewall", keys)
+            yield Rows.of(source_of(str(backend), "ip6" if version == 6 else "ip"), "bgp.firewall", keys)
     if cause in ("tcp-179-blocked", "no-answer", "port-in-use") and sockets is not None:
         half = sockets[sockets["node"].isin(ends) & ((sockets["state"] == "SYN-SENT") | (cause == "port-in-use"))]
         yield Rows.of("ss-bgp", "bgp.sockets", [{"node": r.node, "line": int(r.line)} for r in records(half)])
@@ -505,6 +522,8 @@ def _evidence(rows: pd.DataFrame) -> list[Rows]:
     found: dict[str, list[dict[str, Any]]] = {}
     for row in records(rows):
         source = SOURCES.get(row.source, "birdcl-protocols-all")
+        if row.family == 6 and source.startswith("bird"):
+            source = source.replace("birdcl", "birdcl6").replace("bird-log", "bird6-log")
         key = {"node": row.node, "protocol": row.protocol, "family": int(row.family)}
         found.setdefault(source, []).append(key)
     return [Rows.of(source, "bgp.compared", keys) for source, keys in found.items()]

@@ -6,7 +6,9 @@ tells. The joins are of arrays of numbers, as a mesh of 2,000 nodes has 4,000,00
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,7 @@ STATUSES = ("up", "down", "one-sided", "flapping", "starting", "unexpected", "un
         "md5": "bgp.md5",
         "firewall": "bgp.firewall",
         "neighbours": "output.ip_neigh",
+        "neighbours6": "output.ip_neigh6",
         "addresses": "output.ip_addr",
         "now": "@now",
     },
@@ -88,11 +91,13 @@ def compared(
     md5: pd.DataFrame | None = None,
     firewall: pd.DataFrame | None = None,
     neighbours: pd.DataFrame | None = None,
+    neighbours6: pd.DataFrame | None = None,
     addresses: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row for each expected or seen session of each node; see :data:`COMPARED`."""
-    seen = _Seen(daemon_log, sockets, md5, firewall, neighbours, addresses, birds, now)
+    near = [n for n in (neighbours, neighbours6) if n is not None]
+    seen = _Seen(daemon_log, sockets, md5, firewall, near, addresses, birds, now)
     pairs = _Pairs(expected, sessions, birds, nodes, log, configured)
     found = pairs.table(seen)
     stray = pairs.unexpected()
@@ -107,27 +112,37 @@ class _Seen:
     sockets: pd.DataFrame | None
     md5: pd.DataFrame | None
     firewall: pd.DataFrame | None
-    neighbours: pd.DataFrame | None
+    neighbours: list[pd.DataFrame]
     addresses: pd.DataFrame | None
     birds: pd.DataFrame
     now: pd.Timestamp | None
 
-    def dead(self) -> set[str]:
-        return set(self.birds[self.birds["state"] == "dead"]["node"])
+    def of(self, family: int) -> pd.DataFrame:
+        return self.birds[self.birds["family"] == family]
 
-    def young(self) -> set[str]:
+    def dead(self, family: int) -> set[str]:
+        birds = self.of(family)
+        return set(birds[birds["state"] == "dead"]["node"])
+
+    def young(self, family: int) -> set[str]:
         """Nodes whose BIRD has just started."""
-        clock = self.birds["now"] if self.now is None else self.birds["now"].fillna(self.now)
-        age = clock - self.birds["started"]
-        return set(self.birds[age < STARTING]["node"])
+        birds = self.of(family)
+        clock = birds["now"] if self.now is None else birds["now"].fillna(self.now)
+        age = clock - birds["started"]
+        return set(birds[age < STARTING]["node"])
 
-    def no_port(self) -> set[str]:
+    def no_port(self, family: int) -> set[str]:
         """Nodes whose BIRD cannot listen: its log says so since its start, or another process has the port."""
-        taken = self.birds["listening"].eq(True) & self.birds["listener"].notna()
-        other = self.birds[taken.fillna(False) & ~self.birds["listener"].fillna("").str.startswith("bird")]
-        log = self.daemon_log
-        logged = set() if log is None else set(log[log["no_socket"].notna()]["node"])
+        birds, log = self.of(family), self.daemon_log
+        taken = birds["listening"].eq(True) & birds["listener"].notna()
+        other = birds[taken.fillna(False) & ~birds["listener"].fillna("").str.startswith("bird")]
+        logged = set() if log is None else set(log[log["no_socket"].notna() & (log["family"] == family)]["node"])
         return {*other["node"], *logged}
+
+    def alive(self, family: int) -> set[str]:
+        """Nodes whose BIRD answers, and of which nothing says that it does not listen."""
+        birds = self.of(family)
+        return set(birds[(birds["state"] == "answers") & ~birds["listening"].eq(False).fillna(False)]["node"])
 
     def unsigned(self) -> set[str]:
         """Nodes that dropped segments for their MD5 signature."""
@@ -136,11 +151,11 @@ class _Seen:
         counts = self.md5[["missing", "unexpected", "wrong"]].fillna(0).sum(axis=1)
         return set(self.md5[counts > 0]["node"])
 
-    def walled(self, reject: bool = False) -> set[str]:
+    def walled(self, family: int, reject: bool = False) -> set[str]:
         """Nodes with a rule that drops (or rejects) BGP."""
-        rules = self.firewall
-        if rules is None:
+        if self.firewall is None:
             return set()
+        rules = self.firewall[self.firewall["version"] == family]
         return set(rules[rules["verdict"].eq("reject") if reject else rules["rule"].notna()]["node"])
 
     def unanswered(self) -> set[tuple[str, str]]:
@@ -150,25 +165,29 @@ class _Seen:
         return set(cells(self.sockets[self.sockets["state"] == "SYN-SENT"], "node", "peer_address"))
 
     def unreachable(self) -> set[tuple[str, str]]:
-        """(node, address) of neighbours that do not answer ARP."""
-        if self.neighbours is None:
-            return set()
-        gone = self.neighbours[self.neighbours["state"].fillna("").str.contains("FAILED")]
-        return set(cells(gone, "node", "address"))
+        """(node, address) of neighbours that do not answer ARP or neighbour solicitations."""
+        every = [n[n["state"].fillna("").str.contains("FAILED")] for n in self.neighbours]
+        return {pair for gone in every for pair in cells(gone, "node", "address")}
 
-    def homeless(self, nodes: pd.DataFrame) -> set[str]:
+    def homeless(self, nodes: pd.DataFrame, family: int) -> set[str]:
         """Nodes whose BGP address is on none of their interfaces."""
         if self.addresses is None:
             return set()
         own = {n: set(g) for n, g in self.addresses.groupby("node")["address"]}
-        known = nodes[nodes["address"].notna()]
-        return {n for n, a in cells(known, "node", "address") if n in own and a not in own[n]}
+        known = nodes[nodes[ADDRESS[family]].notna()]
+        return {n for n, a in cells(known, "node", ADDRESS[family]) if n in own and a not in own[n]}
 
 
-def elsewhere(nodes: pd.DataFrame) -> set[str]:
+ADDRESS = {4: "address", 6: "address6"}
+"""Family → the column of ``bgp.nodes`` that has a node's address for BGP."""
+
+
+def elsewhere(nodes: pd.DataFrame, family: int) -> set[str]:
     """Nodes whose BGP address is not one that Kubernetes reaches them at, where most nodes' addresses are."""
-    known = nodes[nodes["address"].notna() & nodes["kubernetes_addresses"].str.len().gt(0)]
-    odd = {n for n, a, own in cells(known, "node", "address", "kubernetes_addresses") if a not in own}
+    mark, column = ":" if family == 6 else ".", ADDRESS[family]
+    rows = cells(nodes[nodes[column].notna()], "node", column, "kubernetes_addresses")
+    known = [(n, a, own) for n, a, every in rows if (own := [k for k in every if mark in k])]
+    odd = {n for n, a, own in known if a not in own}
     return odd if 2 * len(odd) < len(known) else set()
 
 
@@ -255,19 +274,24 @@ class _Pairs:
         return made if fine.all() else made.take(np.argsort(fine, kind="stable")).reset_index(drop=True)
 
     def shown(self, ends: Codes, *but: str) -> Mask:
-        """Which ends' sessions some source shows, other than these; IPv6 ones are another daemon's than birdcl's."""
+        """Which ends' sessions some source shows, other than these; those of IPv6 are another daemon's."""
         rows = self.sessions[~self.sessions["source"].isin(but)] if but else self.sessions
-        found = np.isin(ends, self.words.members(set(rows["node"].unique().tolist())))
-        if self.six.any():
-            six = self.words.members(set(rows[rows["family"] == 6]["node"].unique().tolist()))
-            found = np.where(self.six, np.isin(ends, six), found)
+        # A source that shows a node's sessions of IPv6 alone was asked for no others.
+        names = {v: set(rows[rows["family"] == v]["node"].unique().tolist()) for v in (4, 6)}
+        return self.among(ends, names.__getitem__)
+
+    def among(self, ends: Codes, of: Callable[[int], set[str]], rows: Codes | None = None) -> Mask:
+        """Which ends are in the set of nodes of their session's family; ``rows`` are the places of these sessions."""
+        six = self.six if rows is None else self.six[rows]
+        found = np.isin(ends, self.words.members(of(4)))
+        if six.any():
+            found = np.where(six, np.isin(ends, self.words.members(of(6))), found)
         return np.asarray(found, dtype=bool)
 
     def dead(self, ends: Codes, seen: _Seen) -> Mask:
-        return np.asarray(np.isin(ends, self.words.members(seen.dead())) & ~self.six, dtype=bool)
+        return self.among(ends, seen.dead)
 
     def status(self, up: Mask, other_up: Mask, own_seen: Mask, other_seen: Mask, seen: _Seen) -> Codes:
-        young = self.words.members(seen.young())
         missing = (self.real < 0) & ~self.shown(self.node, "log")  # a log need not speak of every session
         own_dead = self.dead(self.node, seen)
         unknown = (~own_seen | missing) & ~own_dead
@@ -276,7 +300,7 @@ class _Pairs:
         listed = self.shown(self.peer, "log")
         told = internal & other_seen & (self.dead(self.peer, seen) | (self.other >= 0) | listed)
         returns = taken(self.log["returns"].to_numpy("int64"), self.logged, 0)
-        fresh = np.isin(self.node, young) | np.isin(self.peer, young)
+        fresh = self.among(self.node, seen.young) | self.among(self.peer, seen.young)
         choice = [
             (unknown, "unknown"),
             (~up & ~own_dead & fresh, "starting"),
@@ -345,35 +369,36 @@ class _Down:
     def own_says(self, *parts: str) -> Mask:
         return _contains(self.own_words, parts)
 
-    def among(self, texts: set[str]) -> tuple[Mask, Mask]:
-        """Whether this node, and the other, is one of these."""
-        codes = self.pairs.words.members(texts)
-        return np.isin(self.node, codes), np.isin(self.peer, codes) & self.internal
+    def among(self, of: Callable[[int], set[str]]) -> tuple[Mask, Mask]:
+        """Whether this node, and the other, is one of those that this tells for the session's family."""
+        own, other = (self.pairs.among(ends, of, self.rows) for ends in (self.node, self.peer))
+        return own, other & self.internal
 
-    def either(self, texts: set[str]) -> Mask:
-        own, other = self.among(texts)
+    def either(self, of: Callable[[int], set[str]]) -> Mask:
+        own, other = self.among(of)
         return own | other
 
     def causes(self) -> Codes:
-        six = self.pairs.six[self.rows]
-        own_dead, other_dead = (mask & ~six for mask in self.among(self.seen.dead()))
-        answers = np.isin(self.node, self.pairs.words.members(self._nodes("birdcl"))) & ~six
+        homeless, odd = (partial(of, self.pairs.nodes) for of in (self.seen.homeless, elsewhere))
+        own_dead, other_dead = self.among(self.seen.dead)
+        answers, _ = self.among(partial(self._nodes, "birdcl"))
+        _, logged = self.among(partial(self._nodes, "log"))
         silent = self.unanswered()
         hold = self.says("Hold timer expired")
-        walled = self.either(self.seen.walled())
-        rejected = self.either(self.seen.walled(reject=True))
+        walled = self.either(self.seen.walled)
+        rejected = self.either(partial(self.seen.walled, reject=True))
         choice = [
             ("bird-dead", own_dead),
             ("peer-dead", other_dead),
             ("port-in-use", self.no_port()),
             ("as-mismatch", self.says("Bad peer AS") | (self.pairs.wrong_as()[self.rows] > 0) | self.as_differs()),
             ("config-stale", (self.real < 0) & answers),
-            ("peer-unknown", self.internal & self.other_seen & (self.other < 0) & ~np.isin(self.peer, self._of_log())),
+            ("peer-unknown", self.internal & self.other_seen & (self.other < 0) & ~logged),
             ("disabled", self.disabled()),
             ("md5", self.md5() & ~hold),
-            ("wrong-address", self.own_says("Cannot assign requested") | self.homeless()),
+            ("wrong-address", self.own_says("Cannot assign requested") | self.either(homeless)),
             ("tcp-179-blocked", silent & walled | rejected & self.says("Connection refused", "No route to host")),
-            ("wrong-address", silent & self.either(elsewhere(self.pairs.nodes))),
+            ("wrong-address", silent & self.either(odd)),
             ("hold-timer-expired", hold),
             ("connection-refused", self.says("Connection refused")),
             ("no-route", self.says("No route to host", "unreachable") | self.unreachable()),
@@ -384,16 +409,14 @@ class _Down:
         codes = [np.int64(CAUSES.index(word)) for word, _ in choice]
         return np.select([mask for _, mask in choice], codes, np.int64(CAUSES.index("unknown")))
 
-    def _nodes(self, source: str) -> set[str]:
+    def _nodes(self, source: str, family: int) -> set[str]:
         sessions = self.pairs.sessions
-        return set(sessions[sessions["source"] == source]["node"].unique().tolist())
-
-    def _of_log(self) -> Codes:
-        return self.pairs.words.members(self._nodes("log"))
+        mine = (sessions["source"] == source) & (sessions["family"] == family)
+        return set(sessions[mine]["node"].unique().tolist())
 
     def no_port(self) -> Mask:
         """The end that waits cannot listen; the end that connects needs no port but BIRD stops it all the same."""
-        return self.either(self.seen.no_port()) | self.says("No listening socket")
+        return self.either(self.seen.no_port) | self.says("No listening socket")
 
     def as_differs(self) -> Mask:
         """Both ends' own configuration: what one expects is not what the other is."""
@@ -415,7 +438,7 @@ class _Down:
         The counters are the node's: a password must be set at one of the ends, or a signature have come unasked.
         """
         waits = np.isin(self.state, ("Connect", "Active", "Passive", "Idle", "")) & ~self.says("Connection refused")
-        return waits & self.either(self.seen.unsigned()) & (self.password() | self.unasked())
+        return waits & self.either(lambda _: self.seen.unsigned()) & (self.password() | self.unasked())
 
     def password(self) -> Mask:
         secret = self.pairs.expected["password"].notna().to_numpy()
@@ -430,10 +453,8 @@ class _Down:
 
     def unasked(self) -> Mask:
         md5 = self.seen.md5
-        return self.either(set() if md5 is None else set(md5[md5["unexpected"].fillna(0) > 0]["node"]))
-
-    def homeless(self) -> Mask:
-        return self.either(self.seen.homeless(self.pairs.nodes))
+        found = set() if md5 is None else set(md5[md5["unexpected"].fillna(0) > 0]["node"])
+        return self.either(lambda _: found)
 
     def unanswered(self) -> Mask:
         """One end asks for a connection and gets no answer: its socket says so, or its state."""
@@ -452,9 +473,7 @@ class _Down:
 
     def listening(self) -> Mask:
         """Both ends' BIRDs answer, and nothing says that one does not listen."""
-        birds = self.seen.birds
-        alive = birds[(birds["state"] == "answers") & ~birds["listening"].eq(False).fillna(False)]
-        own, other = self.among(set(alive["node"]))
+        own, other = self.among(self.seen.alive)
         return own & other
 
     def restarting(self) -> Mask:

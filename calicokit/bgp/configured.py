@@ -1,6 +1,8 @@
-"""What each node's bird.cfg says: its sessions and BIRD's settings."""
+"""What each node's bird.cfg and bird6.cfg say: their sessions and BIRD's settings."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -11,9 +13,10 @@ from calicokit.schema import Column, Schema, cells
 
 CONFIGURED = Schema(
     "bgp.configured",
-    "BGP sessions in each node's bird.cfg.",
+    "BGP sessions in each node's bird.cfg and bird6.cfg.",
     (
         NODE,
+        Column("family", "int", "4: bird.cfg, or 6: bird6.cfg"),
         Column("protocol", "category", "name of the session"),
         Column("peer_address", "category", "address of the other end"),
         Column("peer_port", "int", "port of the peer; null: 179"),
@@ -40,9 +43,10 @@ CONFIGURED = Schema(
 
 SETTINGS = Schema(
     "bgp.settings",
-    "Global BIRD settings in each node's bird.cfg: router id, listen address and port.",
+    "Global BIRD settings in each node's bird.cfg and bird6.cfg: router id, listen address and port.",
     (
         Column("node", "str", "node"),
+        Column("family", "int", "4: bird.cfg, or 6: bird6.cfg"),
         Column("key", "str", "router id, listen bgp port, include, …; `template: local as` is the AS of its sessions"),
         Column("value", "str", "its value"),
         Column("line", "int", "line in the file"),
@@ -51,11 +55,16 @@ SETTINGS = Schema(
 )
 
 
-@table(CONFIGURED, needs={"files": "bird.cfg"})
-def configured(files: Texts) -> pd.DataFrame:
-    """One row for each BGP session in a bird.cfg; see :data:`CONFIGURED`."""
-    filters = {str(f["node"].iloc[0]): f for f in files.frames("bird-config:bird_filters") if len(f)}
-    return together(CONFIGURED, (_configured(f, filters) for f in files.frames("bird-config") if len(f)))
+@table(CONFIGURED, any_of={"files": "bird.cfg", "files6": "bird6.cfg"})
+def configured(files: Texts | None, files6: Texts | None = None) -> pd.DataFrame:
+    """One row for each BGP session in such a file; see :data:`CONFIGURED`."""
+    return together(CONFIGURED, (f for version, texts in ((4, files), (6, files6)) for f in _of_files(version, texts)))
+
+
+def _of_files(version: int, files: Texts | None) -> Iterator[pd.DataFrame]:
+    if files is not None:
+        filters = {str(f["node"].iloc[0]): f for f in files.frames("bird-config:bird_filters") if len(f)}
+        yield from (_configured(f, filters).assign(family=version) for f in files.frames("bird-config") if len(f))
 
 
 def _configured(file: pd.DataFrame, filters: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -81,11 +90,16 @@ def _bodies(filters: pd.DataFrame) -> dict[tuple[str, str], str]:
     return {(str(n), str(k)): "; ".join(group["statement"]) for (n, k), group in inline.groupby(["name", "kind"])}
 
 
-@table(SETTINGS, needs={"files": "bird.cfg"})
-def settings(files: Texts) -> pd.DataFrame:
-    """One row for each setting in a bird.cfg, and for the AS of its template; see :data:`SETTINGS`."""
-    found = [files.table("bird-config:bird_settings", SETTINGS)]
-    for templates in files.frames("bird-config:bird_templates"):
-        own = templates[templates["local_as"].notna()]
-        found.append(SETTINGS.take(own.assign(key="template: local as", value=own["local_as"].astype("str"))))
+@table(SETTINGS, any_of={"files": "bird.cfg", "files6": "bird6.cfg"})
+def settings(files: Texts | None, files6: Texts | None = None) -> pd.DataFrame:
+    """One row for each setting in such a file, and for the AS of its template; see :data:`SETTINGS`."""
+    found = [SETTINGS.frame()]
+    for version, texts in ((4, files), (6, files6)):
+        if texts is None:
+            continue
+        found += [SETTINGS.take(said.assign(family=version)) for said in texts.frames("bird-config:bird_settings")]
+        for templates in texts.frames("bird-config:bird_templates"):
+            own = templates[templates["local_as"].notna()]
+            named = own.assign(key="template: local as", value=own["local_as"].astype("str"), family=version)
+            found.append(SETTINGS.take(named))
     return pd.concat(found, ignore_index=True)

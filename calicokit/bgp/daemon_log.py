@@ -16,6 +16,7 @@ DAEMON_LOG = Schema(
     "BIRD daemon events from its log.",
     (
         Column("node", "str", "node"),
+        Column("family", "int", "4 or 6; calico-node's own log has the lines of both, and counts as IPv4's"),
         Column("starts", "int", "times it started"),
         Column("ended", "bool", "it shut down and did not restart"),
         Column("no_socket", "str", "why it cannot listen, since its last start; null if it can"),
@@ -23,7 +24,7 @@ DAEMON_LOG = Schema(
         Column("line", "int", "line of the last of these"),
         Column("evidence", "str", "where this was read"),
     ),
-    key=("node",),
+    key=("node", "family"),
 )
 
 CONFD = Schema(
@@ -44,10 +45,12 @@ CONFD = Schema(
 _STRANGER = re.compile(r"Unexpected connect from unknown address (\S+?)(?:%\S+)? \(port")
 
 
-@table(DAEMON_LOG, needs={"logs": "bird-log"})
-def daemon_log(logs: Texts) -> pd.DataFrame:
-    """One row for each node with a log of BIRD; see :data:`DAEMON_LOG`."""
-    return DAEMON_LOG.frame([_daemon(log) for log in logs.frames("bird-log") if len(log)])
+@table(DAEMON_LOG, any_of={"logs": "bird-log", "logs6": "bird6-log"})
+def daemon_log(logs: Texts | None, logs6: Texts | None = None) -> pd.DataFrame:
+    """One row for each log of BIRD; see :data:`DAEMON_LOG`."""
+    families = ((4, logs), (6, logs6))
+    found = ((version, log) for version, texts in families if texts for log in texts.frames("bird-log") if len(log))
+    return DAEMON_LOG.frame([{**_daemon(log), "family": version} for version, log in found])
 
 
 def _daemon(log: pd.DataFrame) -> dict[str, Any]:
@@ -71,7 +74,7 @@ _ENDED = re.compile(r"Context cancelled, shutting down|Captured .{1,40}\. Exitin
 
 _CHECK = re.compile(r'Error from checkcmd "bird -p')
 
-_WROTE = re.compile(r"Target config \S*/bird\.cfg has been updated")
+_WROTE = re.compile(r"Target config \S*/bird6?\.cfg has been updated")
 
 
 @table(CONFD, needs={"logs": "confd-log"})

@@ -15,15 +15,15 @@ from calicokit.schema import Column, Schema, cells, records
 
 DIFFERENCES = Schema(
     "bgp.config_differences",
-    "Differences between the resources and bird.cfg or the running BIRD.",
+    "Differences between the resources and bird.cfg, bird6.cfg or the running BIRD.",
     (
         Column("node", "str", "node"),
         Column("protocol", "str", "session; null for global settings"),
         Column("field", "str", "what differs: session, peer_as, local_as, source_address, passive, import_filter, …"),
         Column("expected", "str", "value from the resources; null for none"),
         Column("found", "str", "actual value; null for none"),
-        Column("where", "str", "bird.cfg, or bird: the running BIRD"),
-        Column("line", "int", "line in bird.cfg where its block begins"),
+        Column("where", "str", "bird.cfg or bird6.cfg, or bird: the running BIRD"),
+        Column("line", "int", "line in that file where its block begins"),
         Column("peer", "str", "peer of the session"),
         Column("why", "str", "the resource that configures it"),
         Column("evidence", "str", "where this was read"),
@@ -64,21 +64,35 @@ def config_differences(
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row for each difference; see :data:`DIFFERENCES`. Sessions with nodes of the last seconds do not count."""
-    v4 = expected[(expected["family"] == 4) & ~expected["contested"].fillna(False)]
     young = set() if now is None else set(nodes[now - nodes["created"] < YOUNG]["node"])
     rows: list[dict[str, Any]] = []
-    if configured is not None and settings is not None:
-        own_as = list(_own_as(nodes, settings))
-        known = {(r["node"], r["found"]) for r in own_as}  # of the node's template: told once, not for each session
-        in_file = list(_in_file(v4, expected, configured, settings))
-        rows += own_as
-        rows += [r for r in in_file if r["field"] != "local_as" or (r["node"], r["found"]) not in known]
-        rows += _in_filters(configured)
-        rows += _in_settings(nodes, settings)
-    if protocols is not None:
-        rows += _in_bird(v4, expected, protocols)
+    for version, file in ((4, "bird.cfg"), (6, "bird6.cfg")):
+        # Of a node without an IPv6 address nothing is asked there.
+        own = nodes if version == 4 else nodes[nodes["address6"].notna()]
+        every, mine, said, runs = (_of(f, version) for f in (expected, configured, settings, protocols))
+        assert every is not None  # it is needed
+        sure = every[~every["contested"].fillna(False)]
+        if mine is not None and said is not None:
+            rows += ({**r, "where": file} for r in _in_files(sure, every, own, mine, said))
+        if runs is not None:
+            rows += _in_bird(sure, every, runs)
     kept = [r for r in rows if r.get("peer") not in young and r["node"] not in young]
     return DIFFERENCES.frame(kept).sort_values(["node", "where"], kind="stable", ignore_index=True)
+
+
+def _of(frame: pd.DataFrame | None, version: int) -> pd.DataFrame | None:
+    return None if frame is None else frame[frame["family"] == version]
+
+
+def _in_files(
+    sure: pd.DataFrame, every: pd.DataFrame, nodes: pd.DataFrame, configured: pd.DataFrame, settings: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """The differences of one family's files."""
+    own_as = list(_own_as(nodes, settings))
+    known = {(r["node"], r["found"]) for r in own_as}  # of the node's template: told once, not for each session
+    in_file = _in_file(sure, every, configured, settings)
+    told = [r for r in in_file if r["field"] != "local_as" or (r["node"], r["found"]) not in known]
+    return [*own_as, *told, *_in_filters(configured), *_in_settings(nodes, settings)]
 
 
 class _Both:

@@ -12,9 +12,10 @@ from calicokit.schema import Column, Schema
 RULES = Schema(
     "bgp.firewall",
     "Rules that neither Calico nor kube-proxy wrote and that drop or reject BGP: TCP port 179, or the port that BIRD "
-    "listens on. IPv4.",
+    "listens on.",
     (
         Column("node", "str", "node"),
+        Column("version", "int", "4 or 6: IP version of the sessions"),
         Column("backend", "str", "nft, legacy or nftables"),
         Column("table", "str", "table"),
         Column("chain", "str", "chain"),

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.bgp.sentences import meaning
+from calicokit.bgp.sessions import worst_of
 from calicokit.health.commands import NodeCommands
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells, records
@@ -85,7 +86,7 @@ class _Path:
     ) -> None:
         self.on, self.logs = commands.on, commands.logs
         self.compared, self.mesh = compared, bool(configuration["mesh"].iloc[0])
-        self.birds = {} if birds is None else {r.node: r for r in records(birds)}
+        self.birds = worst_of(birds)
         self.sessions, self.sockets, self.firewall, self.log = sessions, sockets, firewall, log
 
     def walk(self, link: Any) -> Iterator[dict[str, Any]]:
@@ -137,9 +138,14 @@ class _Path:
             said.append(f"{row.node}: {'not seen' if row.status == 'unknown' else state + error}")
         bad = mine["status"].isin(["down", "one-sided", "starting"]).any()
         verdict = "wrong" if bad else "unknown" if (mine["status"] == "unknown").all() else "fine"
-        own = [(str(r.node), str(r.protocol)) for r in records(mine) if isinstance(r.protocol, str)]
-        commands = [self.on(node, "birdcl", "show", "protocols", "all", name) for node, name in own]
-        return "What do both ends say?", "; ".join(said), verdict, "; ".join(commands) or "birdcl show protocols all"
+        commands = self._asking(mine, "show", "protocols", "all")
+        return "What do both ends say?", "; ".join(said), verdict, commands or "birdcl show protocols all"
+
+    def _asking(self, mine: pd.DataFrame, *words: str) -> str:
+        """BIRD's client at each end, asked about the session there; IPv6 has a BIRD, and a client, of its own."""
+        client = {4: "birdcl", 6: "birdcl6"}
+        own = [r for r in records(mine) if isinstance(r.protocol, str)]
+        return "; ".join(self.on(str(r.node), client[int(r.family)], *words, str(r.protocol)) for r in own)
 
     def alive(self, link: Any) -> Step:
         """3. BIRD's status."""
@@ -152,9 +158,7 @@ class _Path:
 
     def routes(self, mine: pd.DataFrame) -> Step:
         """4. Routes that the session brings."""
-        question = "Which routes does it bring?"
-        own = [(str(r.node), str(r.protocol)) for r in records(mine) if isinstance(r.protocol, str)]
-        command = "; ".join(self.on(node, "birdcl", "show", "route", "protocol", name) for node, name in own)
+        question, command = "Which routes does it bring?", self._asking(mine, "show", "route", "protocol")
         if self.sessions is None:
             return question, "not seen", "unknown", command
         keys = {(str(r.node), str(r.protocol)) for r in records(mine)}

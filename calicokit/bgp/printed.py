@@ -32,6 +32,7 @@ def nodes(texts: Texts) -> pd.DataFrame:
                 "address": address_in(fields["ipv4"]),
                 "address6": address_in(fields.get("ipv6")),
                 "network": fields["ipv4"] or None,
+                "network6": fields.get("ipv6") or None,
                 "own_as": int(own[2]) if own and not own[1] else None,
                 "as_number": int(own[2]) if own else None,
                 "evidence": ref,

@@ -1,4 +1,4 @@
-"""BIRD's sessions and BIRD as a daemon, as birdcl prints them on each node.
+"""BIRD's sessions and BIRD as a daemon, as birdcl prints them on each node: of IPv4, and of IPv6, which bird6 has.
 
 BIRD 1.6 (Calico's) keeps a session's last error until the session is established again; a session that nobody answers
 has none (source: BIRD's proto/bgp/bgp.c; docs/bgp.md).
@@ -47,6 +47,7 @@ STATUS = Schema(
     "BIRD daemon status: clock, start and configuration time (birdcl show status).",
     (
         Column("node", "str", "node"),
+        Column("family", "int", "4 or 6: BIRD runs once for each"),
         Column("version", "str", "version of BIRD"),
         Column("router_id", "str", "router id"),
         Column("server_time", "time", "its clock"),
@@ -55,16 +56,30 @@ STATUS = Schema(
         Column("restarting", "bool", "recovering from its own graceful restart"),
         Column("evidence", "str", "where this was read"),
     ),
-    key=("node",),
+    key=("node", "family"),
 )
 
 
-@table(PROTOCOLS, any_of={"details": "birdcl-protocols-all", "brief": "birdcl-protocols"})
-def protocols(details: Texts | None, brief: Texts | None) -> pd.DataFrame:
+@table(
+    PROTOCOLS,
+    any_of={
+        "details": "birdcl-protocols-all",
+        "brief": "birdcl-protocols",
+        "details6": "birdcl6-protocols-all",
+        "brief6": "birdcl6-protocols",
+    },
+)
+def protocols(
+    details: Texts | None, brief: Texts | None, details6: Texts | None = None, brief6: Texts | None = None
+) -> pd.DataFrame:
     """One row for each node and session; details where there are any. See :data:`PROTOCOLS`."""
+    return together(PROTOCOLS, chain(_fullest(details, brief), _fullest(details6, brief6)))
+
+
+def _fullest(details: Texts | None, brief: Texts | None) -> Iterator[pd.DataFrame]:
     told = {str(f["node"].iloc[0]): _session_rows(f) for f in _printed(details)}
-    left = (_session_rows(f) for f in _printed(brief) if str(f["node"].iloc[0]) not in told)
-    return together(PROTOCOLS, chain(told.values(), left))
+    yield from told.values()
+    yield from (_session_rows(f) for f in _printed(brief) if str(f["node"].iloc[0]) not in told)
 
 
 def _printed(texts: Texts | None) -> Iterator[pd.DataFrame]:
@@ -92,10 +107,11 @@ def _session_rows(printed: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@table(STATUS, needs={"answers": "birdcl-status"})
-def daemons(answers: Texts) -> pd.DataFrame:
-    """One row for each node whose BIRD answered; see :data:`STATUS`."""
-    found = [f for f in answers.frames("bird-status") if len(f)]
+@table(STATUS, any_of={"answers": "birdcl-status", "answers6": "birdcl6-status"})
+def daemons(answers: Texts | None, answers6: Texts | None = None) -> pd.DataFrame:
+    """One row for each node and BIRD that answered; see :data:`STATUS`."""
+    families = ((4, answers), (6, answers6))
+    found = [f.assign(family=v) for v, texts in families if texts for f in texts.frames("bird-status") if len(f)]
     if not found:
         return STATUS.frame()
     every = pd.concat(found, ignore_index=True)

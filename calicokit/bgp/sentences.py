@@ -213,12 +213,15 @@ def birds(birds: pd.DataFrame) -> str:
     """Nodes on which BIRD is alive (``bgp.birds``)."""
     dead = birds[birds["state"] == "dead"]
     if len(dead):
-        return f"BIRD is dead on {listed(dead['node'])}: {dead['why'].iloc[0]}."
+        which = "BIRD's IPv6 daemon (bird6)" if dead["family"].eq(6).all() else "BIRD"
+        return f"{which} is dead on {listed(sorted(set(dead['node'])))}: {dead['why'].iloc[0]}."
     if (birds["state"] == "none").all():
         return "No node runs BIRD, and none needs it."
     unknown = birds[birds["state"] == "unknown"]
-    said = f"BIRD answers on {plural(int((birds['state'] == 'answers').sum()), 'node')}."
-    return said + (f" Unknown on {listed(unknown['node'])}." if len(unknown) else "")
+    answers = birds[birds["state"] == "answers"]
+    which = "BIRD answers, for IPv4 and IPv6," if answers["family"].nunique() > 1 else "BIRD answers"
+    said = f"{which} on {plural(answers['node'].nunique(), 'node')}."
+    return said + (f" Unknown on {listed(sorted(set(unknown['node'])))}." if len(unknown) else "")
 
 
 @says

@@ -114,14 +114,15 @@ class _Session:
             self.closed_here += 1
 
 
-@table(SESSION_LOG, needs={"use": "bgp.use"}, wants={"logs": "bird-log"})
-def session_log(use: pd.DataFrame, logs: Texts | None = None) -> pd.DataFrame:
+@table(SESSION_LOG, needs={"use": "bgp.use"}, wants={"logs": "bird-log", "logs6": "bird6-log"})
+def session_log(use: pd.DataFrame, logs: Texts | None = None, logs6: Texts | None = None) -> pd.DataFrame:
     """One row for each node and session in the logs; see :data:`SESSION_LOG`. None where BGP is not in use."""
-    if logs is None:
+    if logs is None and logs6 is None:
         if use["in_use"].eq(False).fillna(False).iloc[0]:
             return SESSION_LOG.frame()
         raise UnseenError("no log of BIRD was seen")
-    rows = [row for log in logs.frames("bird-log") for row in _sessions_in(log)]
+    every = (log for texts in (logs, logs6) if texts for log in texts.frames("bird-log"))
+    rows = [row for log in every for row in _sessions_in(log)]
     return SESSION_LOG.frame(rows)
 
 

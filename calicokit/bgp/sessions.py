@@ -52,6 +52,7 @@ BIRDS = Schema(
     "Whether BIRD is alive on each node, and how that is known.",
     (
         Column("node", "str", "node"),
+        Column("family", "int", "4: bird, or 6: bird6, on nodes with an IPv6 address for BGP"),
         Column("state", "str", "answers, dead, none (not running and not needed), or unknown"),
         Column("why", "str", "reason for the state"),
         Column("listening", "bool", "a process listens on BIRD's port; null where sockets were not seen"),
@@ -61,12 +62,20 @@ BIRDS = Schema(
         Column("evidence_id", "str", "evidence for the state"),
         Column("evidence", "str", "where this was read"),
     ),
-    key=("node",),
+    key=("node", "family"),
+    undecided=("state", "unknown"),
 )
 
-REFUSED = ("Unable to connect to server control socket", "unable to connect to BIRDv4 socket")
+REFUSED = (
+    *("Unable to connect to server control socket", "unable to connect to BIRDv4 socket"),
+    "unable to connect to BIRDv6 socket",
+)
 TIMED_OUT = 124
-ASKED = ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status")
+ASKED = {
+    4: ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status"),
+    6: ("birdcl6-protocols-all", "birdcl6-protocols", "birdcl6-status"),
+}
+READY, LOG = {4: "bird-ready", 6: "bird6-ready"}, {4: "bird-log", 6: "bird6-log"}
 
 
 @table(
@@ -77,7 +86,7 @@ ASKED = ("birdcl-protocols-all", "birdcl-protocols", "birdcl-status")
         "sockets": "bgp.sockets",
         "daemons": "bgp.daemons",
         "known": "bgp.nodes",
-        "texts": (*ASKED, "bird-ready", "ss-bgp"),
+        "texts": (*ASKED[4], *ASKED[6], *READY.values(), "ss-bgp"),
     },
 )
 def birds(
@@ -89,15 +98,30 @@ def birds(
     daemons: pd.DataFrame | None = None,
     known: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each Linux node; see :data:`BIRDS`."""
+    """One row for each Linux node, and one more for bird6 where that is needed; see :data:`BIRDS`."""
     looked = _Birds(use, log, sockets, known, texts.values())
-    clocks = {} if daemons is None else {d.node: d for d in records(daemons)}
+    clocks = {} if daemons is None else {(d.node, d.family): d for d in records(daemons)}
     rows = []
     for node in nodes[nodes["system"] != "windows"]["node"]:
-        clock = clocks.get(node)
-        times = {"started": getattr(clock, "started", None), "now": getattr(clock, "server_time", None)}
-        rows.append({"node": node, **times, **looked.listener(node), **looked.state(node)})
+        for bird in (node, 4), *([(node, 6)] if node in looked.six else []):
+            clock = clocks.get(bird)
+            times = {"started": getattr(clock, "started", None), "now": getattr(clock, "server_time", None)}
+            state = looked.listener(bird) | looked.state(bird)
+            rows.append({"node": node, "family": bird[1], **times, **state})
     return BIRDS.frame(rows)
+
+
+_WORST = ("dead", "unknown", "answers", "none")
+
+
+def worst_of(birds: pd.DataFrame) -> dict[str, Any]:
+    """Each node's row of ``bgp.birds``; of the two of a node with IPv6 the one that is worse."""
+    ordered = sorted(records(birds), key=lambda row: -_WORST.index(row.state))
+    return {str(row.node): row for row in ordered}
+
+
+Bird = tuple[str, int]
+"""A node, and 4 for its bird or 6 for its bird6."""
 
 
 class _Birds:
@@ -111,51 +135,59 @@ class _Birds:
     ) -> None:
         first = use.iloc[0]
         self.ran, self.in_use = set(first["ran"]), first["in_use"]
-        self.log = {} if log is None else {r.node: r for r in records(log)}
+        self.log = {} if log is None else {(r.node, r.family): r for r in records(log)}
         self.ports = {} if known is None else dict(cells(known, "node", "listen_port"))
+        self.six = set() if known is None else set(known[known["address6"].notna()]["node"])
         self.answers: dict[str, list[Evidence]] = {}
         for text in texts:
             for evidence in text or ():
                 self.answers.setdefault(str(evidence.node), []).append(evidence)
-        self.sockets: dict[str, list[Any]] = {}
+        self.sockets: dict[Bird, list[Any]] = {}
         for row in records(sockets) if sockets is not None else ():
-            self.sockets.setdefault(row.node, []).append(row)
+            self.sockets.setdefault((row.node, 6 if ":" in str(row.local_address) else 4), []).append(row)
+            if row.local_address == "*":  # a socket of IPv6 that takes IPv4 too
+                self.sockets.setdefault((row.node, 6), []).append(row)
 
-    def listener(self, node: str) -> dict[str, Any]:
+    def listener(self, bird: Bird) -> dict[str, Any]:
+        node, _ = bird
         if not any(e.id == "ss-bgp" for e in self.answers.get(node, ())):
             return {"listening": None, "listener": None}
         port = self.ports.get(node)
         port = 179 if port is None or pd.isna(port) else int(port)
-        found = [s for s in self.sockets.get(node, ()) if s.state == "LISTEN" and s.local_port == port]
+        found = [s for s in self.sockets.get(bird, ()) if s.state == "LISTEN" and s.local_port == port]
         if not found and port != 179:
             return {"listening": None, "listener": None}  # the output may hold port 179 only
         return {"listening": bool(found), "listener": next((s.process for s in found), None)}
 
-    def state(self, node: str) -> dict[str, Any]:
+    def state(self, bird: Bird) -> dict[str, Any]:
         """The first of these that can be told: it answers; it is dead; it need not run; unknown."""
-        mine = self.answers.get(node, [])
-        told = next((e for e in mine if e.id in ASKED and not e.exit and e.text.strip()), None)
+        node, family = bird
+        asked = (*ASKED[family], READY[family], "ss-bgp")
+        mine = [e for e in self.answers.get(node, ()) if e.id in asked]
+        told = next((e for e in mine if e.id in ASKED[family] and not e.exit and e.text.strip()), None)
         if told:
             return _bird("answers", "birdcl answers", told)
         if pd.isna(self.in_use):
             return {"state": "unknown", "why": "it does not answer, and whether BGP is needed is unknown"}
         if not self.in_use:
             return {"state": "none", "why": "BGP is not in use"}
-        return self.dead(node, mine) or {"state": "unknown", "why": "no evidence"}
+        return self.dead(bird, mine) or {"state": "unknown", "why": "no evidence"}
 
-    def dead(self, node: str, mine: list[Evidence]) -> dict[str, Any] | None:
+    def dead(self, bird: Bird, mine: list[Evidence]) -> dict[str, Any] | None:
         for evidence in mine:
             said = evidence.decode() + evidence.stderr
             if evidence.id != "ss-bgp" and any(r in said for r in REFUSED):
                 return _bird("dead", said.strip().splitlines()[-1][:200], evidence)
-            if evidence.id in ASKED and evidence.exit == TIMED_OUT:
+            if evidence.id in ASKED[bird[1]] and evidence.exit == TIMED_OUT:
                 return _bird("dead", "birdcl got no answer", evidence)
-        log = self.log.get(node)
+        log = self.log.get(bird)
         if log is not None and log.ended:
             why = f"its log ends with its shutdown (line {log.line})"
-            return {"state": "dead", "why": why, "evidence_id": "bird-log", "evidence": log.evidence}
+            return {"state": "dead", "why": why, "evidence_id": LOG[bird[1]], "evidence": log.evidence}
         sockets = next((e for e in mine if e.id == "ss-bgp"), None)
-        if sockets and self.listener(node)["listening"] is False:
+        if bird[1] == 6 and not any(e.id in ASKED[6] for e in mine):
+            return None  # it was not asked: a kit that knew nothing of it took this recording
+        if sockets and self.listener(bird)["listening"] is False:
             return _bird("dead", "birdcl gave no answer, and nothing listens on BIRD's port", sockets)
         return None
 
@@ -198,7 +230,7 @@ def sessions(
             raise UnseenError("no source shows the sessions")
         return SESSIONS.frame()
     rows = found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
-    clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))
+    clocks = {} if daemons is None else dict(cells(daemons, "node", "server_time"))  # one node, one clock
     rows = rows.assign(since=_times(rows, clocks, now))
     return SESSIONS.take(_explained(rows))
 
@@ -306,6 +338,10 @@ def _explained(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(bgp_state=state, last_error=error, **made)
 
 
+OF_BIRD6 = (
+    *("birdcl6-status", "birdcl6-protocols", "birdcl6-protocols-all", "birdcl6-route", "birdcl6-route-all"),
+    *("birdcl6-route-count", "birdcl6-interfaces", "bird6.cfg", "bird6_ipam.cfg", "bird6_aggr.cfg", "bird6-ready"),
+)
 OF_BIRD = (
     *("birdcl-status", "birdcl-protocols", "birdcl-protocols-all", "birdcl-route", "birdcl-route-all"),
     *("birdcl-route-count", "birdcl-interfaces", "bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg", "bird-log", "confd-log"),
@@ -315,13 +351,21 @@ OF_BIRD = (
 
 @not_applicable(needs={"birds": "bgp.birds"})
 def _without_bird(birds: pd.DataFrame) -> Spared:
-    """A node that runs no BIRD, and need not, has no output of it."""
-    for node in birds[birds["state"] == "none"]["node"]:
-        yield from ((i, node) for i in OF_BIRD)
+    """A node that runs no BIRD, and need not, has no output of it.
+
+    bird6's log has a file of its own only where calico-node logs to files.
+    """
+    four = birds[birds["family"] == 4]
+    six = set(birds[(birds["family"] == 6) & (birds["state"] != "none")]["node"])
+    for node, state in cells(four, "node", "state"):
+        yield from ((i, node) for i in OF_BIRD if state == "none")
+        yield from ((i, node) for i in OF_BIRD6 if node not in six)
+        yield "bird6-log", node
 
 
 @not_applicable(needs={"sessions": "bgp.sessions"})
 def _second_sources(sessions: pd.DataFrame) -> Spared:
     """Where birdcl answers, nobody misses what says less of the same."""
-    for node in sessions[sessions["source"] == "birdcl"]["node"].unique():
-        yield "calicoctl-node-status", str(node)
+    shown = sessions[sessions["source"] == "birdcl"]
+    for node, family in cells(shown[["node", "family"]].drop_duplicates(), "node", "family"):
+        yield ("calicoctl-node-status" if family == 4 else "bird6-ready"), str(node)

@@ -32,6 +32,7 @@ NODES = Schema(
         Column("address", "str", "its IPv4 address for BGP; null: no IPv4 session"),
         Column("address6", "str", "its IPv6 address for BGP; null: no IPv6 session"),
         Column("network", "str", "address and length of its IPv4 network, as Calico chose it"),
+        Column("network6", "str", "address and length of its IPv6 network, as Calico chose it"),
         Column("kubernetes_addresses", "list", "Kubernetes' InternalIP addresses of it"),
         Column("own_as", "int", "AS number set on the node; null: the cluster's"),
         Column("as_number", "int", "AS number in use"),
@@ -245,6 +246,7 @@ def _node(item: Object) -> Object:
         "address": _address(notes.get(f"{CALICO}IPv4Address"), 4),
         "address6": _address(notes.get(f"{CALICO}IPv6Address"), 6),
         "network": notes.get(f"{CALICO}IPv4Address") or None,
+        "network6": notes.get(f"{CALICO}IPv6Address") or None,
         "kubernetes_addresses": [
             canonical_address(a["address"])
             for a in (item.get("status") or {}).get("addresses") or []

@@ -37,15 +37,16 @@ EVENTS = Schema(
         Column("line", "int", "its number in the log"),
         Column("evidence", "str", "where this was read"),
     ),
-    key=("node", "line"),
+    key=("evidence", "line"),
 )
 
 _DOWN = ("stop", "down", "start", "flush")
 
 
-@table(EVENTS, needs={"log": "output.bird_log"})
-def session_events(log: pd.DataFrame) -> pd.DataFrame:
+@table(EVENTS, any_of={"four": "output.bird_log", "six": "output.bird6_log"})
+def session_events(four: pd.DataFrame | None, six: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row for each line that tells of a session; see :data:`EVENTS`."""
+    log = pd.concat([f for f in (four, six) if f is not None], ignore_index=True)
     told = log[log["peer"].notna() & ~log["event"].isin(["route", "reconfigure"])]
     event = pd.Series("connect", index=told.index).where(told["event"].isin(["connect", "collision"]), "error")
     event = event.mask(told["state"].eq("up"), "up").mask(told["state"].isin(_DOWN), "down")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from calicokit.bgp.codes import Codes, Words, category
+from calicokit.bgp.sessions import worst_of
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
 
@@ -44,7 +45,11 @@ ENDS = Schema(
         Column("as_number", "int", "AS number; for an external router the expected one"),
         Column("address", "str", "its address for BGP"),
         Column("cluster_id", "str", "cluster id of a route reflector"),
-        Column("bird", "str", "state of its BIRD: answers, dead, none, unknown; null for external routers"),
+        Column(
+            "bird",
+            "str",
+            "state of its BIRD: answers, dead, none, unknown, of two the worse; null for external routers",
+        ),
         Column("sessions", "int", "sessions from this end", "sessions"),
         Column("up", "int", "sessions that are up", "sessions"),
         Column("down", "int", "sessions that are down or one-sided", "sessions"),
@@ -140,7 +145,7 @@ def ends(
 ) -> pd.DataFrame:
     """One row for each node and each other end; see :data:`ENDS`."""
     counts = pd.crosstab(compared["node"].astype("str"), compared["status"].astype("str"))
-    state = {} if birds is None else dict(cells(birds, "node", "state"))
+    state = {} if birds is None else {node: row.state for node, row in worst_of(birds).items()}
     rows: list[dict[str, Any]] = []
     for node, own_as, cluster, group, four, six in cells(
         nodes, "node", "as_number", "cluster_id", "group", "address", "address6"

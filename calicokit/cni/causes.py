@@ -94,7 +94,7 @@ CAUSES = (
         "ippool-disabled",
         r"the given pool \(?(?P<pool>[^)]*?)\)? does not exist, or is not enabled",
         "the pool that the pod or namespace requests by name is disabled or does not exist",
-        "Enable the pool, or change the annotation cni.projectcalico.org/ipv4pools.",
+        "Enable the pool, or change the annotation cni.projectcalico.org/ipv4pools (or ipv6pools).",
     ),
     _cause(
         "datastore-unreachable",

@@ -116,7 +116,7 @@ def _path(cluster: Tables, node: object, address: str) -> pd.DataFrame:
         return PATH.frame()
     try:
         return cluster.table("routes.path", **{"from": node, "to": address})
-    except OptionError:  # the node's routes were not seen, or it is no IPv4 address
+    except OptionError:  # the node's routes were not seen, or it is no address
         return PATH.frame()
 
 

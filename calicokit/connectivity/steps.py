@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -45,6 +45,8 @@ OF_ROUTES = {
     "nodes": "bgp.nodes",
     "tunnels": "kube.tunnels",
     "rules": "output.ip_rule",
+    "rules6": "output.ip_rule6",
+    "addresses": "output.ip_addr",
     "pods": "routes.pods",
 }
 """Parameters of :func:`~calicokit.routes.path.path` → the tables they get."""
@@ -128,11 +130,13 @@ class _Question:
     ) -> None:
         self.src_name, self.dst_name, self.port, self.proto = src, dst, port, proto
         self.model = model
-        self.pods = {f"{p.namespace}/{p.pod}": _end(p) for p in records(pods)}
+        every = {f"{p.namespace}/{p.pod}": p for p in records(pods)}
+        self.pods = {name: _end(pod, _version(src, dst, every)) for name, pod in every.items()}
         self.holders: dict[str, list[End]] = {}
-        for end in self.pods.values():
-            if end.address and not end.host and end.phase not in ("Failed", "Succeeded"):
-                self.holders.setdefault(end.address, []).append(end)
+        for name, end in self.pods.items():
+            if not end.host and end.phase not in ("Failed", "Succeeded"):
+                for address in every[name].addresses:
+                    self.holders.setdefault(address, []).append(replace(end, address=address))
         self.src = self.end(src)
         self.said: Explanation | None = None if model is None else model.explain(src, dst, port, proto)
         self.targets = self.backends() if dst.startswith(SERVICE) else [self.end(dst)]
@@ -164,9 +168,18 @@ class _Question:
         return list(dict.fromkeys([self.src, *self.targets]))
 
 
-def _end(pod: Any) -> End:
+def _version(src: str, dst: str, pods: Mapping[str, Any]) -> int:
+    """The IP version of the question: that of an end that is an address, else of the source's first address."""
+    first = next(iter(pods[src].addresses), "") if src in pods else ""
+    told = next((e for e in (src, dst) if "/" not in e), first)
+    return 6 if ":" in told else 4
+
+
+def _end(pod: Any, version: int) -> End:
+    """A pod with its address of an IP version; with another, if it has none of that."""
     name = f"{pod.namespace}/{pod.pod}"
-    address = next(iter(pod.addresses), "")
+    found = sorted(pod.addresses, key=lambda a: (6 if ":" in a else 4) != version)
+    address = next(iter(found), "")
     return End(
         name, name, address, pod.node if isinstance(pod.node, str) else "", str(pod.phase), bool(pod.host_network)
     )
@@ -268,8 +281,8 @@ def _interfaces(question: _Question, pods: pd.DataFrame | None) -> Answer:
         return "Neither end is a pod with its own network.", FINE if question.targets else UNKNOWN
     if pods is None:
         return "Routes and interfaces of the nodes were not seen.", UNKNOWN
-    known = {f"{p.namespace}/{p.pod}": p for p in records(pods)}
-    return _worst([_interface(e, known.get(e.pod)) for e in workloads], "")
+    known = {(f"{p.namespace}/{p.pod}", p.address): p for p in records(pods)}
+    return _worst([_interface(e, known.get((e.pod, e.address))) for e in workloads], "")
 
 
 def _interface(end: End, seen: Any) -> Answer:
@@ -304,9 +317,10 @@ def _routes(question: _Question, of_routes: Given) -> Answer:
 def _way(src: End, dst: End, of_routes: Given) -> Answer:
     """What the routes do with packets from one end's node to the other's address."""
     kernel = of_routes["kernel"]
-    if not src.node or not dst.address or ":" in dst.address:
+    if not src.node or not dst.address:
         return f"The path from {src.name} to {dst.name} is unknown.", UNKNOWN
-    if src.node not in set(kernel["node"]):
+    mine = kernel[kernel["version"] == prefix(dst.address).version]
+    if src.node not in set(mine["node"]):
         return f"The routes of {src.node} were not seen.", UNKNOWN
     hops = list(records(path(**of_routes, **{"from": src.node, "to": dst.address})))
     trail = " → ".join(str(h.node) for h in hops)

@@ -43,8 +43,8 @@ def foreign_drop_rule(drops: pd.DataFrame) -> Iterator[Finding]:
             remedy="Find what writes it (firewalld, ufw, a script: `iptables-save`, `nft list ruleset`), and remove "
             "it at its source, so that it does not return.",
             evidence=[
-                Rows.of(source_of(str(b)), "dataplane.foreign_drops", _rule_keys(g), node)
-                for b, g in group.groupby("backend")
+                Rows.of(source_of(str(b), str(f)), "dataplane.foreign_drops", _rule_keys(g), node)
+                for (b, f), g in group.groupby(["backend", "family"])
             ],
             about={node, *what},
         )
@@ -123,7 +123,7 @@ def end_of_tier(drops: pd.DataFrame) -> Iterator[Finding]:
             cause=f"The end of tier {tier} dropped {plural(count, 'packet')} of {listed(endpoints)} {when}: its "
             "policies select these endpoints, and none allowed or passed the packets.",
             remedy=f"End tier {tier} with a policy whose action is Pass, or allow the intended traffic in it.",
-            evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in rows.groupby("backend")],
+            evidence=_drop_rows(rows),
             about=set(endpoints) | set(rows["workload"].dropna()),
         )
 
@@ -191,7 +191,7 @@ def _dropped(subject: Subject, rows: list[Any], watched: bool) -> Finding:
         subject={"src": src, "dst": dst, "port": int(port) if port.isdigit() else port, "policy": policy},
         cause=f"{plural(count, 'packet')} {_flow_in_words(src, dst, port)} dropped {when}, by {which}.",
         remedy=f"If this traffic is wanted, {allow}; `calicokit explain` shows every policy evaluated.",
-        evidence=[Rows.of(source_of(str(b)), "dataplane.drops", _drop_keys(g)) for b, g in frame.groupby("backend")],
+        evidence=_drop_rows(frame),
         about={src, dst, policy},
     )
 
@@ -224,6 +224,12 @@ def _ends(row: Any, flows: pd.DataFrame | None) -> list[tuple[str, str, str]]:
         return [(s, d, p or UNKNOWN) for s, d, p in told]
     here = row.workload if isinstance(row.workload, str) else UNKNOWN
     return [(here, UNKNOWN, UNKNOWN) if row.direction == "egress" else (UNKNOWN, here, UNKNOWN)]
+
+
+def _drop_rows(rows: pd.DataFrame) -> list[Rows]:
+    """The rows by the evidence that shows them."""
+    parts = rows.groupby(["backend", "family"], dropna=False)
+    return [Rows.of(source_of(str(b), str(f)), "dataplane.drops", _drop_keys(g)) for (b, f), g in parts]
 
 
 def _drop_keys(rows: pd.DataFrame) -> list[dict[str, Any]]:

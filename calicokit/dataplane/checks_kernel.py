@@ -26,29 +26,39 @@ NOTABLE = 0.001
 # ---- forwarding and reverse paths
 
 
-@check("ip-forward-off", needs={"kernel": "dataplane.kernel"})
-def forward_off(kernel: pd.DataFrame) -> Iterator[Finding]:
-    """A node whose kernel does not forward."""
-    for row in records(kernel[(kernel["ip_forward"] == 0) | (kernel["all_forwarding"] == 0)]):
-        off = [
-            name
-            for name, value in (
-                ("net.ipv4.ip_forward", row.ip_forward),
-                ("net.ipv4.conf.all.forwarding", row.all_forwarding),
-            )
-            if pd.notna(value) and value == 0
-        ]
+SWITCHES = {
+    "ip_forward": "net.ipv4.ip_forward",
+    "all_forwarding": "net.ipv4.conf.all.forwarding",
+    "forwarding6": "net.ipv6.conf.all.forwarding",
+}
+"""Column of ``dataplane.kernel`` → the setting without which nothing of its IP version is forwarded."""
+
+
+@check("ip-forward-off", needs={"kernel": "dataplane.kernel"}, wants={"nodes": "bgp.nodes"}, told_by=("sysctl-net6",))
+def forward_off(kernel: pd.DataFrame, nodes: pd.DataFrame | None = None) -> Iterator[Finding]:
+    """A node whose kernel does not forward; of IPv6 where Calico has an address of it for the node."""
+    six = set() if nodes is None else set(nodes[nodes["address6"].notna()]["node"])
+    for row in records(kernel):
+        known = [c for c in SWITCHES if c != "forwarding6" or row.node in six]
+        off = [SWITCHES[c] for c in known if pd.notna(value := getattr(row, c)) and value == 0]
+        if not off:
+            continue
+        what = "packets of IPv6" if all("ipv6" in key for key in off) else "packets"
+        rows = [Rows.of(*_shown(k), [{"node": row.node, "key": k}], row.node) for k in off]
         yield finding(
             "ip-forward-off",
             subject={"node": row.node},
-            cause=f"{row.node} does not forward packets ({listed(f'{k} = 0' for k in off)}): its pods reach only the "
+            cause=f"{row.node} does not forward {what} ({listed(f'{k} = 0' for k in off)}): its pods reach only the "
             "node itself.",
-            remedy="sysctl -w net.ipv4.ip_forward=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
-            evidence=[
-                Rows.of("sysctl-net", "output.sysctl_net", [{"node": row.node, "key": k} for k in off], row.node)
-            ],
+            remedy=f"sysctl -w {off[0]}=1, and find what set it to 0 (/etc/sysctl.d, a hardening script).",
+            evidence=rows,
             about={row.node},
         )
+
+
+def _shown(key: str) -> tuple[str, str]:
+    """Evidence and table that show a setting."""
+    return ("sysctl-net6", "output.sysctl_net6") if "ipv6" in key else ("sysctl-net", "output.sysctl_net")
 
 
 @check("rp-filter-strict", needs={"paths": "dataplane.reverse_paths"}, wants={"kernel": "dataplane.kernel"})
@@ -336,6 +346,11 @@ def stale(
 
 
 def _difference(row: Any) -> str:
+    alone = "in the rules of IPv6 " if row.version == 6 else ""
+    return alone + _in_words(row)
+
+
+def _in_words(row: Any) -> str:
     where = f"{row.namespace}/{row.pod}" if isinstance(row.pod, str) else row.chain
     its = f"chain {row.chain}" if isinstance(row.chain, str) else "rules in programs"
     if row.difference == "no-chain":

@@ -1,16 +1,18 @@
 """For which nodes a check could answer, from the evidence that it rests on: silence about a node does not mean healthy.
 
 A table tells of a node where all that it needs is known there, and one of those of which it needs any. A table of nodes
-that needs nothing of them, and only wants it, tells nothing of a node where it has none of what it wants.
+that needs nothing of them, and only wants it, tells nothing of a node where it has none of what it wants. What tells of
+IPv6 alone does not stand in for what tells of IPv4, nor the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 from calicokit import registry
-from calicokit.evidence.catalog import CATALOG
+from calicokit.evidence.catalog import CATALOG, Item
 from calicokit.evidence.model import Missing
 from calicokit.registry import Spec, TableSpec
 from calicokit.tables import Tables
@@ -27,6 +29,10 @@ class Placed(Tables, Protocol):
 
     def node_holes(self) -> Mapping[str, Holes]:
         """Evidence of nodes that is missing, and missed: its id → node → why."""
+        ...
+
+    def asks(self, item: Item) -> bool:
+        """Whether a piece of evidence is asked for at all."""
         ...
 
 
@@ -59,6 +65,8 @@ class Reach:
         if spec is None:
             if name.startswith("@") or name.endswith("+series") or CATALOG[name].scope == "cluster":
                 return None
+            if not self._cluster.asks(CATALOG[name]):
+                return None
             return self._holes.get(name, {})
         by_node = "node" in spec.schema.names if isinstance(spec, TableSpec) else True
         found = self._of_spec(spec, by_wants=by_node)
@@ -67,18 +75,19 @@ class Reach:
 
     def _of_spec(self, spec: Spec, by_wants: bool) -> Holes | None:
         needs = self._asked(spec.needed)
-        some = self._asked(spec.any_needed)
-        if any(self._seen_whole(n) for n in spec.any_needed):
-            some = []
-        wants = self._asked(spec.wanted) if by_wants and not needs and not some else []
+        some = [] if any(self._seen_whole(n) for n in spec.any_needed) else self._by_version(spec.any_needed)
+        wants = self._by_version(spec.wanted) if by_wants and not needs and not some else []
         if not (needs or some or wants):
             return None
         found: dict[str, Missing] = {}
-        for holes in needs:
+        for holes in (*needs, *map(_in_all, some), *map(_in_all, wants)):
             found |= holes
-        for group in (some, wants):
-            found |= _in_all(group)
         return found
+
+    def _by_version(self, names: Sequence[str]) -> list[list[Holes]]:
+        """The inputs of which one is enough: those that tell of IPv6 alone, and the others."""
+        groups = ([n for n in names if not _is_of_ipv6(n)], [n for n in names if _is_of_ipv6(n)])
+        return [asked for group in groups if (asked := self._asked(group))]
 
     def _asked(self, names: Iterable[str]) -> list[Holes]:
         return [holes for n in names if (holes := self._of(n)) is not None]
@@ -95,6 +104,14 @@ class Reach:
         column, value = spec.schema.undecided
         rows = table[(table[column] == value) & table["node"].notna()]
         return {str(n): Missing(name, "what was seen does not tell", str(n)) for n in rows["node"]}
+
+
+@cache
+def _is_of_ipv6(name: str) -> bool:
+    """Whether all that an input rests on, of nodes, is of IPv6."""
+    ids = {i.removesuffix("+series") for i in registry.evidence_of((name,)) if not i.startswith("@")}
+    of_nodes = [CATALOG[i] for i in ids if CATALOG[i].scope == "node"]
+    return bool(of_nodes) and all(item.ipv6 for item in of_nodes)
 
 
 def _in_all(group: Sequence[Holes]) -> Holes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +15,8 @@ class Compared:
 
     ``key`` tells rows apart beside the node, ``values`` are what may change in a row, ``counters`` what counts on its
     own. ``prepare`` makes rows comparable. Where ``instead_of`` is comparable, this one says the same and is left out.
-    ``ordered`` names the key columns within which the order of rows is meant.
+    ``ordered`` names the key columns within which the order of rows is meant. What is ``ipv6`` is compared where one of
+    the clusters has IPv6.
     """
 
     area: str
@@ -26,6 +27,7 @@ class Compared:
     prepare: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     instead_of: str = ""
     ordered: tuple[str, ...] = ()
+    ipv6: bool = False
 
 
 OBJECTS = "objects"
@@ -71,6 +73,7 @@ def _counts(frame: pd.DataFrame) -> pd.DataFrame:
 _RULE = ("table", "chain", "spec")
 _ROUTE = ("table", "version", "type", "destination", "metric")
 _VIA = ("gateway", "interface", "protocol", "scope", "source", "flags", "mtu")
+_ASKED = ("priority", "from", "to", "fwmark", "mask", "iif", "oif")
 _SESSION = ("state", "bgp_state", "neighbor_address", "neighbor_as", "local_as", "last_error", "since")
 _ROUTES = ("routes_imported", "routes_exported", "routes_preferred", "routes_filtered")
 _LINK = ("mtu", "qdisc", "state", "flags", "master", "mac", "kind", "vxlan_id", "vxlan_port", "tunnel_local")
@@ -85,6 +88,12 @@ def _rules(id_: str, instead_of: str = "") -> Compared:
     counters = ("packets", "bytes")
     table = f"output.{id_}"
     return Compared("rules", table, _RULE, (), counters, _without_hashes, instead_of, ordered=("table", "chain"))
+
+
+def _bgp(table: str, ipv6: bool) -> Iterator[Compared]:
+    full = f"{table}_all"
+    yield Compared("bgp", full, ("protocol",), _SESSION, _ROUTES, _sessions, ipv6=ipv6)
+    yield Compared("bgp", table, ("protocol",), ("state", "info"), (), _sessions, instead_of=full, ipv6=ipv6)
 
 
 COMPARED = (
@@ -104,21 +113,13 @@ COMPARED = (
     ),
     Compared("routes", "output.ip_route_all", _ROUTE, _VIA, prepare=_routes),
     Compared("routes", "output.ip_route", _ROUTE, _VIA, prepare=_routes, instead_of="output.ip_route_all"),
-    Compared(
-        "routes", "output.ip_rule", ("priority", "from", "to", "fwmark", "mask", "iif", "oif"), ("table", "action")
-    ),
-    Compared("bgp", "output.birdcl_protocols_all", ("protocol",), _SESSION, _ROUTES, _sessions),
-    Compared(
-        "bgp",
-        "output.birdcl_protocols",
-        ("protocol",),
-        ("state", "info"),
-        (),
-        _sessions,
-        instead_of="output.birdcl_protocols_all",
-    ),
+    *(Compared("routes", f"output.ip_rule{v}", _ASKED, ("table", "action"), ipv6=bool(v)) for v in ("", "6")),
+    *(compared for v in ("", "6") for compared in _bgp(f"output.birdcl{v}_protocols", bool(v))),
     Compared("ipsets", "output.ipset_list", ("set", "member"), ("type", "nomatch")),
-    Compared("sysctls", "output.sysctl_net", ("key",), ("value",), (), _settings),
+    *(
+        Compared("sysctls", f"output.sysctl_net{v}", ("key",), ("value",), (), _settings, ipv6=bool(v))
+        for v in ("", "6")
+    ),
     Compared("interfaces", "output.ip_link_stats", ("interface",), _LINK, _TRAFFIC),
     Compared("interfaces", "output.ip_addr", ("interface", "address"), ("prefix_length", "scope", "peer", "broadcast")),
     Compared("counters", "output.felix_metrics", ("metric", "labels"), (), ("value",)),

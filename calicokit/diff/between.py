@@ -83,7 +83,8 @@ def diff(
     Raises :class:`SourceError` if nothing can be compared.
     """
     wanted = areas or AREAS
-    compared = [c for c in COMPARED if c.area in wanted]
+    both = (before, after)
+    compared = [c for c in COMPARED if c.area in wanted and (not c.ipv6 or any(k.has_ipv6 for k in both))]
     ids = LISTS if OBJECTS in wanted else ()
     for cluster in (before, after):
         cluster.progress = say

@@ -175,7 +175,7 @@ ANONYMOUS = "system:anonymous"
 _INSTALLED = "Backing API has been installed"
 
 
-@table(REFUSALS, any_of={"logs": tuple(i for i in LOGS if i != "bird-log")}, wants={"now": "@now"})
+@table(REFUSALS, any_of={"logs": tuple(i for i, of in LOGS.items() if of != "bird")}, wants={"now": "@now"})
 def refusals(logs: Given, now: pd.Timestamp | None) -> pd.DataFrame:
     """One row for each component, node and refusal; see :data:`REFUSALS`."""
     rows: list[dict[str, Any]] = []

@@ -109,19 +109,22 @@ def _bird_says_no(
     pods: pd.DataFrame, probes: pd.DataFrame, birds: pd.DataFrame | None, sessions: pd.DataFrame | None
 ) -> Iterator[Finding]:
     """BIRD's probe says no where BGP is in use, and neither the kubelet, nor BIRD nor its sessions tell why."""
-    said = {r.node: r.said for r in records(probes[probes["ready"].eq(False).fillna(False)])}
+    said = {r.node: r for r in records(probes[probes["ready"].eq(False).fillna(False)])}
     told = set() if birds is None else set(birds[birds["state"] == "dead"]["node"])
     told |= set() if sessions is None else {str(n) for n in sessions[~sessions["up"].fillna(False)]["node"].unique()}
     own = pods[(pods["component"] == "calico-node") & pods["ready"] & pods["deleted"].isna()]
     for pod in records(own[own["node"].isin(set(said) - told)]):
+        probe = said[pod.node]
+        key = {"node": pod.node, "family": int(probe.family)}
+        source = "bird6-ready" if probe.family == 6 else "bird-ready"
         yield finding(
             "calico-pod-not-ready",
             severity="warning",
             subject={"pod": pod_ref(pod)},
             cause=f"BIRD's readiness probe on {pod.node} says no ({pod_ref(pod)}, calico-node): "
-            f"{said[pod.node] or 'without a reason'}.",
+            f"{probe.said if isinstance(probe.said, str) else 'without a reason'}.",
             remedy="Look at bgp.sessions for the peers that it names, and at BIRD's log.",
-            evidence=[Rows.of("bird-ready", "health.bird_readiness", [{"node": pod.node}], pod.node)],
+            evidence=[Rows.of(source, "health.bird_readiness", [key], pod.node)],
         )
 
 

@@ -70,7 +70,10 @@ class _Known:
     def __init__(self, seen: Given) -> None:
         use, sockets, sessions, pools = (seen[n] for n in ("bgp.use", "bgp.sockets", "bgp.sessions", "ipam.pools"))
         addresses, configs, cni_files = (seen[n] for n in ("bgp.nodes", "cni.configs", "output.cni_net_d"))
-        self.felix, self.birds, self.confd = (_by_node(seen[n]) for n in ("felix.state", "bgp.birds", "bgp.confd"))
+        self.felix, self.confd = (_by_node(seen[n]) for n in ("felix.state", "bgp.confd"))
+        birds = seen["bgp.birds"]
+        both = (None if birds is None else birds[birds["family"] == v] for v in (4, 6))
+        self.birds, self.birds6 = map(_by_node, both)
         self.use = None if use is None else next(records(use), None)
         named = [] if sockets is None else list(cells(sockets, "node", "process"))
         self.bird6 = {n for n, p in named if p == "bird6"}
@@ -141,8 +144,11 @@ class _Known:
         return self._no_bird() or without or (NOT_SEEN, "no evidence" if row is None else row.why, None, None)
 
     def _bird6(self, pod: Any) -> Told:
+        row = self.birds6.get(pod.node)
+        if row is not None and row.state in ("answers", "dead"):
+            return _BIRD[row.state], row.why, row.started, row.evidence_id
         if pod.node in self.sessions6:
-            return UP, "a session over IPv6 is established", None, "birdcl-protocols-all"
+            return UP, "a session over IPv6 is established", None, "birdcl6-protocols-all"
         if pod.node in self.bird6:
             return UP, "bird6 listens", None, "ss-bgp"
         spared = self._without_pod(pod)

@@ -108,8 +108,8 @@ READINESS = Schema(
 BIRD_READINESS = Schema(
     "health.bird_readiness",
     "BIRD's readiness on each node where BGP is in use, from its health command.",
-    READINESS.columns,
-    key=("node",),
+    (*READINESS.columns, Column("family", "int", "4: bird, or 6: bird6")),
+    key=("node", "family"),
 )
 
 DATASTORE = Schema(
@@ -260,15 +260,16 @@ def readiness(answers: Texts) -> pd.DataFrame:
     return READINESS.frame(_probed(answers))
 
 
-@table(BIRD_READINESS, needs={"answers": "bird-ready", "use": "bgp.use"})
-def bird_readiness(answers: Texts, use: pd.DataFrame) -> pd.DataFrame:
-    """One row for each node that was asked; see :data:`BIRD_READINESS`.
+@table(BIRD_READINESS, needs={"use": "bgp.use"}, any_of={"answers": "bird-ready", "answers6": "bird6-ready"})
+def bird_readiness(use: pd.DataFrame, answers: Texts | None, answers6: Texts | None = None) -> pd.DataFrame:
+    """One row for each node and BIRD that was asked; see :data:`BIRD_READINESS`.
 
     Without BGP the probe complains all the same, so that nothing is told where BGP is not known to be in use.
     """
     if not use["in_use"].fillna(False).any():
         return BIRD_READINESS.frame()
-    return BIRD_READINESS.frame(_probed(answers))
+    families = ((4, answers), (6, answers6))
+    return BIRD_READINESS.frame([row | {"family": v} for v, texts in families if texts for row in _probed(texts)])
 
 
 def _probed(answers: Texts) -> list[Object]:

@@ -81,17 +81,24 @@ def utilisation(shown: Given, pools: pd.DataFrame | None = None) -> pd.DataFrame
     return UTILISATION.frame(list(rows.values()))
 
 
+MOST_COUNTED = 2**63 - 1
+"""calicoctl prints this for the total of a larger pool, and a negative number for what is free of it."""
+
+
 def _usage(row: Any, cidr: str) -> dict[str, Any]:
     cooling = 0.0 if pd.isna(row.ips_cooling) else row.ips_cooling
-    living = row.ips_in_use - cooling
-    usable = living + row.ips_free
+    living, total, free = row.ips_in_use - cooling, row.ips_total, row.ips_free
+    if prefix(cidr).size > MOST_COUNTED:
+        total = float(prefix(cidr).size)
+        free = total - row.ips_in_use - (0.0 if pd.isna(row.ips_reserved) else row.ips_reserved)
+    usable = living + free
     return {
         "version": prefix(cidr).version,
-        "capacity": row.ips_total,
+        "capacity": total,
         "allocated": int(row.ips_in_use),
         "cooling": None if pd.isna(row.ips_cooling) else int(cooling),
         "reserved": row.ips_reserved,
-        "free": row.ips_free,
+        "free": free,
         "used": living / usable if usable else 1.0,
     }
 

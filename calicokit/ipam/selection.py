@@ -212,12 +212,23 @@ def waiting(
     for pod in records(own):
         error = said.get((pod.namespace, pod.pod))
         text = str(error.error) if error is not None else None
-        version = 6 if text and "IPv6" in text else 4
-        row = {"namespace": pod.namespace, "pod": pod.pod, "node": pod.node, "since": pod.created, "version": version}
+        row = {"namespace": pod.namespace, "pod": pod.pod, "node": pod.node, "since": pod.created}
         row["seconds"] = None if now is None else (now - pod.created).total_seconds()
         row |= {"error": text, "cause": None if error is None else error.cause}
-        rows.append({**row, **_room_of(pod, version, text, choices, room)})
+        rows.append({**row, **_lacking(pod, text, choices, room)})
     return WAITING.frame(rows)
+
+
+def _lacking(pod: Any, error: str | None, choices: pd.DataFrame | None, room: Room | None) -> dict[str, Any]:
+    """The IP version of which the pod gets no address, and the room of its pools.
+
+    The plugin names it; where it said nothing, it is the one of which the pod's node can take none.
+    """
+    told = next((v for v in (6, 4) if error and f"IPv{v}" in error), None)
+    versions = [4] if choices is None else [4, *({6} & set(choices["version"]))]
+    found = [{"version": v, **_room_of(pod, v, error, choices, room)} for v in ([told] if told else versions)]
+    full = (f for f in found if f.get("pools") and f.get("assignable") == 0)
+    return next(full, found[0])
 
 
 def _room_of(

@@ -24,6 +24,7 @@ from calicokit.schema import Column, Schema
 LOGS = {
     "felix-log": "felix",
     "bird-log": "bird",
+    "bird6-log": "bird",
     "confd-log": "confd",
     "startup-log": "startup",
     "cni-log": "cni",

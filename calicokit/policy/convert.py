@@ -462,7 +462,8 @@ def _admin(item: Object, kind: str) -> Policy:
     body, name = spec(item), item["metadata"]["name"]
     cluster = kind not in ADMIN_TIERS
     if cluster:
-        tier, stored = {"Admin": "kube-admin", "Baseline": "kube-baseline"}[body["tier"]], name
+        tier = {"Admin": "kube-admin", "Baseline": "kube-baseline"}[body["tier"]]
+        stored = f"kcnp.{tier}.{name}"
     else:
         tier, start = ADMIN_TIERS[kind]
         stored = start + name

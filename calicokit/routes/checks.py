@@ -9,6 +9,7 @@ import pandas as pd
 
 from calicokit.diagnosis.model import UNKNOWN, Finding, Rows, check, explains, finding
 from calicokit.diagnosis.relations import always, in_common, named
+from calicokit.net import prefix
 from calicokit.schema import cells, records
 from calicokit.sentences import listed, plural
 
@@ -34,15 +35,29 @@ ENOUGH = 10
 def node_address_wrong(addresses: pd.DataFrame) -> Iterator[Finding]:
     """An address that Calico chose for a node and that its peers cannot use."""
     for row in list(records(addresses[addresses["problem"].notna()]))[:MOST]:
+        six = "6" if row.version == 6 else ""
         yield finding(
             "node-address-wrong",
-            subject={"node": row.node, "address": row.address},
-            cause=f"Calico's address of {row.node}, {row.address}, is not usable for its peers: {row.problem}.",
-            remedy="Set IP or IP_AUTODETECTION_METHOD of calico-node (operator: nodeAddressAutodetectionV4), for "
-            "example kubernetes-internal-ip or cidr=…, and restart calico-node on that node.",
-            evidence=[Rows.of("nodes", "routes.addresses", [{"node": row.node}])],
+            subject={"node": row.node, "address": row.address if isinstance(row.address, str) else IPV6},
+            cause=_address_cause(row),
+            remedy=f"Set IP{six} or IP{six}_AUTODETECTION_METHOD of calico-node (operator: "
+            f"nodeAddressAutodetectionV{row.version}), for example kubernetes-internal-ip or cidr=…, and restart "
+            "calico-node on that node.",
+            evidence=[Rows.of("nodes", "routes.addresses", [{"node": row.node, "version": int(row.version)}])],
             about={row.node, *row.same},
         )
+
+
+IPV6 = "IPv6"
+"""What stands for an address that a node lacks."""
+
+
+def _address_cause(row: Any) -> str:
+    if not isinstance(row.address, str):
+        return (
+            f"Calico has no IPv6 address of {row.node}: {row.problem}. No node has a route to its pods' IPv6 addresses."
+        )
+    return f"Calico's address of {row.node}, {row.address}, is not usable for its peers: {row.problem}."
 
 
 @check("encap-needed", needs={"subnets": "routes.subnets", "use": "bgp.use"}, absence=True)
@@ -93,7 +108,7 @@ def route_conflict(conflicts: pd.DataFrame) -> Iterator[Finding]:
             f"{listed(row.overrides)}{whose}.{learnt}",
             remedy=f"Find what set it (NetworkManager, netplan, another CNI, a script), remove it ({_undo(row)}), and "
             "make sure it does not return.",
-            evidence=[Rows.of("ip-rule" if row.how == "rule" else "ip-route-all", "routes.conflicts", [key], row.node)],
+            evidence=[Rows.of(_shown_by(row), "routes.conflicts", [key], row.node)],
             about={row.node, row.cidr, *row.overrides, *row.learnt_by, *row.owners},
         )
 
@@ -106,10 +121,17 @@ _OVERRIDES = {
 }
 
 
+def _shown_by(row: Any) -> str:
+    """The evidence that shows a conflict."""
+    rules = "ip-rule6" if ":" in row.cidr else "ip-rule"
+    return rules if row.how == "rule" else "ip-route-all"
+
+
 def _undo(row: Any) -> str:
+    ip = "ip -6" if ":" in row.cidr else "ip"
     if row.how == "rule":
-        return f"`ip rule del {row.route.partition(': ')[2]}`"
-    return f"`ip route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
+        return f"`{ip} rule del {row.route.partition(': ')[2]}`"
+    return f"`{ip} route del {row.route}`" + (", or the ip rule that looks up its table" if row.how == "table" else "")
 
 
 @check(
@@ -136,8 +158,8 @@ def filter_reject(filters: pd.DataFrame, blocks: pd.DataFrame, expected: pd.Data
         yield finding(
             "bgp-filter-reject",
             subject=dict(zip(("node", "peer", "filter", "cidr"), key, strict=True)),
-            cause=f"Rule {row.rule} of {row.direction}V4 of BGPFilter {row.filter} rejects {row.cidr} (block of "
-            f"{row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
+            cause=f"Rule {row.rule} of {row.direction}V{prefix(row.cidr).version} of BGPFilter {row.filter} rejects "
+            f"{row.cidr} (block of {row.owner}) on {row.node}: no route to it on {listed(sorted(hears))}.",
             remedy=f"Make BGPFilter {row.filter} accept the pools' prefixes, or remove it from {row.bgp_peer}.",
             evidence=[
                 Rows.of(
@@ -190,21 +212,23 @@ def route_missing(
     """A node lacks the route to a living node's block although the sessions on the way are up."""
     if not bool(use["in_use"].fillna(False).iloc[0]):
         return
-    alive = set(birds[birds["state"] == "answers"]["node"]) - _not_ready(conditions)
+    lost = _not_ready(conditions)
+    answers = birds[birds["state"] == "answers"]
+    alive = {v: set(answers[answers["family"] == v]["node"]) - lost for v in (4, 6)}
     hidden = set() if pools is None else set(pools[~pools["bgp_export"].fillna(True)]["pool"])
     felixs = _felix_programs(settings)
     confirmed = {(n, b) for n, b, s in cells(affinities, "node", "block", "state") if s == "confirmed"}
     claimed = dict(cells(ipam, "block", "claimed"))
-    up = _ways(compared)
+    up = {v: _ways(compared[compared["family"] == v]) for v in (4, 6)}
     found = 0
     for (node, cidr), row in _lacking(blocks).items():
         owner = str(row.owner)
         young = now is not None and pd.notna(claimed.get(cidr)) and (now - claimed[cidr]).total_seconds() < FRESH
         held = row.kind == "borrowed" or (owner, cidr) in confirmed
-        if row.mode in felixs or row.pool in hidden or {node, owner} - alive or not held or young:
+        if row.mode in felixs or row.pool in hidden or {node, owner} - alive[row.version] or not held or young:
             continue
         maybe_felix = row.mode == "ipip" and pd.notna(row.in_bird) and bool(row.in_bird)
-        if maybe_felix or not up(node, owner) or found >= MOST:
+        if maybe_felix or not up[row.version](node, owner) or found >= MOST:
             continue
         found += 1
         yield finding(
@@ -212,8 +236,8 @@ def route_missing(
             subject={"node": node, "cidr": cidr},
             cause=f"{node} has no route to {cidr}, {_WHAT[row.kind]} {owner}, although the BGP sessions towards it "
             f"are up{_where_lost(row, blocks)}.",
-            remedy=f"Compare `birdcl show route {cidr} all` on {owner} and {node}, then the filters between them "
-            "(BGPFilter, `show protocols all`: filtered routes).",
+            remedy=f"Compare `birdcl{'6' if row.version == 6 else ''} show route {cidr} all` on {owner} and {node}, "
+            "then the filters between them (BGPFilter, `show protocols all`: filtered routes).",
             evidence=[Rows.of("ip-route-all", "routes.blocks", [{"node": node, "cidr": cidr}], node)],
             about={node, owner, cidr},
         )
@@ -276,9 +300,14 @@ def block_conflict(claims: pd.DataFrame) -> Iterator[Finding]:
             cause=f"{listed(row.nodes)} claim {row.cidr} ({said}): packets to its pods can reach the wrong node.",
             remedy="Check which node owns the block (`calicoctl ipam show --show-blocks`), and why the other "
             "announces it: a stale affinity, a second cluster on the same network, a static route in BIRD.",
-            evidence=[Rows.of("birdcl-route", "routes.claims", [{"cidr": row.cidr}])],
+            evidence=[Rows.of(_birds_routes(row.cidr), "routes.claims", [{"cidr": row.cidr}])],
             about={*row.nodes, row.cidr, row.block},
         )
+
+
+def _birds_routes(destination: str) -> str:
+    """The evidence that shows BIRD's routes of a destination's IP version."""
+    return "birdcl6-route" if ":" in destination else "birdcl-route"
 
 
 @check("pod-route-missing", needs={"pods": "routes.pods"}, absence=True)
@@ -336,7 +365,8 @@ def service_not_advertised(services: pd.DataFrame, use: pd.DataFrame, birds: pd.
             remedy="Check confd's log and the static routes in `birdcl show route`; a node labelled "
             "node.kubernetes.io/exclude-from-external-load-balancers announces none.",
             evidence=[
-                Rows.of("birdcl-route", "routes.services", [{"service": name, "address": a} for a in group["address"]])
+                Rows.of(shown, "routes.services", [{"service": name, "address": a} for a in its])
+                for shown, its in group["address"].groupby(group["address"].map(_birds_routes))
             ],
         )
 

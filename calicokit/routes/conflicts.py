@@ -14,6 +14,7 @@ import pandas as pd
 
 from calicokit.net import Prefix, merge, prefix
 from calicokit.registry import table
+from calicokit.routes.bird import heard
 from calicokit.routes.kernel import TUNNELS
 from calicokit.schema import Column, Schema, among, cells, records
 
@@ -89,25 +90,32 @@ class _Mine:
 @table(
     CONFLICTS,
     needs={"kernel": "routes.kernel", "blocks": "routes.blocks"},
-    wants={"pods": "routes.pods", "rules": "output.ip_rule", "birds": "output.birdcl_route", "nodes": "bgp.nodes"},
+    wants={
+        "pods": "routes.pods",
+        "rules": "output.ip_rule",
+        "rules6": "output.ip_rule6",
+        "birds": "routes.bird",
+        "nodes": "bgp.nodes",
+    },
 )
 def conflicts(
     kernel: pd.DataFrame,
     blocks: pd.DataFrame,
     pods: pd.DataFrame | None = None,
     rules: pd.DataFrame | None = None,
+    rules6: pd.DataFrame | None = None,
     birds: pd.DataFrame | None = None,
     nodes: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each such route or rule; see :data:`CONFLICTS`. Without rules only the main table counts."""
     foreign = kernel[among(kernel["owner"], ("other", "kernel")) & among(kernel["type"], DECIDING)]
     foreign = foreign[~among(foreign["interface"], TUNNELS)]
-    strange = [] if rules is None else list(_strange(rules, kernel))
-    asked: dict[tuple[str, str], list[Any]] = {}
+    strange = [r for v, f in ((4, rules), (6, rules6)) if f is not None for r in _strange(f.assign(version=v), kernel)]
+    asked: dict[tuple[str, str, int], list[Any]] = {}
     for rule in (r for r in strange if r.action == "lookup"):
-        asked.setdefault((rule.node, rule.table), []).append(rule)
+        asked.setdefault((rule.node, rule.table, rule.version), []).append(rule)
     near = _within(foreign["cidr"], blocks["cidr"].cat.categories)
-    foreign = foreign[((foreign["table"] == "main") & near) | among(foreign["table"], {t for _, t in asked})]
+    foreign = foreign[((foreign["table"] == "main") & near) | among(foreign["table"], {t for _, t, _ in asked})]
     ours = _ours({*foreign["node"], *(r.node for r in strange)}, blocks, pods)
     real = _real(kernel, foreign)
     rows: list[dict[str, Any]] = []
@@ -116,7 +124,8 @@ def conflicts(
         if route.table == "main":
             rows += _in_main(route, mine, real, birds)
         else:
-            rows += [r for rule in asked.get((route.node, route.table), ()) for r in _by_rule(route, rule, mine)]
+            its = asked.get((route.node, route.table, route.version), ())
+            rows += [r for rule in its for r in _by_rule(route, rule, mine)]
     rows += [r for rule in strange if rule.action != "lookup" for r in _deciding(rule, ours.get(rule.node, []))]
     for row in rows:
         row["learnt_by"] = _learners(row, birds, nodes)
@@ -153,8 +162,8 @@ def _ours(nodes: set[str], blocks: pd.DataFrame, pods: pd.DataFrame | None) -> d
     found: dict[str, list[_Mine]] = {}
     names = ("node", "cidr", "kind", "owner", "mode", "via")
     for node, cidr, kind, owner, mode, via in cells(blocks[among(blocks["node"], nodes)], *names):
-        own = kind == "own"
-        way = _Way("blackhole", None, None) if own else _Way("unicast", _text(via), _DEVICES.get(mode))
+        own, six = kind == "own", ":" in cidr
+        way = _Way("blackhole", None, None) if own else _Way("unicast", _text(via), _DEVICES.get((mode, six)))
         found.setdefault(node, []).append(_Mine(prefix(cidr), cidr, owner, own, mode == "none", way))
     if pods is not None:
         for node, address, interface in cells(pods[among(pods["node"], nodes)], "node", "address", "interface"):
@@ -163,7 +172,7 @@ def _ours(nodes: set[str], blocks: pd.DataFrame, pods: pd.DataFrame | None) -> d
     return found
 
 
-_DEVICES = {"vxlan": "vxlan.calico", "ipip": "tunl0"}
+_DEVICES = {("vxlan", False): "vxlan.calico", ("vxlan", True): "vxlan-v6.calico", ("ipip", False): "tunl0"}
 
 
 def _host(address: str) -> str:
@@ -212,7 +221,7 @@ def _programmed(mine: _Mine, route: Any, birds: pd.DataFrame | None) -> bool:
 
     A node whose sessions are down has none, and a route that somebody set in its stead overrides nothing.
     """
-    if not mine.by_bird or birds is None or not (birds["node"] == route.node).any():
+    if not mine.by_bird or birds is None or route.node not in heard(birds)[route.version]:
         return True
     told = birds[(birds["node"] == route.node) & (birds["prefix"] == route.cidr)]
     return bool((~told["protocol"].astype("str").str.startswith("kernel")).any())
@@ -281,7 +290,7 @@ def _learners(row: dict[str, Any], birds: pd.DataFrame | None, nodes: pd.DataFra
     """Nodes whose BIRD has the route from this node: its gateway, or who sent it, is this node's address."""
     if birds is None or nodes is None or row["how"] in ("table", "rule"):
         return []
-    mine = set(nodes.loc[nodes["node"] == row["node"], "address"].dropna())
+    mine = set(nodes.loc[nodes["node"] == row["node"], ["address", "address6"]].stack().dropna())
     told = birds[(birds["prefix"] == row["cidr"]) & (birds["node"] != row["node"])]
     return sorted({n for n, via, source in cells(told, "node", "gateway", "from") if {via, source} & mine})
 
@@ -296,19 +305,13 @@ def _each_once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @table(
     CLAIMS,
     needs={"blocks": "ipam.blocks", "nodes": "bgp.nodes", "kernel": "routes.kernel"},
-    wants={
-        "routes": "output.birdcl_route",
-        "details": "output.birdcl_route_all",
-        "conflicts": "routes.conflicts",
-        "now": "@now",
-    },
+    wants={"routes": "routes.bird", "conflicts": "routes.conflicts", "now": "@now"},
 )
 def claims(
     blocks: pd.DataFrame,
     nodes: pd.DataFrame,
     kernel: pd.DataFrame,
     routes: pd.DataFrame | None = None,
-    details: pd.DataFrame | None = None,
     conflicts: pd.DataFrame | None = None,
     now: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
@@ -319,7 +322,7 @@ def claims(
     known = {b: (prefix(b), n) for b, n in cells(held, "block", "node")}
     strange = set() if conflicts is None else set(conflicts["cidr"])
     said: dict[str, dict[str, str]] = {}
-    for cidr, node, how in _claimed(kernel, routes if routes is not None else details, nodes):
+    for cidr, node, how in _claimed(kernel, routes, nodes):
         if cidr not in strange and not cidr.endswith(("/32", "/128")):
             said.setdefault(cidr, {}).setdefault(node, how)
     rows = []
@@ -355,7 +358,8 @@ def _claimed(kernel: pd.DataFrame, routes: pd.DataFrame | None, nodes: pd.DataFr
         yield cidr, node, "has it as its own block"
     # A reflector may stand in as the next hop of what it hands on (nextHopMode Self).
     plain = nodes[nodes["cluster_id"].isna()]
-    by_address = {a: n for n, a in cells(plain, "node", "address") if isinstance(a, str)}
+    ends = (pair for column in ("address", "address6") for pair in cells(plain, "node", column))
+    by_address = {a: n for n, a in ends if isinstance(a, str)}
     learnt = routes[routes["gateway"].isin(list(by_address)) & ~sources.str.startswith("kernel")]
     for cidr, gateway in cells(learnt.drop_duplicates(["prefix", "gateway"]), "prefix", "gateway"):
         yield cidr, by_address[gateway], "other nodes route it there"

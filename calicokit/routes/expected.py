@@ -2,16 +2,18 @@
 
 Who programs what differs by version: BIRD the routes of pools without encapsulation, and of IPIP until v3.32; Felix
 those of VXLAN, and of IPIP since v3.33 (source: felix/dataplane/linux, confd's templates). Which of them did is shown,
-not demanded. IPv4 only: nothing in the catalog asks BIRD for IPv6, and no recording has it.
+not demanded. IPv6 has its own addresses of nodes and tunnels, its next hop may be a link-local address, and no IPIP.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from calicokit.registry import table
 from calicokit.schema import Column, Schema, cells
@@ -28,6 +30,7 @@ BLOCKS = Schema(
     (
         Column("node", "category", "node that should have the route"),
         Column("cidr", "category", "block or borrowed address"),
+        Column("version", "int", "4 or 6"),
         Column(
             "kind",
             "category",
@@ -54,8 +57,7 @@ BLOCKS = Schema(
     needs={"blocks": "ipam.blocks", "pools": "ipam.pools", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
     wants={
         "kernel": "routes.kernel",
-        "routes": "output.birdcl_route",
-        "details": "output.birdcl_route_all",
+        "routes": "routes.bird",
         "allocations": "ipam.allocations",
     },
 )
@@ -66,14 +68,37 @@ def blocks(
     tunnels: pd.DataFrame,
     kernel: pd.DataFrame | None = None,
     routes: pd.DataFrame | None = None,
-    details: pd.DataFrame | None = None,
     allocations: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each node and block, and each borrowed address, of IPv4; see :data:`BLOCKS`."""
+    """One row for each node and block, and each borrowed address; see :data:`BLOCKS`."""
     lent = blocks.iloc[:0] if allocations is None else _lent(allocations)
-    wanted = _wanted(blocks, lent, pools, nodes, tunnels)
-    found = _with_kernel(wanted, kernel)
-    return BLOCKS.take(_with_bird(found, routes if routes is not None else details))
+    lent = lent[~lent["block"].isin(set(blocks["block"]))]
+    found = [_of_version(v, blocks, lent, pools, nodes, tunnels, kernel, routes) for v in (4, 6)]
+    return found[0] if not len(found[1]) else BLOCKS.take(pd.concat(_same_categories(found), ignore_index=True))
+
+
+def _of_version(
+    version: int,
+    blocks: pd.DataFrame,
+    lent: pd.DataFrame,
+    pools: pd.DataFrame,
+    nodes: pd.DataFrame,
+    tunnels: pd.DataFrame,
+    kernel: pd.DataFrame | None,
+    routes: pd.DataFrame | None,
+) -> pd.DataFrame:
+    own = nodes if version == 4 else nodes.assign(address=nodes["address6"], network=nodes["network6"])
+    held, given = (frame[frame["version"] == version] for frame in (blocks, lent))
+    wanted = _wanted(version, held, given, pools, own, tunnels)
+    seen, told = (None if f is None else f[f["version"] == version] for f in (kernel, routes))
+    return BLOCKS.take(_with_bird(_with_kernel(wanted, seen), told))
+
+
+def _same_categories(frames: list[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Categories that are the same in all frames stay categories when these are put together."""
+    names = [c.name for c in BLOCKS.columns if c.kind == "category"]
+    every = {n: union_categoricals([f[n].array for f in frames]).categories for n in names}
+    yield from (f.assign(**{n: f[n].cat.set_categories(every[n]) for n in names}) for f in frames)
 
 
 def _lent(allocations: pd.DataFrame) -> pd.DataFrame:
@@ -82,37 +107,40 @@ def _lent(allocations: pd.DataFrame) -> pd.DataFrame:
         allocations["borrowed"].astype(bool)
         & (allocations["state"] == "in-use")
         & (allocations["type"] == "pod")
-        & (allocations["version"] == 4)
         & ~(allocations["age"] < FRESH)
     ]
-    return rows.assign(block=rows["address"] + "/32")[["block", "node", "pool", "version"]].drop_duplicates("block")
+    length = rows["version"].map({4: "/32", 6: "/128"})
+    return rows.assign(block=rows["address"] + length)[["block", "node", "pool", "version"]].drop_duplicates("block")
 
 
 def _wanted(
-    blocks: pd.DataFrame, lent: pd.DataFrame, pools: pd.DataFrame, nodes: pd.DataFrame, tunnels: pd.DataFrame
+    version: int,
+    blocks: pd.DataFrame,
+    lent: pd.DataFrame,
+    pools: pd.DataFrame,
+    nodes: pd.DataFrame,
+    tunnels: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Every node with every block that has an owner; numbers first, names at the end."""
-    single = set(blocks["block"])
-    lent = lent[~lent["block"].isin(single)]
+    """Every node with every block of a family that has an owner; numbers first, names at the end."""
     blocks = pd.concat([blocks[["block", "node", "pool", "version"]], lent], ignore_index=True)
     linux = nodes[nodes["address"].notna() & (nodes["system"] != "windows")].reset_index(drop=True)
     known = {n: i for i, n in enumerate(linux["node"])}
     modes = {p: (i, v) for p, i, v in cells(pools, "pool", "ipip_mode", "vxlan_mode")}
-    own = blocks[(blocks["version"] == 4) & blocks["node"].isin(list(known)) & blocks["pool"].isin(list(modes))]
+    own = blocks[blocks["node"].isin(list(known)) & blocks["pool"].isin(list(modes))]
     own = own.reset_index(drop=True)
     count, many = len(linux), len(own)
     at = np.repeat(np.arange(count), many)
     of = np.tile(np.array([known[n] for n in own["node"]], dtype=np.int64), count)
     block = np.tile(np.arange(many), count)
-    addresses, networks, masks = _numbers(linux)
-    near = (addresses[of] & masks[at]) == networks[at]
+    addresses, networks, masks = _numbers(linux, version)
+    near = np.asarray((addresses[of] & masks[at]) == networks[at], dtype=bool)
     ipip = np.array([modes[p][0] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
     vxlan = np.array([modes[p][1] for p in own["pool"]], dtype=object)[block] if many else np.array([], dtype=object)
     borrowed = own["block"].isin(set(lent["block"])).to_numpy(dtype=bool)[block] if many else np.array([], dtype=bool)
     kind = np.where(at == of, 0, np.where(borrowed, 2, 1))
     mode = np.select([_goes(vxlan, near), _goes(ipip, near)], [1, 2], 0)
     names, plain = linux["node"].tolist(), linux["address"].tolist()
-    by_tunnel = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
+    by_tunnel = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == VTEPS[version]}
     vteps = [by_tunnel.get(n) for n in names]
     gateways = plain + vteps
     via = np.where(kind == 0, -1, np.where(mode == 1, of + count, of))
@@ -122,6 +150,7 @@ def _wanted(
         {
             "node": _categories(at, names),
             "cidr": _categories(block, own["block"].tolist()),
+            "version": np.full(len(at), version),
             "kind": _categories(kind, [OWN, REMOTE, BORROWED]),
             "owner": _categories(of, names),
             "pool": _categories(block, own["pool"].tolist()),
@@ -131,21 +160,28 @@ def _wanted(
         }
     )
     # A block of one address is no blackhole, as that would hide its pod; a borrowed address is a pod's route at home.
-    single = (kind == 0) & np.array([c.endswith("/32") for c in own["block"]], dtype=bool)[block] if many else kind == 0
+    whole = f"/{BITS[version]}"
+    single = (kind == 0) & np.array([c.endswith(whole) for c in own["block"]], dtype=bool)[block] if many else kind == 0
     return frame[~single].reset_index(drop=True) if single.any() else frame
 
 
-def _numbers(nodes: pd.DataFrame) -> tuple[Any, Any, Any]:
+BITS = {4: 32, 6: 128}
+VTEPS = {4: "vxlanTunnelAddress", 6: "vxlanV6TunnelAddress"}
+"""Family → the ``type`` of a node's VXLAN address in ``kube.tunnels``."""
+
+
+def _numbers(nodes: pd.DataFrame, version: int) -> tuple[Any, Any, Any]:
     """Addresses, networks and masks as numbers; a node without a known network is its own."""
     addresses, networks, masks = [], [], []
+    bits, kind = BITS[version], np.int64 if version == 4 else object  # numpy has no numbers of 128 bits
     for address, network in cells(nodes, "address", "network"):
-        own = int(ipaddress.IPv4Address(address))
-        text = str(network).rpartition("/")[2] if isinstance(network, str) and "/" in str(network) else "32"
-        mask = (0xFFFFFFFF << (32 - int(text))) & 0xFFFFFFFF
+        own = int(ipaddress.ip_address(address))
+        text = str(network).rpartition("/")[2] if isinstance(network, str) and "/" in str(network) else str(bits)
+        mask = (1 << bits) - (1 << (bits - int(text)))
         addresses.append(own)
         networks.append(own & mask)
         masks.append(mask)
-    return np.array(addresses, np.int64), np.array(networks, np.int64), np.array(masks, np.int64)
+    return np.array(addresses, kind), np.array(networks, kind), np.array(masks, kind)
 
 
 def _goes(mode: Any, near: Any) -> Any:
@@ -196,7 +232,8 @@ def _fits(found: pd.DataFrame) -> Any:
     tunnel = found["tunnel"].astype(object).to_numpy()
     mode = found["mode"].astype(object).to_numpy()
     via, expected = found["kernel_via"].astype(object).to_numpy(), found["via"].astype(object).to_numpy()
-    same = via == expected
+    local = np.array([isinstance(v, str) and v.startswith("fe80:") for v in via], dtype=bool)  # BGP's own next hop
+    same = (via == expected) | local
     unknown = pd.isna(found["via"]).to_numpy()
     routed = (mode == "none") & pd.isna(found["tunnel"]).to_numpy() & (same | ~found["near"].to_numpy())
     tunnelled = (tunnel == mode) & (same | unknown)

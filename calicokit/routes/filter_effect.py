@@ -8,7 +8,7 @@ that was learnt by iBGP only from or to a client of a route reflector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from calicokit.evidence.texts import Texts
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import canonical_cidr, prefix
-from calicokit.registry import OptionError, table
+from calicokit.registry import Given, OptionError, UnseenError, table
 from calicokit.routes.bird_filters import ACCEPT, REJECT, UNDEFINED, UNKNOWN, Decision, Functions
 from calicokit.schema import Column, Schema, records
 from calicokit.tables import Tables
@@ -40,24 +40,28 @@ EFFECT = Schema(
     key=("node", "protocol", "direction"),
 )
 
+FILES = {
+    4: ("bird.cfg", "bird_ipam.cfg", "bird_aggr.cfg"),
+    6: ("bird6.cfg", "bird6_ipam.cfg", "bird6_aggr.cfg"),
+}
+ROUTES = {
+    4: ("output.birdcl_route_all", "output.birdcl_route"),
+    6: ("output.birdcl6_route_all", "output.birdcl6_route"),
+}
+"""By IP version; the first file is the one with the sessions, and the first answer the fuller one."""
+
 _BIRD = "BIRD"
 _SOURCES = {"static": "RTS_STATIC", "direct": "RTS_DEVICE", "kernel": "RTS_INHERIT"}
 
 
 @table(
     EFFECT,
-    needs={"main": "bird.cfg", "ipam": "bird_ipam.cfg", "aggregation": "bird_aggr.cfg", "nodes": "bgp.nodes"},
-    any_of={"details": "output.birdcl_route_all", "routes": "output.birdcl_route"},
+    needs={"nodes": "bgp.nodes"},
+    wants={"files": FILES[4], "files6": FILES[6], "routes": ROUTES[4], "routes6": ROUTES[6]},
     options={"from": None, "to": None},
 )
 def filter_effect(
-    main: Texts,
-    ipam: Texts,
-    aggregation: Texts,
-    nodes: pd.DataFrame,
-    details: pd.DataFrame | None,
-    routes: pd.DataFrame | None,
-    **options: str,
+    nodes: pd.DataFrame, files: Given, files6: Given, routes: Given, routes6: Given, **options: str
 ) -> pd.DataFrame:
     """One row for each session of the node, and one more where the other end is a node that was seen; see
     :data:`EFFECT`. Raises ``OptionError`` with one sentence for a node or prefix that is none.
@@ -67,10 +71,13 @@ def filter_effect(
         cidr = canonical_cidr(options["to"])
     except ValueError:
         raise OptionError(f"{options['to']!r} is neither a prefix nor an address") from None
-    birds = details if details is not None and (details["node"] == node).any() else routes
-    if birds is None or not (birds["node"] == node).any():
+    own, told = (files6, routes6) if ":" in cidr else (files, routes)
+    if lost := [i for i, texts in own.items() if texts is None]:
+        raise UnseenError(names=lost)
+    birds = next((b for b in told.values() if b is not None and (b["node"] == node).any()), None)
+    if birds is None:
         raise OptionError(f"BIRD's routes of a node {node!r} were not seen")
-    cluster = _Cluster((main, ipam, aggregation), nodes)
+    cluster = _Cluster(tuple(own.values()), nodes)
     mine = birds[(birds["node"] == node) & (birds["prefix"] == cidr)]
     best = next(records(mine[mine["primary"].fillna(False).astype(bool)]), None)
     if best is None:
@@ -81,7 +88,7 @@ def filter_effect(
 class _Cluster:
     """The configurations of all nodes, and whose addresses are whose."""
 
-    def __init__(self, files: tuple[Texts, ...], nodes: pd.DataFrame) -> None:
+    def __init__(self, files: Sequence[Texts], nodes: pd.DataFrame) -> None:
         self.functions: dict[str, Functions] = {}
         self.protocols: dict[str, list[Any]] = {}
         whole = set.intersection(*({str(e.node) for e in texts if e.text.strip()} for texts in files))
@@ -197,7 +204,7 @@ def some_effect(cluster: Tables) -> pd.DataFrame:
     use = cluster.table("bgp.use")
     if not use.unknown and use["in_use"].eq(False).any():
         return EFFECT.frame()
-    blocks, routes = cluster.table("routes.blocks"), cluster.table("output.birdcl_route")
+    blocks, routes = cluster.table("routes.blocks"), cluster.table("routes.bird")
     if blocks.unknown or routes.unknown:
         return blocks if blocks.unknown else routes
     own = blocks[(blocks["kind"] == "own") & blocks["in_bird"].fillna(False).astype(bool)]

@@ -50,23 +50,26 @@ def filters(
     A plain node tells its own blocks; a route reflector and a router outside hand on those of the others too.
     """
     rules = dict(objects.rows(lambda item: (item["metadata"]["name"], spec(item))))
-    sessions = expected[expected["filters"].notna() & (expected["family"] == 4)]
-    owners = [(c, n) for c, n, v in cells(blocks, "block", "node", "version") if v == 4 and isinstance(n, str)]
-    owned: dict[str, list[str]] = {}
-    for cidr, owner in owners:
-        owned.setdefault(owner, []).append(cidr)
+    sessions = expected[expected["filters"].notna()]
+    owners: dict[str, list[tuple[str, str]]] = {"4": [], "6": []}
+    owned: dict[tuple[str, str], list[str]] = {}
+    for cidr, owner, version in cells(blocks[blocks["node"].notna()], "block", "node", "version"):
+        owners[str(version)].append((cidr, owner))
+        owned.setdefault((owner, str(version)), []).append(cidr)
     relays = set() if nodes is None else set(nodes[nodes["cluster_id"].notna()]["node"])
-    plain = set(owned) - relays if nodes is None else set(nodes["node"]) - relays
+    plain = ({n for n, _ in owned} if nodes is None else set(nodes["node"])) - relays
     known: dict[Any, Any] = {}
     rows = []
     plain_text = sessions.astype("str")
-    for node, peer, why, names, *two in cells(plain_text, "node", "peer", "why", "filters", "local_as", "peer_as"):
+    columns = ("node", "peer", "why", "filters", "family", "local_as", "peer_as")
+    for node, peer, why, names, family, *two in cells(plain_text, *columns):
         kind = "iBGP" if two[0] == two[1] else "eBGP"
         used = [(n.strip(), rules.get(n.strip()) or {}) for n in names.split(",")]
         for direction, teller, hears in (("export", node, peer), ("import", peer, node)):
-            handed = owned.get(teller, []) if teller in plain else [c for c, o in owners if o != hears]
+            others = (c for c, o in owners[family] if o != hears)
+            handed = owned.get((teller, family), []) if teller in plain else list(others)
             for cidr in handed:
-                learnt = direction == "import" or cidr not in owned.get(node, ())
+                learnt = direction == "import" or cidr not in owned.get((node, family), ())
                 key = (names, direction, cidr, learnt, kind)
                 if key not in known:
                     known[key] = decide(used, direction, cidr, learnt, kind)
@@ -74,7 +77,7 @@ def filters(
                     name, number, action = known[key]
                     row: dict[str, Any] = {"node": node, "peer": peer, "bgp_peer": why, "direction": direction}
                     rows.append(row | {"filter": name, "rule": number, "action": action, "cidr": cidr})
-    by_block = dict(owners)
+    by_block = dict(owners["4"] + owners["6"])
     return FILTERS.frame([{**row, "owner": by_block[row["cidr"]]} for row in rows])
 
 
@@ -91,8 +94,9 @@ def decide(
     ...        "10.48.84.128/26")
     ('f', 0, 'Reject')
     """
+    rules = f"{direction}V{prefix(cidr).version}"
     for name, body in filters:
-        for number, rule in enumerate(body.get(f"{direction}V4") or ()):
+        for number, rule in enumerate(body.get(rules) or ()):
             holds = list(_conditions(rule, cidr, direction == "import" if learnt is None else learnt))
             if rule.get("peerType"):
                 holds.append(None if peer_type is None else rule["peerType"] == peer_type)

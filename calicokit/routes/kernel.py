@@ -54,22 +54,29 @@ KERNEL = Schema(
 @table(
     KERNEL,
     any_of={"every": "output.ip_route_all", "json": "output.ip_route_json", "main": "output.ip_route"},
-    wants={"settings": "routes.settings"},
+    wants={"every6": "output.ip_route6_all", "main6": "output.ip_route6", "settings": "routes.settings"},
 )
 def kernel(
     every: pd.DataFrame | None,
     json: pd.DataFrame | None,
     main: pd.DataFrame | None = None,
+    every6: pd.DataFrame | None = None,
+    main6: pd.DataFrame | None = None,
     settings: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Of each node the fullest output that there is; local addresses are left out."""
+    """Of each node and IP version the fullest output that there is; local addresses are left out.
+
+    ``ip route show table all`` prints both versions (iproute2: ip/iproute.c, iproute_list_flush_or_save).
+    """
     felixs = () if settings is None else tuple(settings["device_protocol"].dropna())
     parts: list[pd.DataFrame] = []
-    have: set[str] = set()
-    for frame in (every, json, main):
+    have: dict[int, set[str]] = {4: set(), 6: set()}
+    for frame in (every, json, main, every6, main6):
         if frame is not None:
-            parts.append(frame[~frame["node"].isin(have)])
-            have |= set(frame["node"])
+            known = ((frame["version"] == v) & frame["node"].isin(nodes) for v, nodes in have.items())
+            parts.append(frame[~next(known) & ~next(known)])
+            for version, nodes in have.items():
+                nodes |= set(frame.loc[frame["version"] == version, "node"])
     found = pd.concat(parts, ignore_index=True)
     found = found[~found["type"].isin(LOCAL)].reset_index(drop=True)
     return KERNEL.frame(
@@ -80,7 +87,8 @@ def kernel(
             "tunnel": [TUNNELS.get(i) if isinstance(i, str) else None for i in found["interface"]],
             "table": [t if isinstance(t, str) else "main" for t in found["table"]],
             "owner": [
-                owner(p, i, s, g, felixs) for p, i, s, g in cells(found, "protocol", "interface", "scope", "gateway")
+                owner(p, i, s if v == 4 else "link", g, felixs)  # routes of IPv6 have no scope
+                for p, i, s, g, v in cells(found, "protocol", "interface", "scope", "gateway", "version")
             ],
             "line": found["line"].tolist(),
             "evidence": found["evidence"].tolist(),

@@ -39,7 +39,12 @@ PATH = Schema(
 @table(
     PATH,
     needs={"kernel": "routes.kernel", "nodes": "bgp.nodes", "tunnels": "kube.tunnels"},
-    wants={"rules": "output.ip_rule", "pods": "routes.pods"},
+    wants={
+        "rules": "output.ip_rule",
+        "rules6": "output.ip_rule6",
+        "addresses": "output.ip_addr",
+        "pods": "routes.pods",
+    },
     options={"from": None, "to": None},
 )
 def path(
@@ -47,6 +52,8 @@ def path(
     nodes: pd.DataFrame,
     tunnels: pd.DataFrame,
     rules: pd.DataFrame | None = None,
+    rules6: pd.DataFrame | None = None,
+    addresses: pd.DataFrame | None = None,
     pods: pd.DataFrame | None = None,
     **options: str,
 ) -> pd.DataFrame:
@@ -56,32 +63,45 @@ def path(
     packet is at hand to ask them.
     """
     start, to = options["from"], options["to"]
-    if not _is_ipv4(to):
-        raise OptionError(f"{to!r} is not an IPv4 address")
+    version = _version(to)
+    if version is None:
+        raise OptionError(f"{to!r} is not an address")
     if start not in set(kernel["node"]):
         seen = ", ".join(sorted(set(kernel["node"])))
         raise OptionError(f"routes of a node {start!r} were not seen; seen are {seen}")
-    known = _owners(nodes, tunnels)
+    known = _owners(nodes, tunnels) | _of_links(addresses)
     own = (
         {}
         if pods is None
         else {a: (n, f"{s}/{p}") for a, n, s, p in cells(pods, "address", "node", "namespace", "pod")}
     )
-    return PATH.frame(list(_hops(kernel, rules, known, own, start, to)))
+    asked = rules6 if version == 6 else rules
+    return PATH.frame(list(_hops(kernel[kernel["version"] == version], asked, known, own, start, to)))
 
 
-def _is_ipv4(text: str) -> bool:
+def _version(text: str) -> int | None:
+    """The IP version of one address; None for anything else."""
     try:
         net = prefix(text)
     except ValueError:
-        return False
-    return (net.version, net.size) == (4, 1)
+        return None
+    return net.version if net.size == 1 else None
 
 
 def _owners(nodes: pd.DataFrame, tunnels: pd.DataFrame) -> dict[str, str]:
     """Whose an address is: nodes' own and their tunnels'."""
     found = {a: n for n, a in cells(tunnels, "node", "address")}
-    return found | {a: n for n, a in cells(nodes, "node", "address") if isinstance(a, str)}
+    own = (pair for column in ("address", "address6") for pair in cells(nodes, "node", column))
+    return found | {a: n for n, a in own if isinstance(a, str)}
+
+
+def _of_links(addresses: pd.DataFrame | None) -> dict[str, str]:
+    """Link-local addresses of one node only, which are next hops of IPv6; pods' interfaces have one in common."""
+    if addresses is None:
+        return {}
+    local = addresses[addresses["address"].str.startswith("fe80:").fillna(False)].drop_duplicates(["node", "address"])
+    alone = local[~local["address"].duplicated(keep=False)]
+    return {a: n for n, a in cells(alone, "node", "address")}
 
 
 def _hops(

@@ -12,7 +12,7 @@ from calicokit.schema import Column, Schema, cells
 
 PODS = Schema(
     "routes.pods",
-    "Every pod with an IPv4 address from Calico, and its host route and interface.",
+    "Every pod's addresses from Calico, and its host routes and interface.",
     (
         Column("node", "str", "node"),
         Column("namespace", "str", "namespace"),
@@ -50,16 +50,16 @@ def pods(
     running = {(n, p) for n, p, f in cells(pods[pods["deleted"].isna()], "namespace", "pod", "phase") if f == "Running"}
     given = {(n, p, a): age for n, p, a, age in cells(allocations, "namespace", "pod", "address", "age")}
     routes = _host_routes(kernel)
-    seen = set(kernel["node"])
+    seen = set(cells(kernel[["node", "version"]].drop_duplicates(), "node", "version"))
     devices = _devices(links if links is not None else addresses)
     rows = []
     for node, space, name, networks, interface in cells(endpoints, "node", "namespace", "pod", "networks", "interface"):
-        for address in (n.partition("/")[0] for n in networks if n.endswith("/32")):
+        for address in (n.partition("/")[0] for n in networks):
             if (space, name) not in running or (space, name, address) not in given:
                 continue  # not Calico's, or IPAM knows nothing of it: other tables tell
             row: dict[str, Any] = {"node": node, "namespace": space, "pod": name, "address": address}
             row |= {"age": given[space, name, address], "interface": interface}
-            if node in seen:
+            if (node, 6 if ":" in address else 4) in seen:
                 row |= _route(routes.get((node, address), []), interface)
             if node in devices:
                 row["has_interface"] = row["interface"] in devices[node]
@@ -69,9 +69,9 @@ def pods(
 
 def _host_routes(kernel: pd.DataFrame) -> dict[tuple[str, str], list[tuple[Any, Any, Any]]]:
     found: dict[tuple[str, str], list[tuple[Any, Any, Any]]] = {}
-    own = kernel[kernel["cidr"].str.endswith("/32")]
+    own = kernel[kernel["cidr"].str.endswith(("/32", "/128"))]
     for node, cidr, interface, via, kind in cells(own, "node", "cidr", "interface", "via", "type"):
-        found.setdefault((node, cidr[:-3]), []).append((interface, via, kind))
+        found.setdefault((node, cidr.partition("/")[0]), []).append((interface, via, kind))
     return found
 
 

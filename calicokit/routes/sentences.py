@@ -83,9 +83,7 @@ def addresses(addresses: pd.DataFrame) -> str:
     wrong = addresses[addresses["problem"].notna()]
     if len(wrong):
         first = next(records(wrong))
-        return (
-            f"Peers cannot reach the address of {listed(wrong['node'])}: {first.node}'s {first.address}: "
-            f"{first.problem}."
-        )
-    subnets = addresses["network"].nunique()
-    return f"Calico's addresses of {plural(len(addresses), 'node')} are usable, in {plural(subnets, 'subnet')}."
+        which = first.address if isinstance(first.address, str) else "IPv6 address"
+        return f"Peers cannot reach the address of {listed(wrong['node'])}: {first.node}'s {which}: {first.problem}."
+    subnets, nodes = addresses["network"].nunique(), addresses["node"].nunique()
+    return f"Calico's addresses of {plural(nodes, 'node')} are usable, in {plural(subnets, 'subnet')}."

@@ -15,6 +15,7 @@ import pandas as pd
 from calicokit.evidence.objects import Object, Objects, spec
 from calicokit.net import Prefix, prefix
 from calicokit.registry import table
+from calicokit.routes.bird import heard
 from calicokit.schema import Column, Schema, cells
 
 SERVICES = Schema(
@@ -22,7 +23,7 @@ SERVICES = Schema(
     "Service addresses to advertise according to BGPConfiguration, and the nodes that announce them.",
     (
         Column("service", "str", "NS/NAME"),
-        Column("address", "str", "its IPv4 address"),
+        Column("address", "str", "its address"),
         Column("kind", "str", "cluster, external or load-balancer"),
         Column("range", "str", "BGPConfiguration range that contains the address"),
         Column("local", "bool", "externalTrafficPolicy is Local: announced only by nodes with a ready endpoint"),
@@ -40,30 +41,28 @@ FIELDS = {"serviceClusterIPs": "cluster", "serviceExternalIPs": "external", "ser
 @table(
     SERVICES,
     needs={"services": "services", "configurations": "bgpconfigurations"},
-    wants={"routes": "output.birdcl_route", "details": "output.birdcl_route_all", "slices": "endpointslices"},
+    wants={"routes": "routes.bird", "slices": "endpointslices"},
 )
 def services(
     services: Objects,
     configurations: Objects,
     routes: pd.DataFrame | None = None,
-    details: pd.DataFrame | None = None,
     slices: Objects | None = None,
 ) -> pd.DataFrame:
     """One row for each address; see :data:`SERVICES`."""
     split = any(configurations.rows(_split))
     ready = None if slices is None else {name for name in slices.rows(_ready) if name}
     ranges = [r for found in configurations.rows(_ranges) for r in found]
-    found = routes if routes is not None else details
     own: dict[str, list[Prefix]] = {}
-    if found is not None:
-        mine = found[found["protocol"].astype("str").str.startswith("static")]
-        own = {str(n): [] for n in found["node"].unique()}
+    if routes is not None:
+        mine = routes[routes["protocol"].astype("str").str.startswith("static")]
         for node, cidr in cells(mine, "node", "prefix"):
-            own[node].append(prefix(cidr))
+            own.setdefault(node, []).append(prefix(cidr))
+    told = {v for v, nodes in ({} if routes is None else heard(routes)).items() if nodes}
     rows = []
     for name, kind, address, local in (r for each in services.rows(_addresses) for r in each):
         where = next((c for k, c in ranges if k == kind and prefix(c).covers(prefix(address))), None)
-        if where is None or ":" in address:  # the catalog has BIRD for IPv4 only
+        if where is None:
             continue
         by = sorted(n for n, nets in own.items() if any(p.covers(prefix(address)) for p in nets))
         whole = prefix(where).size > 1 and not (kind == "load-balancer" and split)
@@ -76,7 +75,7 @@ def services(
             "range": where,
             "local": local,
         }
-        rows.append({**row, "announced_by": None if found is None else by, "evidence": services.ref})
+        rows.append({**row, "announced_by": by if prefix(address).version in told else None, "evidence": services.ref})
     return SERVICES.frame(rows)
 
 

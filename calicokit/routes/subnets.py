@@ -51,18 +51,21 @@ def subnets(
 ) -> pd.DataFrame:
     """One row for each; see :data:`SUBNETS`. Nodes whose own address is wrong are left out."""
     good = addresses[addresses["problem"].isna()]
-    places = {n: (a, w) for n, a, w in cells(good, "node", "address", "network")}
+    places = {(n, v): (a, w) for n, v, a, w in cells(good, "node", "version", "address", "network")}
     plain = pools[(pools["vxlan_mode"] == "Never") & (pools["ipip_mode"] == "Never")]
     held = blocks[blocks["kind"] == "own"]
     rows: list[dict[str, Any]] = []
-    for pool, exported in cells(plain, "pool", "bgp_export"):
-        own = [(c, n) for c, n in cells(held[held["pool"] == pool], "cidr", "owner") if n in places]
+    for pool, version, exported in cells(plain, "pool", "version", "bgp_export"):
+        blocks_of = cells(held[held["pool"] == pool], "cidr", "owner")
+        own = [(c, n) for c, n in blocks_of if (n, version) in places]
         by_subnet: dict[str, list[str]] = {}
         for node in sorted({n for _, n in own}):
-            by_subnet.setdefault(places[node][1], []).append(node)
+            by_subnet.setdefault(places[node, version][1], []).append(node)
         for subnet, other in _pairs(by_subnet):
             here, there = by_subnet[subnet], by_subnet[other]
-            how = _between(here[0], str(places[there[0]][0]), kernel) or _by_mask(subnet, other, kernel, here[0])
+            how = _between(here[0], str(places[there[0], version][0]), kernel) or _by_mask(
+                subnet, other, kernel, here[0]
+            )
             if how is None:
                 continue
             row = {"pool": pool, "subnet": subnet, "other": other, "nodes": sorted({*here, *there}), "how": how}
@@ -93,7 +96,7 @@ def _between(node: str, target: str, kernel: pd.DataFrame | None) -> str | None:
 def _by_mask(subnet: str, other: str, kernel: pd.DataFrame | None, node: str) -> str | None:
     """The networks alone tell where the kernel was not seen; those of one address, as in clouds, tell nothing."""
     seen = kernel is not None and bool((kernel["node"] == node).any())
-    single = any(n.endswith("/32") for n in (subnet, other))
+    single = any(n.endswith(("/32", "/128")) for n in (subnet, other))
     return None if seen or single else BY_MASK
 
 

@@ -1,7 +1,8 @@
 """Tunnel devices: what they sent and received, their neighbours, and whether MTUs fit.
 
-Sources: felix/dataplane/linux (vxlan_mgr.go: a permanent neighbour and forwarding entry for each other node), Calico's
-documentation of MTUs (20 bytes for IPIP, 50 for VXLAN, 60 for WireGuard over IPv4).
+Sources: felix/dataplane/linux (vxlan_mgr.go: a permanent neighbour and forwarding entry for each other node; IPv6 has a
+device of its own), Calico's documentation of MTUs (20 bytes for IPIP, 50 for VXLAN and 60 for WireGuard over IPv4; 70
+and 80 over IPv6), RFC 8200 (IPv6 needs an MTU of 1,280: the kernel takes it off a device with less).
 """
 
 from __future__ import annotations
@@ -14,10 +15,22 @@ from calicokit.evidence.texts import Texts
 from calicokit.felix.state.configuration import in_ebpf
 from calicokit.parsers.base import parse
 from calicokit.registry import table
+from calicokit.routes.expected import VTEPS
 from calicokit.routes.kernel import TUNNELS, is_workload
 from calicokit.schema import Column, Schema, cells
 
 OVERHEAD = {"vxlan": 50, "ipip": 20, "wireguard": 60, "none": 0}
+OVERHEAD6 = {**OVERHEAD, "vxlan": 70, "wireguard": 80}
+_DEVICE_OF = {
+    ("vxlan", 50): "vxlan.calico",
+    ("vxlan", 70): "vxlan-v6.calico",
+    ("ipip", 20): "tunl0",
+    ("wireguard", 60): "wireguard.cali",
+    ("wireguard", 80): "wg-v6.cali",
+}
+"""Encapsulation and what it costs → its device."""
+LEAST_MTU6 = 1280
+VXLAN_DEVICES = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
 _COUNTERS = ("rx_packets", "tx_packets", "rx_errors", "tx_dropped")
 
 DEVICES = Schema(
@@ -44,13 +57,14 @@ VXLAN = Schema(
     (
         Column("node", "str", "source node"),
         Column("peer", "str", "destination node"),
+        Column("version", "int", "4: vxlan.calico, or 6: vxlan-v6.calico"),
         Column("vtep", "str", "the peer's tunnel address"),
         Column("peer_address", "str", "node address of the peer"),
-        Column("neighbour", "bool", "the tunnel address has a neighbour entry on vxlan.calico; null: not seen"),
+        Column("neighbour", "bool", "the tunnel address has a neighbour entry on the device; null: not seen"),
         Column("mac", "str", "MAC address of that entry"),
         Column("forwarding", "bool", "a forwarding (FDB) entry points to the peer's address; null: not seen"),
     ),
-    key=("node", "peer"),
+    key=("node", "peer", "version"),
 )
 
 MTUS = Schema(
@@ -119,7 +133,7 @@ def _growth(series: Texts | None) -> dict[tuple[str, str, str], int]:
         "forwarding": "output.bridge_fdb",
         "devices": "routes.tunnels",
     },
-    wants={"felix": "felix.configuration"},
+    wants={"neighbours6": "output.ip_neigh6", "felix": "felix.configuration"},
 )
 def vxlan(
     blocks: pd.DataFrame,
@@ -128,30 +142,34 @@ def vxlan(
     neighbours: pd.DataFrame,
     forwarding: pd.DataFrame,
     devices: pd.DataFrame,
+    neighbours6: pd.DataFrame | None = None,
     felix: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each direction between nodes of a VXLAN pool where both have the device.
+    """One row for each direction between nodes of a VXLAN pool where both have the device, and IP version.
 
     None from nodes with eBPF, whose device asks no such entries (source: vxlan_mgr.go, FlowBased).
     """
-    pairs = blocks[(blocks["mode"] == "vxlan") & (blocks["kind"] == "remote")][["node", "owner"]].astype("str")
-    with_device = set(devices[devices["mode"] == "vxlan"]["node"])
+    every = blocks[(blocks["mode"] == "vxlan") & (blocks["kind"] == "remote")]
     flow_based = in_ebpf(felix)
-    address = dict(cells(nodes, "node", "address"))
-    vteps = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == "vxlanTunnelAddress"}
-    on_vxlan = neighbours[neighbours["interface"] == "vxlan.calico"]
-    macs = {(n, a): m for n, a, m in cells(on_vxlan, "node", "address", "mac") if isinstance(m, str)}
     ways = {(n, m, d) for n, m, d in cells(forwarding, "node", "mac", "destination") if isinstance(d, str)}
-    heard, told = set(neighbours["node"]), set(forwarding["node"])
+    told = set(forwarding["node"])
     rows = []
-    for node, peer in sorted(set(cells(pairs, "node", "owner"))):
-        if node in flow_based or not {node, peer} <= with_device or peer not in vteps:
-            continue
-        mac = macs.get((node, vteps[peer]))
-        row: dict[str, Any] = {"node": node, "peer": peer, "vtep": vteps[peer], "peer_address": address.get(peer)}
-        row |= {"mac": mac, "neighbour": mac is not None if node in heard else None}
-        row["forwarding"] = (node, mac, address.get(peer)) in ways if node in told and mac is not None else None
-        rows.append(row)
+    for version, device, near in ((4, VXLAN_DEVICES[4], neighbours), (6, VXLAN_DEVICES[6], neighbours6)):
+        pairs = every[every["version"] == version][["node", "owner"]].astype("str")
+        with_device = set(devices[devices["interface"] == device]["node"])
+        address = dict(cells(nodes, "node", "address" if version == 4 else "address6"))
+        vteps = {n: a for n, t, a in cells(tunnels, "node", "type", "address") if t == VTEPS[version]}
+        shown = () if near is None else cells(near[near["interface"] == device], "node", "address", "mac")
+        macs = {(n, a): m for n, a, m in shown if isinstance(m, str)}
+        heard = set() if near is None else set(near["node"])
+        for node, peer in sorted(set(cells(pairs, "node", "owner"))):
+            if node in flow_based or not {node, peer} <= with_device or peer not in vteps:
+                continue
+            mac, end = macs.get((node, vteps[peer])), address.get(peer)
+            row: dict[str, Any] = {"node": node, "peer": peer, "version": version, "vtep": vteps[peer]}
+            row |= {"peer_address": end, "mac": mac, "neighbour": mac is not None if node in heard else None}
+            row["forwarding"] = (node, mac, end) in ways if node in told and mac is not None else None
+            rows.append(row)
     return VXLAN.frame(rows)
 
 
@@ -178,16 +196,18 @@ def mtus(
     vxlan: device 1500, routes and pods 1450), so that no ``tunnel_mtu`` is compared.
     """
     flow_based = in_ebpf(felix)
+    six = set(nodes[nodes["address6"].notna()]["node"])
     own = {(n, a): i for n, a, i in cells(addresses, "node", "address", "interface")}
     mtu = {(n, i): m for n, i, m in cells(links, "node", "interface", "mtu") if pd.notna(m)}
     modes = _modes(blocks, links)
     rows: list[dict[str, Any]] = []
-    for node, address in cells(nodes, "node", "address"):
-        interface = own.get((node, address))
+    costs: dict[str, int] = {}
+    for node, *chosen in cells(nodes, "node", "address", "address6"):
+        interface = next((own[node, a] for a in chosen if (node, a) in own), None)
         if interface is None or (node, interface) not in mtu:
             continue
-        mode = modes.get(node, "none")
-        tunnel = next((m for (n, i), m in mtu.items() if n == node and TUNNELS.get(i) == mode), None)
+        mode, costs[node] = modes.get(node, ("none", 0))
+        tunnel = mtu.get((node, _DEVICE_OF.get((mode, costs[node]), "")))
         if mode == "vxlan" and node in flow_based:
             tunnel = None
         pods = [m for (n, i), m in mtu.items() if n == node and is_workload(i)]
@@ -197,26 +217,36 @@ def mtus(
     usual = int(pd.Series([r["host_mtu"] for r in rows]).mode().max()) if rows else 0
     most = max((r["pod_mtu"] or 0 for r in rows), default=0)
     for row in rows:
-        row["fits"] = least - OVERHEAD[row["mode"]]
-        row["problem"] = _problem(row, most, usual)
+        row["fits"] = least - costs[row["node"]]
+        row["problem"] = _problem(row, costs[row["node"]], most, usual) or _too_small(row, mtu, six)
     return MTUS.frame(rows)
 
 
-def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, str]:
-    """The encapsulation that costs most of those in use from each node; WireGuard where its device is there."""
-    found: dict[str, str] = {}
-    remote = blocks[blocks["kind"] == "remote"][["node", "mode"]].astype("str").drop_duplicates()
-    for node, mode in cells(remote, "node", "mode"):
-        if OVERHEAD[mode] >= OVERHEAD[found.get(node, "none")]:
-            found[node] = mode
-    for node in links[links["interface"] == "wireguard.cali"]["node"]:
-        found[node] = "wireguard"
+def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, tuple[str, int]]:
+    """The encapsulation that costs most of those in use from each node, and what; WireGuard where its device is."""
+    found: dict[str, tuple[str, int]] = {}
+    remote = blocks[blocks["kind"] == "remote"][["node", "mode", "version"]].drop_duplicates()
+    for node, mode, version in cells(remote.astype({"node": "str", "mode": "str"}), "node", "mode", "version"):
+        cost = (OVERHEAD6 if version == 6 else OVERHEAD)[mode]
+        if cost >= found.get(node, ("none", 0))[1]:
+            found[node] = mode, cost
+    for device, costs in (("wireguard.cali", OVERHEAD), ("wg-v6.cali", OVERHEAD6)):
+        found |= dict.fromkeys(links[links["interface"] == device]["node"], ("wireguard", costs["wireguard"]))
     return found
 
 
-def _problem(row: dict[str, Any], most: int, usual: int) -> str | None:
+def _too_small(row: dict[str, Any], mtu: dict[tuple[str, str], int], six: set[str]) -> str | None:
+    """What is too small for IPv6, on a node that has it."""
+    if row["node"] not in six:
+        return None
+    pods = (m for (n, i), m in mtu.items() if n == row["node"] and is_workload(i))
+    least = min((m for m in (row["host_mtu"], row["tunnel_mtu"], *pods) if m is not None), default=LEAST_MTU6)
+    return None if least >= LEAST_MTU6 else f"an MTU of {least} is less than the {LEAST_MTU6} that IPv6 needs"
+
+
+def _problem(row: dict[str, Any], cost: int, most: int, usual: int) -> str | None:
     """A pod's MTU that is too large is a fault of the node whose link is not as the others', else of the pod's node."""
-    room = row["host_mtu"] - OVERHEAD[row["mode"]]
+    room = row["host_mtu"] - cost
     if row["tunnel_mtu"] is not None and row["tunnel_mtu"] > room:
         return f"the tunnel's MTU {row['tunnel_mtu']} exceeds the {room} available on {row['interface']}"
     if row["host_mtu"] != usual and room < most:

@@ -31,7 +31,9 @@ def test_what_arrived_has_nothing_in_its_way_and_what_was_lost_has(name: str) ->
     asked = probes(name)[::EVERY]
     assert asked
     for probe in asked:
-        said = verdict(cluster, probe["src"], probe["dst"], probe["port"], probe["proto"])
+        by_name = probe["dst"].startswith("svc/") and ":" not in probe["src_ip"]
+        ends = ("src", "dst") if by_name else ("src_ip", "dst_ip")
+        said = verdict(cluster, probe[ends[0]], probe[ends[1]], probe["port"], probe["proto"])
         if probe["observed"] in ARRIVED:
             assert said != "wrong", probe
         elif probe["observed"] == "drop":

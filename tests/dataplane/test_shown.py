@@ -82,7 +82,9 @@ def test_every_sentence_is_true_of_every_recording(name: str) -> None:
     watched = "policy-drop" in name
     assert sentences.drops(d.drops()).startswith("Dropped during sampling") == watched
     assert sentences.dropped_flows(d.dropped_flows()).startswith("Flows dropped: legacy/batch") == watched
-    assert ("BGP" in sentences.foreign(d.foreign_drops())) == (name == "bgp-tcp179-blocked")
+    assert ("BGP" in sentences.foreign(d.foreign_drops())) == (
+        name in ("bgp-tcp179-blocked", "dual-stack-bgp6-blocked")
+    )
     assert ("legacy" in sentences.modes(d.rules())) == (name == "iptables-backends-mixed")
 
 

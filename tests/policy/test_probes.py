@@ -18,9 +18,11 @@ PROBED = recordings.probed()
 SOUND = [n for n in PROBED if n.startswith(("healthy-", "policy-drop", "ebpf-policy-drop"))]
 COUNTS = {
     "bgp-tcp179-blocked": 113,
+    "dual-stack-bgp6-blocked": 221,
     "ebpf-policy-drop": 566,
     "healthy-bgp-mesh": 566,
     "healthy-datacenter": 283,
+    "healthy-dual-stack": 695,
     "healthy-ebpf-vxlan": 212,
     "healthy-nftables": 212,
     "healthy-v3-crds": 566,
@@ -39,7 +41,7 @@ def agrees(probe: dict[str, Any], verdict: str) -> bool:
 
 def test_all_probes_of_all_recordings_are_tried() -> None:
     assert {n: len(recordings.probes(n)) for n in PROBED} == COUNTS
-    assert sum(COUNTS.values()) == 4711
+    assert sum(COUNTS.values()) == 5627
 
 
 @pytest.mark.parametrize("name", SOUND)

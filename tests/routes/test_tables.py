@@ -55,7 +55,7 @@ def test_a_path_inside_a_node_and_to_a_hole() -> None:
 
 @pytest.mark.parametrize(("start", "to"), [("node-9", "10.48.0.1"), ("node-1", "not-an-ip"), ("node-1", "10.0.0.0/8")])
 def test_what_a_path_cannot_begin_with_is_a_sentence(start: str, to: str) -> None:
-    with pytest.raises(ValueError, match=r"not seen|not an IPv4 address"):
+    with pytest.raises(ValueError, match=r"not seen|not an address"):
         clusters.opened("healthy-bgp-mesh").routes.path(start, to)
 
 

@@ -28,7 +28,7 @@ from calicokit.schema import Column, Schema, cells, records
 FIREWALL = Schema(
     "dataplane.firewall",
     "Non-Calico rules (and policies of built-in chains) that stop packets which Calico or pods need, or would if "
-    "nothing accepted them before; once for each need. IPv4.",
+    "nothing accepted them before; once for each need and IP version.",
     (
         Column("node", "str", "node"),
         Column("family", "str", "ip, ip6 or inet"),
@@ -38,6 +38,7 @@ FIREWALL = Schema(
         Column("rule", "int", "number in the chain; null for the chain's policy"),
         Column("verdict", "str", "drop or reject"),
         Column("need", "str", "BGP, VXLAN, IPIP, WireGuard, the API server, Typha or pods' packets"),
+        Column("version", "int", "4 or 6: IP version of the packets"),
         Column("example", "str", "a packet that it stops, or would"),
         Column("sure", "bool", "whether every match of it is understood and met; else it has dropped packets"),
         Column("behind", "bool", "whether such packets surely do not come to it: another rule accepts them before"),
@@ -48,7 +49,7 @@ FIREWALL = Schema(
         Column("line", "int", "line in the output"),
         Column("evidence", "str", "where this was read"),
     ),
-    key=("node", "family", "backend", "table", "chain", "rule", "need"),
+    key=("node", "family", "backend", "table", "chain", "rule", "need", "version"),
 )
 
 Place = tuple[Any, ...]
@@ -93,23 +94,33 @@ def firewall(
     if not len(closing):
         return FIREWALL.frame()
     dataplane = Dataplane.build(rules, chains, sets, routes, endpoints)
-    calico = Calico(
-        nodes=nodes,
-        sessions=None if sessions is None else sessions[sessions["node"].isin(set(closing["node"]))],
-        speakers=speakers,
-        blocks=blocks,
-        settings=settings,
-        wireguard=wireguard,
-        slices=slices,
-    )
-    for node, addresses in (calico.addresses or {}).items():
-        dataplane.place_node(node, [address_text(4, a) for a in addresses])
+    every = [
+        Calico(
+            version,
+            nodes=nodes,
+            sessions=None if sessions is None else sessions[sessions["node"].isin(set(closing["node"]))],
+            speakers=speakers,
+            blocks=blocks,
+            settings=settings,
+            wireguard=wireguard,
+            slices=slices,
+        )
+        for version in _versions(nodes)
+    ]
+    for node in every[0].addresses or {}:
+        own = ((c.version, a) for c in every for a in (c.addresses or {}).get(node, ()))
+        dataplane.place_node(node, [address_text(*a) for a in own])
     seen = _Seen.of(closing, growth, window)
-    found: dict[tuple[str, Rule | Base, str], list[tuple[Packet, Stop]]] = {}
+    found: dict[tuple[str, Rule | Base, str, int], list[tuple[Packet, Stop]]] = {}
     for node in sorted(set(closing["node"]) & dataplane.nodes.keys()):
-        for needed, stop in _on_node(dataplane, calico, node):
-            found.setdefault((node, stop.by, needed.what), []).append((needed.packet, stop))
+        for needed, stop in (met for calico in every for met in _on_node(dataplane, calico, node)):
+            found.setdefault((node, stop.by, needed.what, needed.packet.version), []).append((needed.packet, stop))
     return FIREWALL.frame([seen.row(*key, met) for key, met in found.items()])
+
+
+def _versions(nodes: pd.DataFrame | None) -> list[int]:
+    """IPv4, and IPv6 where Calico uses an address of it."""
+    return [4, 6] if nodes is not None and any(":" in a for own in nodes["calico_addresses"] for a in own) else [4]
 
 
 def _closing(rules: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +133,7 @@ def _on_node(dataplane: Dataplane, calico: Calico, node: str) -> Iterator[tuple[
     ruleset = dataplane.nodes[node]
     for needed in calico.packets(dataplane, node):
         yield from ((needed, s) for s in stops(ruleset, needed.hooks, needed.packet, needed.other))
-    for needed in packets_of_pods(dataplane, node):
+    for needed in packets_of_pods(dataplane, node, calico.version):
         (hook,) = needed.hooks
         for stop in stops_of_pods(ruleset, hook, needed.packet, needed.other):
             if not ruleset.follows_programs or _counted(stop.by):
@@ -153,7 +164,9 @@ class _Seen:
             grown[key] = _number(row.grown) or 0
         return cls(lines, grown, set() if window is None or growth is None else set(window["node"]))
 
-    def row(self, node: str, by: Rule | Base, need: str, met: list[tuple[Packet, Stop]]) -> dict[str, Any]:
+    def row(
+        self, node: str, by: Rule | Base, need: str, version: int, met: list[tuple[Packet, Stop]]
+    ) -> dict[str, Any]:
         """A row of the table; what one packet comes to, none of them is kept from."""
         number = by.number if isinstance(by, Rule) else None
         key = ((node, *by.space, by.chain), number)
@@ -165,6 +178,7 @@ class _Seen:
             "rule": number,
             "verdict": by.verdict if isinstance(by, Rule) else "drop",
             "need": need,
+            "version": version,
             "example": words(first),
             "sure": any(s.sure for _, s in met),
             "behind": all(s.behind for _, s in met),
@@ -202,9 +216,11 @@ def that_drop(found: pd.DataFrame, *needs: str) -> pd.DataFrame:
     return found[drops & (found["need"].isin(needs) if needs else True)]
 
 
-def source_of(backend: str) -> str:
+def source_of(backend: str, family: str = "ip") -> str:
     """The evidence that a backend's rules are read from."""
     known = {"nftables": "nft-ruleset", "legacy": "iptables-legacy-save", "bpf": "bpf-counters"}
+    if family == "ip6" and backend not in ("nftables", "bpf"):
+        return "ip6tables-save"
     return known.get(backend, "iptables-nft-save")
 
 

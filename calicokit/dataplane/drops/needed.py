@@ -1,4 +1,4 @@
-"""The packets that must come through: what nodes send each other for Calico, and what pods send. IPv4.
+"""The packets that must come through: what nodes send each other for Calico, and what pods send.
 
 Where the nodes, the sessions or the encapsulation are unknown, packets of every kind are asked for, of any address: it
 is not known that nobody needs them.
@@ -34,10 +34,12 @@ MOST_PEERS = 12
 MOST_PODS = 24
 FAR = 0x4000
 """A port that differs from one of Calico's in this bit is none of Calico's."""
-ELSEWHERE = 0xC6336401
-"""An address for documentation (198.51.100.1), which is nobody's."""
+ELSEWHERE = {4: 0xC6336401, 6: 0x20010DB8 << 96 | 1}
+"""An address for documentation (198.51.100.1, 2001:db8::1), which is nobody's, by family."""
 
-_NAMED = re.compile(r"(?<![\d./])\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?![\d./])")
+_NAMED = re.compile(
+    r"(?<![\d./])\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?![\d./])|(?<![\w.:/])[0-9a-f]{0,4}:[0-9a-f:]{2,}(?:/\d{1,3})?(?![\w:])"
+)
 Address = int | None
 
 
@@ -52,10 +54,11 @@ class Needed:
 
 
 class Calico:
-    """What the nodes of a cluster send and take for Calico; each of the tables may be None."""
+    """What the nodes of a cluster send and take for Calico over one IP version; each of the tables may be None."""
 
     def __init__(
         self,
+        version: int,
         *,
         nodes: pd.DataFrame | None = None,
         sessions: pd.DataFrame | None = None,
@@ -65,24 +68,26 @@ class Calico:
         wireguard: pd.DataFrame | None = None,
         slices: Objects | None = None,
     ) -> None:
-        self.addresses = None if nodes is None else _addresses(nodes)
-        self.peers = None if sessions is None else _peers(sessions)
+        self.version = version
+        self.addresses = None if nodes is None else _addresses(nodes, version)
+        self.peers = None if sessions is None else _peers(sessions, version)
         self.listens = {} if speakers is None else _ports(speakers, "node", "listen_port")
-        self.tunnels = None if blocks is None else _tunnels(blocks)
+        self.tunnels = None if blocks is None else _tunnels(blocks, version)
         self.secured = None if wireguard is None else set(wireguard["node"])
         first = None if settings is None or not len(settings) else settings.iloc[0]
         self.vxlan_port = VXLAN_PORT if first is None else int(first["vxlan_port"])
         self.wireguard_port = WIREGUARD_PORT if first is None else int(first["wireguard_port"])
-        self.servers = {} if slices is None else _by_port(slices)
+        self.servers = {} if slices is None else _by_port(slices, version)
 
     def packets(self, dataplane: Dataplane, node: str) -> Iterator[Needed]:
         """First packets that this node sends and takes."""
         own = self.own(node)
-        named = _named(dataplane.nodes[node])
+        named = [net for net in _named(dataplane.nodes[node]) if net.version == self.version]
         for mine in own:
             for what, protocol, port, local, others in self.between(node):
                 for other in _chosen(others, named):
-                    yield from _both_ways(dataplane, node, what, protocol, (mine, local), (other, port))
+                    ends = (mine, local), (other, port)
+                    yield from _both_ways(dataplane, node, what, self.version, protocol, *ends)
             for what, port, servers in self.servers_of():
                 yield from self.asked(dataplane, node, what, port, mine, servers)
 
@@ -105,6 +110,8 @@ class Calico:
         for port, peers in {} if self.peers is None else self.peers.get(node, {}).items():
             yield BGP, TCP, port, listens, peers
         yield VXLAN, UDP, self.vxlan_port, self.vxlan_port, self.others(node, self.reached(node, "vxlan"))
+        if self.version == 6:  # no pool of IPv6 has IPIP, and its WireGuard is another device's
+            return
         yield IPIP, IPENCAP, None, None, self.others(node, self.reached(node, "ipip"))
         yield WIREGUARD, UDP, self.wireguard_port, self.wireguard_port, self.others(node, self.secured)
 
@@ -122,19 +129,20 @@ class Calico:
         for server in servers:
             if server == mine:
                 for other in self.others(node)[:MOST_PEERS]:
-                    yield _taken(dataplane, node, what, Packet(4, other, mine, TCP, None, port))
+                    yield _taken(dataplane, node, what, Packet(self.version, other, mine, TCP, None, port))
             else:
-                yield _sent(dataplane, node, what, Packet(4, mine, server, TCP, None, port))
+                yield _sent(dataplane, node, what, Packet(self.version, mine, server, TCP, None, port))
 
 
 # ---- from tables
 
 
-def _addresses(nodes: pd.DataFrame) -> dict[str, list[int]]:
-    """Node → its IPv4 address, the one that Calico uses first."""
+def _addresses(nodes: pd.DataFrame, version: int) -> dict[str, list[int]]:
+    """Node → its address of a family, the one that Calico uses first; of IPv6 only one that Calico uses."""
     found = {}
     for node, calico, plain in cells(nodes, "node", "calico_addresses", "addresses"):
-        found[node] = [parsed_address(a)[1] for a in (*calico, *plain) if ":" not in a][:1]
+        own = map(parsed_address, (*calico, *(plain if version == 4 else ())))
+        found[node] = [a for v, a in own if v == version][:1]
     return found
 
 
@@ -143,39 +151,41 @@ def _ports(frame: pd.DataFrame, key: str, port: str) -> dict[Any, int]:
     return {k: int(p) for k, p in cells(known, key, port)}
 
 
-def _peers(sessions: pd.DataFrame) -> dict[str, dict[int, list[Address]]]:
+def _peers(sessions: pd.DataFrame, version: int) -> dict[str, dict[int, list[Address]]]:
     """Node → port → addresses of the other ends of its sessions."""
     found: dict[str, dict[int, list[Address]]] = {}
     for node, peer, port in cells(sessions, "node", "peer_address", "peer_port"):
-        address = _plain(peer)
+        address = _plain(peer, version)
         if address is not None:
             found.setdefault(node, {}).setdefault(port if isinstance(port, int) else BGP_PORT, []).append(address)
     return found
 
 
 @lru_cache(maxsize=1 << 16)  # a mesh names each address as often as it has nodes
-def _plain(text: str) -> int | None:
+def _plain(text: str, version: int) -> int | None:
     try:
-        version, address = parsed_address(text)
+        its, address = parsed_address(text)
     except ValueError:
         return None
-    return address if version == 4 else None
+    return address if its == version else None
 
 
-def _tunnels(blocks: pd.DataFrame) -> dict[tuple[str, str], set[str]]:
+def _tunnels(blocks: pd.DataFrame, version: int) -> dict[tuple[str, str], set[str]]:
     """Node and encapsulation → the other nodes that it reaches in that way."""
     found: dict[tuple[str, str], set[str]] = {}
-    remote = blocks[(blocks["kind"] == "remote") & blocks["owner"].notna()]
+    remote = blocks[(blocks["kind"] == "remote") & blocks["owner"].notna() & (blocks["version"] == version)]
     for node, owner, mode in cells(remote.assign(mode=remote["mode"].astype("str")), "node", "owner", "mode"):
         found.setdefault((node, mode), set()).add(owner)
     return found
 
 
-def _by_port(slices: Objects) -> dict[tuple[str, int], list[int]]:
+def _by_port(slices: Objects, version: int) -> dict[tuple[str, int], list[int]]:
     """API server or Typha, and port → the addresses that their services' slices name."""
     found: dict[tuple[str, int], dict[int, None]] = {}
     for what, port, address in (s for each in slices.rows(_servers) for s in each):
-        found.setdefault((what, port), {})[parsed_address(address)[1]] = None
+        its, number = parsed_address(address)
+        if its == version:
+            found.setdefault((what, port), {})[number] = None
     return {key: list(addresses) for key, addresses in found.items()}
 
 
@@ -186,7 +196,7 @@ def _servers(item: Object) -> list[tuple[str, int, str]]:
     what = (
         API if (meta.get("namespace"), name) == ("default", "kubernetes") else TYPHA if name == "calico-typha" else ""
     )
-    if not what or item.get("addressType") != "IPv4":
+    if not what or item.get("addressType") not in ("IPv4", "IPv6"):
         return []
     ports = [p["port"] for p in item.get("ports") or () if p.get("port") is not None]
     return [(what, p, a) for each in item.get("endpoints") or () for a in each.get("addresses") or () for p in ports]
@@ -199,12 +209,13 @@ def _both_ways(
     dataplane: Dataplane,
     node: str,
     what: str,
+    version: int,
     protocol: int,
     here: tuple[Address, int | None],
     there: tuple[Address, int | None],
 ) -> Iterator[Needed]:
-    yield _sent(dataplane, node, what, Packet(4, here[0], there[0], protocol, None, there[1]))
-    yield _taken(dataplane, node, what, Packet(4, there[0], here[0], protocol, None, here[1]))
+    yield _sent(dataplane, node, what, Packet(version, here[0], there[0], protocol, None, there[1]))
+    yield _taken(dataplane, node, what, Packet(version, there[0], here[0], protocol, None, here[1]))
 
 
 def _sent(dataplane: Dataplane, node: str, what: str, packet: Packet) -> Needed:
@@ -251,27 +262,28 @@ def _chosen(others: list[Address], named: list[Prefix]) -> list[Address]:
     return [*others[:MOST_PEERS], *islice(found, MOST_PEERS)]
 
 
-def packets_of_pods(dataplane: Dataplane, node: str) -> Iterator[Needed]:
-    """First packets between this node's pods and those of others, both ways, with ports that are not known.
+def packets_of_pods(dataplane: Dataplane, node: str, version: int) -> Iterator[Needed]:
+    """First packets of a family between this node's pods and those of others, both ways, with ports not known.
 
     Each is given once for each hook, as a policy of Calico's may let it pass all of them.
     """
-    for packet in _between_pods(dataplane, node):
+    nobody = ELSEWHERE[version]
+    for packet in _between_pods(dataplane, node, version):
         for hook in ("prerouting", "forward", "postrouting"):
             met = replace(packet, oif="" if hook == "prerouting" else packet.oif)
-            other = replace(met, source=ELSEWHERE, destination=ELSEWHERE + 1, iif="other0", oif="other1")
+            other = replace(met, source=nobody, destination=nobody + 1, iif="other0", oif="other1")
             yield Needed(PODS, met, (hook,), other)
 
 
-def _between_pods(dataplane: Dataplane, node: str) -> Iterator[Packet]:
-    here = [(k, p) for k, p in dataplane.pods.items() if p.node == node and k[0] == 4][:MOST_PODS]
-    away = [(k, p) for k, p in dataplane.pods.items() if p.node != node and k[0] == 4][:MOST_PODS]
+def _between_pods(dataplane: Dataplane, node: str, version: int) -> Iterator[Packet]:
+    here = [(k, p) for k, p in dataplane.pods.items() if p.node == node and k[0] == version][:MOST_PODS]
+    away = [(k, p) for k, p in dataplane.pods.items() if p.node != node and k[0] == version][:MOST_PODS]
     for index, ((_, address), place) in enumerate(here):
         if not away:
             return
         (_, other), _place = away[index % len(away)]
-        through = dataplane.interface_to(node, (4, other))
+        through = dataplane.interface_to(node, (version, other))
         for protocol in (TCP, UDP):
-            out = Packet(4, address, other, protocol, None, None, iif=place.interface, oif=through)
+            out = Packet(version, address, other, protocol, None, None, iif=place.interface, oif=through)
             yield out
             yield replace(out, source=other, destination=address, iif=through, oif=place.interface)

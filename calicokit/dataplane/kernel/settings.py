@@ -31,6 +31,7 @@ KERNEL = Schema(
         NODE,
         Column("ip_forward", "int", "net.ipv4.ip_forward; 0 forwards nothing"),
         Column("all_forwarding", "int", "net.ipv4.conf.all.forwarding"),
+        Column("forwarding6", "int", "net.ipv6.conf.all.forwarding; 0 forwards nothing of IPv6"),
         Column("rp_filter", "int", "net.ipv4.conf.all.rp_filter; 1 is normal with Calico"),
         Column(
             "reverse_path_drops", "int", "packets dropped by reverse-path filtering (IPReversePathFilter)", "packets"
@@ -96,16 +97,26 @@ _CALICO_TUNNELS = (*TUNNELS, "wireguard.cali", "wg-v6.cali")
 @table(
     KERNEL,
     needs={"settings": "output.sysctl_net"},
-    wants={"stats": "output.conntrack_stats", "counters": "output.nstat", "samples": "conntrack-stats+series"},
+    wants={
+        "settings6": "output.sysctl_net6",
+        "stats": "output.conntrack_stats",
+        "counters": "output.nstat",
+        "samples": "conntrack-stats+series",
+        "families": "kube.families",
+    },
 )
 def kernel(
     settings: pd.DataFrame,
+    settings6: pd.DataFrame | None = None,
     stats: pd.DataFrame | None = None,
     counters: pd.DataFrame | None = None,
     samples: Texts | None = None,
+    families: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a node; see :data:`KERNEL`."""
-    values = {(n, k): v for n, k, v in cells(settings, "node", "key", "number")}
+    """One row a node; see :data:`KERNEL`. Of a cluster without IPv6 nothing is told of it."""
+    six = families is None or not families.loc[families["version"] == 6, "used"].eq(False).any()
+    shown = (s for s in (settings, settings6) if s is not None)
+    values = {(n, k): v for s in shown for n, k, v in cells(s, "node", "key", "number")}
     nodes = list(dict.fromkeys(settings["node"]))
     lost = {} if stats is None else {n: _sums(g, "drop", "early_drop") for n, g in stats.groupby("node")}
     paths = {} if counters is None else dict(cells(_reverse(counters), "node", "value"))
@@ -119,6 +130,7 @@ def kernel(
                 "node": node,
                 "ip_forward": _first(values, node, "net.ipv4.ip_forward"),
                 "all_forwarding": _first(values, node, "net.ipv4.conf.all.forwarding"),
+                "forwarding6": _first(values, node, "net.ipv6.conf.all.forwarding") if six else None,
                 "rp_filter": _first(values, node, "net.ipv4.conf.all.rp_filter"),
                 "reverse_path_drops": paths.get(node),
                 "conntrack": count,

@@ -167,13 +167,12 @@ class Dataplane:
 
     def place_node(self, node: str, addresses: Iterable[str]) -> None:
         """Tell a node's own addresses, which count where its routes do not tell them."""
-        ruleset = self.nodes.get(node)
+        ruleset, local = self.nodes.get(node), AddressSet()
         for text in addresses:
             self.node_of.setdefault(parsed_address(text), node)
-            if ruleset is not None and ruleset.node.local is None:
-                local = AddressSet()
-                local.add(text)
-                ruleset.node = replace(ruleset.node, local=local)
+            local.add(text)
+        if ruleset is not None and ruleset.node.local is None and local.sizes:
+            ruleset.node = replace(ruleset.node, local=local)
 
     def interface_to(self, node: str, key: tuple[int, int]) -> str | None:
         route = self.route(node, *key)

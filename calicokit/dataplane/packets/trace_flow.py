@@ -166,7 +166,9 @@ def walked(tables: Mapping[str, Any], src: str, dst: str, port: int | None, prot
     dataplane = Dataplane.build(**{parameter: tables[parameter] for parameter in TABLES})
     try:
         known = _addresses(tables["pods"], tables["services"])
-        source, target = (_address(e, known) for e in (src, dst))
+        told = next((_version(e) for e in (src, dst) if "/" not in e), None)
+        source = _address(src, known, told)
+        target = _address(dst, known, told or _version(source))
         if _version(source) != _version(target):
             raise OptionError(f"{src} and {dst} have different IP versions")
         if protocol_number(proto) is None:
@@ -247,12 +249,13 @@ def _deciders(drops: pd.DataFrame | None) -> dict[tuple[Any, ...], str]:
     return made
 
 
-def _address(end: str, known: Mapping[str, str]) -> str:
-    """The address of an end; raises ``OptionError`` for a name that was not seen."""
-    if "/" in end and not known.get(end):
+def _address(end: str, known: Mapping[str, list[str]], version: int | None) -> str:
+    """The address of an end, of this IP version if it has one; raises ``OptionError`` for a name that was not seen."""
+    found = known.get(end, [] if "/" in end else [end])
+    if not found:
         what = "service" if end.startswith(SERVICE) else "pod"
         raise OptionError(f"no {what} with an address is named {end.removeprefix(SERVICE)}")
-    return known.get(end, end)
+    return next((a for a in found if version in (None, _version(a))), found[0])
 
 
 def _version(address: str) -> int:
@@ -263,13 +266,13 @@ def _version(address: str) -> int:
         raise OptionError(str(error)) from None
 
 
-def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, str]:
-    """NS/POD and svc/NS/SERVICE → the first address."""
+def _addresses(pods: pd.DataFrame | None, services: pd.DataFrame | None) -> dict[str, list[str]]:
+    """NS/POD and svc/NS/SERVICE → their addresses."""
     found = {}
     for namespace, pod, addresses in () if pods is None else cells(pods, "namespace", "pod", "addresses"):
-        found[f"{namespace}/{pod}"] = next(iter(addresses), "")
+        found[f"{namespace}/{pod}"] = addresses
     for namespace, name, addresses in (
         () if services is None else cells(services, "namespace", "service", "cluster_ips")
     ):
-        found[f"{SERVICE}{namespace}/{name}"] = next(iter(addresses), "")
+        found[f"{SERVICE}{namespace}/{name}"] = addresses
     return found

@@ -14,7 +14,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from calicokit.dataplane.programmed.memberships import differences, moving, nets_of, uses_of, wanted_by
+from calicokit.dataplane.programmed.memberships import (
+    differences,
+    moving,
+    nets_of,
+    of_version,
+    uses_of,
+    wanted_by,
+)
 from calicokit.felix.state.modes import seen_with_ebpf
 from calicokit.kube.tables import EVIDENCE
 from calicokit.net import Prefix
@@ -97,7 +104,7 @@ def bpf_sets(
         if (selector := selectors.get(str(name))) is not None:
             row |= {"selector": selector, "policies": sorted(uses[selector])}
             if restless is not None:
-                lacks, extra = differences(nets, wanted[selector], restless)
+                lacks, extra = differences(nets, of_version(wanted[selector], 4), restless)
                 row |= {"lacks": lacks, "extra": extra if complete else None}
         rows.append(row)
     return SETS.frame(rows)

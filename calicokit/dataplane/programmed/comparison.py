@@ -40,17 +40,24 @@ def listed_or_none(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def expected_verdicts(policy: Policy, direction: str) -> list[str] | None:
-    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in IPv4's chain."""
+def expected_verdicts(policy: Policy, direction: str, version: int = 4) -> list[str] | None:
+    """What the chain of a policy should decide, rule by rule; None where a rule may not stand in that IP version's."""
     rules = policy.ingress if direction == "ingress" else policy.egress
     if direction not in policy.types:
         return None
-    if any(_not_of_ipv4(r) for r in rules):
+    if any(_not_of(version, r) for r in rules):
         return None
     return [r.action.lower() for r in rules]
 
 
-def _not_of_ipv4(rule: Any) -> bool:
+OF_ONE_VERSION = {4: ("icmp", "1"), 6: ("icmpv6", "58")}
+"""Protocols of one IP version alone."""
+
+
+def _not_of(version: int, rule: Any) -> bool:
+    """Whether a rule may have no place in the chains of an IP version: something of it is of the other one."""
     nets = (*rule.source.nets, *rule.source.not_nets, *rule.destination.nets, *rule.destination.not_nets)
-    sixes = any(n.version == 6 for n in nets)
-    return rule.version == 6 or sixes or rule.protocol in ("icmpv6", "58") or rule.not_protocol in ("icmpv6", "58")
+    other = 10 - version
+    return other in (rule.version, *(n.version for n in nets)) or bool(
+        {rule.protocol, rule.not_protocol} & set(OF_ONE_VERSION[other])
+    )

@@ -38,6 +38,7 @@ DIFFERENCES = Schema(
     "Differences between what is programmed on a node and the policies and pods.",
     (
         NODE,
+        Column("version", "int", "4, or 6 where the difference is in the rules of IPv6 alone; null with eBPF"),
         Column(
             "difference",
             "str",
@@ -138,7 +139,7 @@ def differences(
     felix: pd.DataFrame | None = None,
     programs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a difference, IPv4 only; see :data:`DIFFERENCES`.
+    """One row a difference; see :data:`DIFFERENCES`. One of both IP versions is told once.
 
     In eBPF mode programs are compared instead of chains. Nodes without any chain of Calico, pods that just came or
     that go, and endpoints whose policies cannot all be read are left out.
@@ -150,18 +151,19 @@ def differences(
     unlisted = frozenset(POLICY_KINDS[i][0] for i in model.parts.missing & set(OPTIONAL_KINDS))
     compiled = in_ebpf(felix)
     rules, chains = (frame[~frame["node"].isin(compiled)] for frame in (rules, chains))
-    programmed = _Programmed.of(rules, chains, known).without(unlisted)
-    asked = _asked(applied)
-    settled = list(_settled(endpoints, pods, now))
+    asked, settled = _asked(applied), list(_settled(endpoints, pods, now))
     rows: list[dict[str, Any]] = []
     if compiled:
         said = Asked.read(applied, model.parts.policies, unlisted)
         own = {} if programs is None else policy_programs(programs[programs["node"].isin(compiled)])
         rows += of_programs(own, said, (p for p in settled if p[0] in compiled), compiled)
-    for node, namespace, pod, interface in settled:
-        if node in programmed.nodes:
-            rows += _of_pod(programmed, asked, node, namespace, pod, interface)
-    rows += _contents(programmed, model, known)
+    told: list[dict[str, Any]] = []
+    for version in (4, 6):
+        programmed = _Programmed.of(rules, chains, known, version).without(unlisted)
+        found = [r for pod in settled if pod[0] in programmed.nodes for r in _of_pod(programmed, asked, *pod)]
+        found += _contents(programmed, model, known)
+        rows += ({**row, "version": version} for row in found if row not in told)
+        told = found
     return DIFFERENCES.frame(rows)
 
 
@@ -191,20 +193,21 @@ def _asked(applied: pd.DataFrame) -> dict[tuple[str, str, str], list[Named]]:
 
 
 class _Programmed:
-    """Felix's chains of the filter table, IPv4: which policies endpoints ask, and what policies' chains do."""
+    """Felix's chains of the filter table, of one IP version: which policies endpoints ask, and what policies do."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self.version = version
         self.nodes: set[str] = set()
         self.asks: dict[tuple[str, str, str], list[str]] = {}  # node, interface, direction → policies' chains
         self.verdicts: dict[tuple[str, str], list[str]] = {}  # node and policy's chain → what it does
         self.names: dict[str, Named] = {}
 
     @classmethod
-    def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named]) -> _Programmed:
-        made = cls()
+    def of(cls, rules: pd.DataFrame, chains: pd.DataFrame, known: Mapping[str, Named], version: int) -> _Programmed:
+        made, family = cls(version), "ip6" if version == 6 else "ip"
         said = chains[(chains["role"] == "policy") & chains["policy"].notna() & chains["kind"].notna()]
         made.names = {unlayered(c): (k, p) for c, k, p in cells(said, "chain", "kind", "policy")} | dict(known)
-        own = chains[(chains["owner"] == "calico") & chains["family"].isin(["ip"]) & chains["role"].notna()]
+        own = chains[(chains["owner"] == "calico") & (chains["family"] == family) & chains["role"].notna()]
         own = own[(own["table"] == "filter") | own["chain"].str.startswith("filter-")]
         leads: dict[Place, list[str]] = defaultdict(list)
         made.nodes = set(own["node"])
@@ -214,7 +217,7 @@ class _Programmed:
             what = role(row[4])
             if what is not None and what.role == "policy":
                 made.verdicts[row[0], unlayered(row[4])] = []
-        calico = rules[(rules["owner"] == "calico") & (rules["family"] == "ip")]
+        calico = rules[(rules["owner"] == "calico") & (rules["family"] == family)]
         for *where, verdict, target, spec in cells(calico, *PLACE, "verdict", "target", "spec"):
             place = tuple(where)
             if place not in leads:
@@ -301,7 +304,7 @@ def _contents(programmed: _Programmed, model: Explainer, known: Mapping[str, Nam
         name, what = known.get(chain), role(chain)
         if name is None or name not in policies or what is None:
             continue
-        should = expected_verdicts(policies[name], what.direction)
+        should = expected_verdicts(policies[name], what.direction, programmed.version)
         if should is None or should == there:
             continue
         yield {

@@ -25,7 +25,7 @@ from calicokit.selectors import parse
 
 MEMBERSHIPS = Schema(
     "dataplane.memberships",
-    "IP sets of policy selectors with missing or extra members, compared with pods and network sets (IPv4).",
+    "IP sets of policy selectors with missing or extra members, compared with pods and network sets.",
     (
         NODE,
         Column("set", "str", "name of the IP set"),
@@ -40,15 +40,15 @@ MEMBERSHIPS = Schema(
 NAME_LENGTH = 31
 
 
-def set_name(selector: str, nft: bool = False) -> str:
-    """The name of a selector's IP set.
+def set_name(selector: str, nft: bool = False, version: int = 4) -> str:
+    """The name of a selector's IP set of an IP version.
 
     >>> set_name('threat == "feed"')
     'cali40s:NTMnXrZec7LOGcAfJvvMZjN'
     """
     text = f"s:{parse(selector)}"
     digest = base64.urlsafe_b64encode(hashlib.sha224(text.encode()).digest()).decode().rstrip("=")
-    name = f"cali40s:{digest}"[:NAME_LENGTH]
+    name = f"cali{version}0s:{digest}"[:NAME_LENGTH]
     return name.replace(":", "-") if nft else name
 
 
@@ -73,11 +73,11 @@ def memberships(
     parts = model.parts
     parts.need("namespaces", "serviceaccounts")
     uses = uses_of(parts)
-    names = {set_name(s, nft): s for s in uses for nft in (False, True)}
-    own = sets[sets["set"].isin(list(names)) & (sets["family"] == "ip")]
+    names = {set_name(s, nft, v): (s, v) for s in uses for nft in (False, True) for v in (4, 6)}
+    own = sets[sets["set"].isin(list(names)) & sets["family"].isin(["ip", "ip6"])]
     if not len(own):
         return MEMBERSHIPS.frame()
-    wanted = wanted_by(parts, list(dict.fromkeys(names[s] for s in own["set"])))
+    wanted = wanted_by(parts, list(dict.fromkeys(names[s][0] for s in own["set"])))
     restless = moving(pods, now)
     complete = all(known is not None for known in network_sets.values())
     there: dict[tuple[str, str], set[Prefix]] = defaultdict(set)
@@ -85,14 +85,15 @@ def memberships(
         there[node, name] |= set(nets_of(element))
     rows = []
     for (node, name), members in there.items():
-        lacks, extra = differences(members, wanted[names[name]], restless)
+        selector, version = names[name]
+        lacks, extra = differences(members, of_version(wanted[selector], version), restless)
         if lacks or (extra and complete):
             rows.append(
                 {
                     "node": node,
                     "set": name,
-                    "selector": names[name],
-                    "policies": sorted(uses[names[name]]),
+                    "selector": selector,
+                    "policies": sorted(uses[selector]),
                     "lacks": lacks,
                     "extra": extra if complete else [],
                 }
@@ -128,11 +129,16 @@ def uses_of(parts: Parts) -> dict[str, set[str]]:
     return found
 
 
+def of_version(nets: set[Prefix], version: int) -> set[Prefix]:
+    """Those of one IP version."""
+    return {net for net in nets if net.version == version}
+
+
 def wanted_by(parts: Parts, selectors: list[str]) -> dict[str, set[Prefix]]:
-    """Selector → addresses of endpoints and networks of network sets, IPv4."""
+    """Selector → addresses of endpoints and networks of network sets, of both IP versions."""
     holders: list[tuple[Any, list[Prefix]]] = [
-        *((e, [prefix(a) for a in e.addresses if ":" not in a]) for e in parts.endpoints),
-        *((s, [n for n in s.nets if n.version == 4]) for s in parts.sets),
+        *((e, [prefix(a) for a in e.addresses]) for e in parts.endpoints),
+        *((s, list(s.nets)) for s in parts.sets),
     ]
     groups = Groups((h.labels for h, _ in holders), keys_of(selectors))
     made = {}
@@ -156,4 +162,5 @@ def _texts(nets: set[Prefix], but: set[str]) -> list[str]:
 def _text(nets: set[Prefix]) -> Iterator[str]:
     for net in nets:
         first = address_text(net.version, net.first)
-        yield first if net.size == 1 else f"{first}/{32 - (net.size - 1).bit_length()}"
+        bits = 32 if net.version == 4 else 128
+        yield first if net.size == 1 else f"{first}/{bits - (net.size - 1).bit_length()}"

@@ -31,6 +31,8 @@ _OLD_KINDS = {
     "knp.default.": "KubernetesNetworkPolicy",
     "kanp.adminnetworkpolicy.": "AdminNetworkPolicy",
     "kbanp.baselineadminnetworkpolicy.": "BaselineAdminNetworkPolicy",
+    "kcnp.kube-admin.": "KubernetesClusterNetworkPolicy",
+    "kcnp.kube-baseline.": "KubernetesClusterNetworkPolicy",
 }
 """How names of Kubernetes' policies began up to v3.31."""
 
@@ -171,7 +173,8 @@ def policy_chain_suffixes(kind: str, namespace: str, name: str, tier: str) -> It
     short = {long: word for word, long in KINDS.items()}.get(kind)
     if short:
         yield f"{short}/{place}{name}"
-    start = {long: word for word, long in _OLD_KINDS.items()}.get(kind)
+    starts = (word for word, long in _OLD_KINDS.items() if long == kind)
+    start = next((w for w in starts if not w.startswith("kcnp.") or w == f"kcnp.{tier}."), None)
     names = [f"{start}{name}"] if start else list(dict.fromkeys((name, f"{tier}.{name.removeprefix(f'{tier}.')}")))
     for each in names:
         yield f"{place}{each}"

@@ -250,7 +250,7 @@ _NODE_DIAGS = {
     "ipsets": "ipset-list",
     "ss": "ss-bgp",
 }
-_SERVICES = {"felix": "felix-log", "bird": "bird-log", "bird6": "bird-log", "confd": "confd-log"}
+_SERVICES = {"felix": "felix-log", "bird": "bird-log", "bird6": "bird6-log", "confd": "confd-log"}
 
 
 def _node_diags(files: Files) -> Contents:

@@ -196,13 +196,16 @@ def _of_text(name: str, command: str, hints: tuple[str, ...], text: bytes) -> It
     found = guess(words, command)
     if found and is_log(found[0].kind):
         past = {service: id_ for id_, service in PREVIOUS.items()} if "previous" in name.lower() else {}
+        past |= {"bird-log": "bird6-log"} if PurePosixPath(name).name.startswith("bird6") else {}
         yield from (replace(part, id=past.get(part.id, part.id)) for part in _of_log(found[0].kind, text, hints))
         return
+    by_name = _stems().get(PurePosixPath(name).stem.lower())
     for guessed in found:
         if row := row_of(guessed.kind, words):
-            yield Part(row.id, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
+            # bird6 prints some things as bird does: then a file's name tells.
+            six = by_name if by_name and CATALOG[by_name].ipv6 and CATALOG[by_name].parser == row.parser else ""
+            yield Part(six or row.id, text, command=command, hints=(*hints, *_nodename(guessed.kind, words)))
             return
-    by_name = _stems().get(PurePosixPath(name).stem.lower())
     if by_name and len(text) < 300:  # a word or two, such as a node's name, has no form of its own
         yield Part(by_name, text, command=command, hints=hints)
     elif found:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,6 +26,9 @@ from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceEr
 from calicokit.evidence.recordings.recording import NO_OBJECTS, SERIES_TIME
 from calicokit.evidence.recordings.redact import redacted, scrubbed_words
 from calicokit.progress import Progress
+
+if TYPE_CHECKING:
+    from calicokit.cluster import Cluster
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 JOURNAL, WITH_SECRETS = "journal.jsonl", "journal-with-secrets.jsonl"
@@ -89,9 +92,11 @@ def capture(
         raise SourceError(f"{out} exists already; name another file, or remove it.")
     work = _Work(out, source, redact)
     live = source.live
-    chosen = [i for i in (map(CATALOG.__getitem__, ids) if ids else ITEMS) if not (live and isinstance(i.how, Admin))]
+    cluster = _cluster(source)
+    asked = map(CATALOG.__getitem__, ids) if ids else (i for i in ITEMS if cluster.asks(i))
+    chosen = [i for i in asked if not (live and isinstance(i.how, Admin))]
     watched = [i for i in chosen if i.watched]
-    all_nodes = list(nodes) or node_names(source)
+    all_nodes = list(nodes) or cluster.nodes()
     for number in range(work.samples_done(), samples):
         start = time.monotonic()
         work.take(
@@ -104,11 +109,11 @@ def capture(
     return work.finish(description)
 
 
-def node_names(source: Source) -> list[str]:
-    """The nodes of a source, as :meth:`Cluster.nodes` finds them."""
+def _cluster(source: Source) -> Cluster:
+    """What tells which nodes there are, and whether they have IPv6."""
     from calicokit.cluster import Cluster
 
-    return Cluster(source).nodes()
+    return Cluster(source)
 
 
 def _wants(items: Iterable[Item], nodes: Sequence[str]) -> list[Want]:

@@ -324,17 +324,19 @@ class Cluster(Topics):
                 self._missing[want] = [Missing(want.id, NO_NODE)]
         self._fetched.update(new)
 
+    def unasked(self) -> set[tuple[str, str | None]]:
+        """Evidence (id, node) that no source is asked for, as its node can have none; what tells so is fetched."""
+        specs = [spec for spec in registry.NOT_APPLICABLE if spec.unasked]
+        for spec in specs:
+            self.fetch(spec.needed)
+        return {spared for spec in specs for spared in self._spared_by(spec) if spared[0] in spec.unasked}
+
     def _applicable(self, wants: list[Want]) -> list[Want]:
         """Those of which the tables do not tell that their nodes have nothing of the kind; the others count as spared.
 
         Where the tables are unknown, all are asked for.
         """
-        ids = {w.id for w in wants}
-        spared: set[tuple[str, str | None]] = set()
-        for spec in registry.NOT_APPLICABLE:
-            if ids & spec.unasked:
-                self.fetch(spec.needed)
-                spared |= set(self._spared_by(spec))
+        spared = self.unasked() if wants else set()
         for want in wants:
             if (want.id, want.node) in spared:
                 self._missing.setdefault(want, [Missing(want.id, "not queried: nothing there prints it", want.node)])

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import msgspec
 
 from calicokit import __version__
-from calicokit.evidence.catalog import CATALOG, ITEMS, Admin, Api, Item
+from calicokit.evidence.catalog import CATALOG, ITEMS, OF_EBPF, Admin, Api, Item
 from calicokit.evidence.model import Answer, Evidence, Missing, Source, SourceError, Want, asking
 from calicokit.evidence.recordings.recording import NO_OBJECTS, SERIES_TIME
 from calicokit.evidence.recordings.redact import redacted, scrubbed_words
@@ -92,15 +93,19 @@ def capture(
     chosen = [i for i in (map(CATALOG.__getitem__, ids) if ids else ITEMS) if not (live and isinstance(i.how, Admin))]
     watched = [i for i in chosen if i.watched]
     all_nodes = list(nodes) or node_names(source)
+    but = _unasked(source) if live and any(i.id in OF_EBPF for i in chosen) else set()
     for number in range(work.samples_done(), samples):
         start = time.monotonic()
         work.take(
-            _wants(watched, all_nodes), progress, f"sample {number + 1} of {samples},", _now().strftime(SERIES_TIME)
+            _wants(watched, all_nodes, but),
+            progress,
+            f"sample {number + 1} of {samples},",
+            _now().strftime(SERIES_TIME),
         )
         if number + 1 < samples:
             time.sleep(max(0.0, interval - (time.monotonic() - start)))
     series = [] if live else [replace(w, series=True) for w in _wants(watched, all_nodes)]
-    work.take(_wants(chosen, all_nodes) + series, progress, "")
+    work.take(_wants(chosen, all_nodes, but) + series, progress, "")
     return work.finish(description)
 
 
@@ -111,10 +116,21 @@ def node_names(source: Source) -> list[str]:
     return Cluster(source).nodes()
 
 
-def _wants(items: Iterable[Item], nodes: Sequence[str]) -> list[Want]:
+def _unasked(source: Source) -> set[tuple[str, str | None]]:
+    """What a live cluster is not asked for: evidence of eBPF of nodes without it."""
+    from calicokit import registry
+    from calicokit.cluster import Cluster
+
+    registry.load()
+    return Cluster(source).unasked()
+
+
+def _wants(
+    items: Iterable[Item], nodes: Sequence[str], but: AbstractSet[tuple[str, str | None]] = frozenset()
+) -> list[Want]:
     items = list(items)
     of_cluster = [Want(i.id) for i in items if i.scope == "cluster"]
-    return of_cluster + [Want(i.id, n) for n in nodes for i in items if i.scope == "node"]
+    return of_cluster + [Want(i.id, n) for n in nodes for i in items if i.scope == "node" and (i.id, n) not in but]
 
 
 class _Work:

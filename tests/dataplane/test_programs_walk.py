@@ -15,6 +15,7 @@ from calicokit.dataplane.packets.trace_flow import walk
 from calicokit.net import prefix
 from calicokit.policy.decide import World
 from calicokit.policy.model import Endpoint, NamedPort, Parts, Ports, Rule, Side
+from calicokit.schema import cells
 from tests import clusters, recordings
 from tests.edited import Edited, adding
 from tests.only import only
@@ -207,7 +208,8 @@ def test_every_walk_and_verdict_of_a_nodes_connection_agrees() -> None:
     cluster = clusters.opened(VXLAN)
     dataplane, explainer = Dataplane.of(cluster), cluster.explainer()
     services = cluster.table("kube.services")
-    addresses = {f"svc/{s.namespace}/{s.service}": next(iter(s.cluster_ips), "") for s in services.itertuples()}
+    columns = ("namespace", "service", "cluster_ips")
+    addresses = {f"svc/{n}/{s}": next(iter(ips), "") for n, s, ips in cells(services, *columns)}
     ends = {"allow": {"accept", "mixed"}, "drop": {"drop", "mixed"}}
     verdicts = {"allow": {"allow", "mixed"}, "drop": {"deny", "mixed"}}
     probes = json.loads(recordings.read(VXLAN, "probes-host.json"))

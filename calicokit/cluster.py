@@ -19,7 +19,7 @@ import pandas as pd
 
 from calicokit import registry
 from calicokit.discover import method_of
-from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery, Item, Log
+from calicokit.evidence.catalog import CATALOG, OF_CALICO, OF_SERVICES, OTHER_BACKENDS, Api, Discovery, Log
 from calicokit.evidence.model import (
     Answer,
     Coverage,
@@ -67,7 +67,6 @@ class Lower:
 
 
 NO_NODE = "no node is known of which it could be asked"
-NO_IPV6 = "the cluster has no IPv6"
 
 
 def open(source: str | Path) -> Cluster:  # noqa: A001 (the word that fits)
@@ -165,7 +164,7 @@ class Cluster(Topics):
         coverage.add_missing(self._problems)
         coverage.add_missing(self._source.unused)  # files of a bundle that are no evidence
         spared = self._spared()
-        coverage.missing = [m for m in coverage.missing if (m.id, m.node) not in spared and not m.younger]
+        coverage.missing = [m for m in coverage.missing if not _is_in(spared, m.id, m.node) and not m.younger]
         return coverage
 
     @property
@@ -177,9 +176,7 @@ class Cluster(Topics):
     def _spared(self) -> set[tuple[str, str | None]]:
         """Evidence that nobody misses (``registry.not_applicable``), as far as the tables built so far tell."""
         built = (s for s in registry.NOT_APPLICABLE if all(n in self._built for n in s.needed))
-        spared = {spared for spec in built for spared in self._spared_by(spec)}
-        six = {(w.id, w.node) for w in self._missing if CATALOG[w.id].ipv6}
-        return spared | six if six and self.has_ipv6 is not True else spared
+        return {spared for spec in built for spared in self._spared_by(spec)}
 
     def _spared_by(self, spec: registry.Sparing) -> registry.Spared:
         if any(self._resolve(n).unknown or n in self._lower for n in spec.needed):
@@ -192,7 +189,7 @@ class Cluster(Topics):
         spared = self._spared()
         found: dict[str, dict[str, Missing]] = {}
         for want, (missing, *_) in self._missing.items():
-            if want.node and not want.series and (want.id, want.node) not in spared and not missing.younger:
+            if want.node and not want.series and not _is_in(spared, want.id, want.node) and not missing.younger:
                 found.setdefault(want.id, {})[want.node] = missing
         return found
 
@@ -200,7 +197,7 @@ class Cluster(Topics):
         """What could be read in part only, of which more may have been there; but logs, which lack much anyway."""
         found = [p for p in self._problems if isinstance(p, PartlyRead) and not isinstance(CATALOG[p.id].how, Log)]
         spared = self._spared() if found else set()
-        return [p for p in found if (p.id, p.node) not in spared]
+        return [p for p in found if not _is_in(spared, p.id, p.node)]
 
     def table(self, name: str, **options: str) -> Table:
         """A table by its name (``calicokit table --list`` names them).
@@ -316,9 +313,6 @@ class Cluster(Topics):
         ids = [i for i in registry.evidence_of(tuple(new)) if not i.startswith("@")]
         self._ask([Want(i.removesuffix("+series"), series=i.endswith("+series")) for i in ids if _of_cluster(i)])
         of_nodes = [i for i in ids if not _of_cluster(i)]
-        for i in [i for i in of_nodes if not self.asks(CATALOG[i.removesuffix("+series")])]:
-            of_nodes.remove(i)
-            self._missing[Want(i.removesuffix("+series"), series=i.endswith("+series"))] = [Missing(i, NO_IPV6)]
         if of_nodes:
             nodes = self.nodes()
             wants = [Want(i.removesuffix("+series"), n, i.endswith("+series")) for i in of_nodes for n in nodes]
@@ -330,32 +324,28 @@ class Cluster(Topics):
                 self._missing[want] = [Missing(want.id, NO_NODE)]
         self._fetched.update(new)
 
-    def _applicable(self, wants: list[Want]) -> list[Want]:
-        """Those of which the tables do not tell that their nodes have nothing of the kind; the others count as spared.
-
-        Where the tables are unknown, all are asked for.
-        """
-        ids = {w.id for w in wants}
-        spared: set[tuple[str, str | None]] = set()
-        for spec in registry.NOT_APPLICABLE:
-            if ids & spec.unasked:
-                self.fetch(spec.needed)
-                spared |= set(self._spared_by(spec))
-        for want in wants:
-            if (want.id, want.node) in spared:
-                self._missing.setdefault(want, [Missing(want.id, "not queried: nothing there prints it", want.node)])
-        return [w for w in wants if (w.id, w.node) not in spared]
-
-    def asks(self, item: Item) -> bool:
-        """Whether a piece of evidence is asked for: what tells of IPv6, only where the cluster may have it."""
-        return not item.ipv6 or self.has_ipv6 is not False
-
     @cached_property
-    def has_ipv6(self) -> bool | None:
-        """Whether the cluster uses IPv6; None where nothing tells."""
-        families = self.table("kube.families")
-        told = families.loc[families["version"] == 6, "used"]
-        return None if families.unknown or told.isna().any() else bool(told.any())
+    def unasked(self) -> dict[tuple[str, str | None], str]:
+        """Evidence (id, node; no node: of all) that no source is asked for, as there is none, and why.
+
+        What tells so is fetched; where that is unknown, all is asked for.
+        """
+        specs = [spec for spec in registry.NOT_APPLICABLE if spec.unasked]
+        for spec in specs:
+            self.fetch(spec.needed)
+        return {spared: spec.why for spec in specs for spared in self._spared_by(spec) if spared[0] in spec.unasked}
+
+    def _applicable(self, wants: list[Want]) -> list[Want]:
+        """Those that a source is asked for; the others count as spared."""
+        why = {w: self.unasked.get((w.id, w.node)) or self.unasked.get((w.id, None)) for w in wants}
+        for want, reason in why.items():
+            if reason:
+                self._missing.setdefault(want, [Missing(want.id, reason, want.node)])
+        return [w for w, reason in why.items() if not reason]
+
+    def asks(self, id_: str) -> bool:
+        """Whether any node is asked for a piece of evidence."""
+        return (id_, None) not in self.unasked
 
     def nodes(self) -> list[str]:
         """The nodes to ask: those of the API (without Windows, which runs no calico-node image) and of the source."""
@@ -637,6 +627,11 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _is_in(spared: set[tuple[str, str | None]], id_: str, node: str | None) -> bool:
+    """Whether evidence is among what nobody misses: of its node, or of all."""
+    return (id_, node) in spared or (id_, None) in spared
 
 
 def _is_silent(evidence: Evidence) -> bool:

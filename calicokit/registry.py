@@ -181,6 +181,7 @@ class OptionError(ValueError):
 
 
 Spared = Iterable[tuple[str, str | None]]
+"""Evidence, by id and node; of what nodes have, no node stands for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,22 +189,23 @@ class Sparing(Spec):
     """What tells the evidence that nobody misses; of the ids ``unasked`` it tells this before any is asked for."""
 
     unasked: frozenset[str] = field(default=frozenset(), kw_only=True)
+    why: str = field(default="", kw_only=True)
 
 
 NOT_APPLICABLE: list[Sparing] = []
 
 
 def not_applicable(
-    needs: Bound, unasked: frozenset[str] = frozenset()
+    needs: Bound, unasked: frozenset[str] = frozenset(), why: str = ""
 ) -> Callable[[Callable[..., Spared]], Callable[..., Spared]]:
     """Register the decorated function of tables: the evidence (id, node) that nobody misses, as nothing could print it.
 
     A node without BIRD has no output of birdcl. That is no hole in the coverage, once the tables tell so. What is
-    ``unasked`` costs so much that a source is not even asked for it of such a node: then its tables come first.
+    ``unasked`` a source is not even asked for where these tables, which come first, tell that there is none: ``why``.
     """
 
     def register(tell: Callable[..., Spared]) -> Callable[..., Spared]:
-        NOT_APPLICABLE.append(Sparing(tell, needs, unasked=unasked))
+        NOT_APPLICABLE.append(Sparing(tell, needs, unasked=unasked, why=why))
         return tell
 
     return register

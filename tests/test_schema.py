@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calicokit import registry
-from calicokit.cluster import NO_IPV6
 from calicokit.diagnosis.model import CHECKS, finding, vocabulary
 from calicokit.evidence.catalog import CATALOG
+from calicokit.kube.families import NO_IPV6
 from calicokit.parsers.base import kinds
 from calicokit.schema import DTYPES, Column, Schema, SchemaError, Table
 from tests import clusters, recordings
 from tests.fakes import cluster_of
 
 TABLES = registry.load()
-ABSENT = ("not in this recording", "not queried: nothing there prints it")
+ABSENT = ("not in this recording", "the node does not run eBPF")
 THING = Schema(
     "t.thing", "For tests.", tuple(Column(k, k, f"a {k}") for k in DTYPES), key=("str",)
 )  # one column of every kind

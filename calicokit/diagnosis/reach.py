@@ -12,7 +12,7 @@ from functools import cache
 from typing import Protocol
 
 from calicokit import registry
-from calicokit.evidence.catalog import CATALOG, Item
+from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.model import Missing
 from calicokit.registry import Spec, TableSpec
 from calicokit.tables import Tables
@@ -31,8 +31,8 @@ class Placed(Tables, Protocol):
         """Evidence of nodes that is missing, and missed: its id → node → why."""
         ...
 
-    def asks(self, item: Item) -> bool:
-        """Whether a piece of evidence is asked for at all."""
+    def asks(self, id_: str) -> bool:
+        """Whether any node is asked for a piece of evidence."""
         ...
 
 
@@ -65,7 +65,7 @@ class Reach:
         if spec is None:
             if name.startswith("@") or name.endswith("+series") or CATALOG[name].scope == "cluster":
                 return None
-            if not self._cluster.asks(CATALOG[name]):
+            if not self._cluster.asks(name):
                 return None
             return self._holes.get(name, {})
         by_node = "node" in spec.schema.names if isinstance(spec, TableSpec) else True

@@ -15,6 +15,7 @@ from calicokit.diff.areas import AREAS, COMPARED, OBJECTS, Compared
 from calicokit.diff.tables import COUNTERS, DIFFERENCES
 from calicokit.evidence.catalog import CATALOG, Api
 from calicokit.evidence.model import Missing, SourceError
+from calicokit.kube.families import uses_ipv6
 
 PASSING = ("events", "pod-metrics")
 """Lists of what goes by nature: that they differ tells nothing."""
@@ -84,7 +85,8 @@ def diff(
     """
     wanted = areas or AREAS
     both = (before, after)
-    compared = [c for c in COMPARED if c.area in wanted and (not c.ipv6 or any(k.has_ipv6 for k in both))]
+    six = any(uses_ipv6(cluster.table("kube.families")) for cluster in both)
+    compared = [c for c in COMPARED if c.area in wanted and (six or not c.ipv6)]
     ids = LISTS if OBJECTS in wanted else ()
     for cluster in (before, after):
         cluster.progress = say

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from calicokit.evidence.catalog import CATALOG
 from calicokit.evidence.objects import Object, Objects, spec
-from calicokit.registry import table
+from calicokit.registry import Spared, not_applicable, table
 from calicokit.schema import Column, Schema, cells
 
 FAMILIES = Schema(
@@ -22,7 +23,11 @@ FAMILIES = Schema(
 )
 
 
-@table(FAMILIES, any_of={"nodes": "kube.nodes", "pools": "ippools"})
+NO_IPV6 = "the cluster has no IPv6"
+OF_IPV6 = frozenset(i for i, item in CATALOG.items() if item.ipv6)
+
+
+@table(FAMILIES, wants={"nodes": "kube.nodes", "pools": "ippools"})
 def families(nodes: pd.DataFrame | None, pools: Objects | None) -> pd.DataFrame:
     """Two rows; see :data:`FAMILIES`. A family is unused only where both pools and nodes were seen.
 
@@ -38,6 +43,25 @@ def families(nodes: pd.DataFrame | None, pools: Objects | None) -> pd.DataFrame:
     whole = nodes is not None and pools is not None
     rows = [(v, True if v in found else False if whole else None, found.get(v)) for v in (4, 6)]
     return FAMILIES.frame([dict(zip(FAMILIES.names, row, strict=True)) for row in rows])
+
+
+def uses_ipv6(families: pd.DataFrame) -> bool | None:
+    """Whether the cluster uses IPv6 (``kube.families``); None where nothing tells."""
+    (used,) = families[families["version"] == 6]["used"]
+    return None if pd.isna(used) else bool(used)
+
+
+@not_applicable(needs={"families": "kube.families"}, unasked=OF_IPV6, why=NO_IPV6)
+def _without_ipv6(families: pd.DataFrame) -> Spared:
+    if uses_ipv6(families) is False:
+        yield from ((i, None) for i in OF_IPV6)
+
+
+@not_applicable(needs={"families": "kube.families"})
+def _perhaps_without(families: pd.DataFrame) -> Spared:
+    """Where nothing tells, it is asked for, and not missed."""
+    if uses_ipv6(families) is None:
+        yield from ((i, None) for i in OF_IPV6)
 
 
 def _of_nodes(nodes: pd.DataFrame | None) -> Iterator[tuple[str, str]]:

@@ -246,3 +246,15 @@ def test_endpoints_that_stay_dirty_are_a_failing_dataplane() -> None:
     assert "could not program 2 of" in found.cause
     passes = Edited(VXLAN).sampled("felix-metrics", "node-1", dirty, lambda t: t)
     assert said(passes, "dataplane-program-failing") == []
+
+
+def test_a_set_without_members_that_a_program_asks_for() -> None:
+    """Such a set is not in the map, and the program's dump has its number where members would stand."""
+    number = set_number('threat == "feed"')
+    gone = lab("bpf-ipsets", rf"^IP set {number}\n(?: .*\n)*\n?", "")
+    assert said(gone, "bpf-map-stale") == []  # whether a program of the node asks for it, nothing says yet
+    members = "{198.51.100.0/24,203.0.113.7/32}"
+    gone.edit("bpf-policy", "node-1", lambda text: text.replace(members, f"{{{number}}}"))
+    (found,) = said(gone, "bpf-map-stale")
+    assert found.subject == {"node": "node-1", "map": "IP sets"}
+    assert "lacks 198.51.100.0/24 and 203.0.113.7" in found.cause

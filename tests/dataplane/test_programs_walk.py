@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ from calicokit.dataplane.packets.trace_flow import walk
 from calicokit.net import prefix
 from calicokit.policy.decide import World
 from calicokit.policy.model import Endpoint, NamedPort, Parts, Ports, Rule, Side
+from calicokit.schema import cells
 from tests import clusters, recordings
 from tests.edited import Edited, adding
 from tests.only import only
@@ -196,3 +198,24 @@ COUNTERS = {"": 0, " counter packets 0 bytes 0": 0, " counter packets 9 bytes 54
 def test_a_rule_that_programs_send_packets_past_stops_none(counter: str, found: int) -> None:
     lab = Edited(VXLAN).edit("nft-ruleset", "node-2", adding(FORWARD.replace("COUNTER", counter)))
     assert len([f for f in only(clusters.Sharing(lab), "foreign-drop-rule") if f.severity != "info"]) == found
+
+
+# ---- connections of nodes
+
+
+def test_every_walk_and_verdict_of_a_nodes_connection_agrees() -> None:
+    """A probe of a service met one backend: where backends differ, either end agrees."""
+    cluster = clusters.opened(VXLAN)
+    dataplane, explainer = Dataplane.of(cluster), cluster.explainer()
+    services = cluster.table("kube.services")
+    columns = ("namespace", "service", "cluster_ips")
+    addresses = {f"svc/{n}/{s}": next(iter(ips), "") for n, s, ips in cells(services, *columns)}
+    ends = {"allow": {"accept", "mixed"}, "drop": {"drop", "mixed"}}
+    verdicts = {"allow": {"allow", "mixed"}, "drop": {"deny", "mixed"}}
+    probes = json.loads(recordings.read(VXLAN, "probes-host.json"))
+    assert len(probes) == 68
+    for p in probes:
+        target = addresses.get(p["dst"], p["dst_ip"])
+        assert dataplane.walk(p["src_ip"], target, p["port"], p["proto"]).verdict in ends[p["observed"]], p
+        said = explainer.explain(p["src_ip"], p["dst"], p["port"], p["proto"])
+        assert said.verdict in verdicts[p["observed"]], p

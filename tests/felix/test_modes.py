@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from calicokit.evidence.catalog import OF_EBPF
 from calicokit.evidence.model import Missing
+from calicokit.evidence.recordings.capture import capture
 from tests import clusters
 from tests.edited import Edited
 from tests.only import only
@@ -92,3 +95,23 @@ def test_one_refusing_node_is_still_asked_for_its_programs() -> None:
     cluster.fetch(["dataplane.programs"])
     assert not [m for m in cluster.coverage.missing if isinstance(m, Missing) and m.id == "bpftool-net"]
     assert set(cluster.output.bpftool_net()["node"]) == {f"node-{n}" for n in range(1, 5)}
+
+
+def test_a_capture_of_a_live_cluster_does_not_ask_for_it_either(tmp_path: Path) -> None:
+    asked: set[tuple[str, str | None]] = set()
+
+    class Live(Edited):
+        @property
+        def live(self) -> bool:
+            return True
+
+        def fetch(self, wants):  # type: ignore[no-untyped-def]
+            asked.update((w.id, w.node) for w in wants)
+            return super().fetch(wants)
+
+    capture(Live("healthy-bgp-mesh"), tmp_path / "plain")
+    assert not [a for a in asked if a[0] in OF_EBPF]
+    assert ("ip-route", "node-1") in asked
+    asked.clear()
+    capture(Live(VXLAN), tmp_path / "ebpf", ids=["bpf-nat", "tc-filter", "nodes"])
+    assert {("bpf-nat", "node-1"), ("tc-filter", "node-4")} <= asked

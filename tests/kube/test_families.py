@@ -45,7 +45,7 @@ def test_nothing_is_missed_of_ipv6_where_nothing_tells_whether_it_is_there() -> 
     cluster.fetch(["bgp.protocols"])
     assert source.asked & OF_IPV6
     assert not {m.id for m in cluster.coverage.missing} & OF_IPV6
-    assert cluster.kube.families().unknown
+    assert cluster.kube.families()["used"].isna().all()
 
 
 def test_what_is_missing_of_a_cluster_with_ipv6_is_a_hole() -> None:

@@ -146,7 +146,7 @@ def _settled(pods: pd.DataFrame, now: pd.Timestamp) -> Iterator[tuple[tuple[str,
         yield (namespace, pod), phase == "Running" and pd.isna(deleted) and old
 
 
-@not_applicable(needs={"felix": "felix.configuration"}, unasked=OF_EBPF)
+@not_applicable(needs={"felix": "felix.configuration"}, unasked=OF_EBPF, why="the node does not run eBPF")
 def _without_ebpf(felix: pd.DataFrame) -> Spared:
     """Nobody misses the programs and maps of a node without eBPF, nor is it asked for them."""
     for node in set(felix["node"]) - asked_for_ebpf(felix):

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,33 +94,41 @@ def capture(
     work = _Work(out, source, redact)
     live = source.live
     cluster = _cluster(source)
-    asked = map(CATALOG.__getitem__, ids) if ids else (i for i in ITEMS if cluster.asks(i))
-    chosen = [i for i in asked if not (live and isinstance(i.how, Admin))]
+    chosen = [i for i in (map(CATALOG.__getitem__, ids) if ids else ITEMS) if not (live and isinstance(i.how, Admin))]
     watched = [i for i in chosen if i.watched]
     all_nodes = list(nodes) or cluster.nodes()
+    but = set() if ids else set(cluster.unasked)
     for number in range(work.samples_done(), samples):
         start = time.monotonic()
         work.take(
-            _wants(watched, all_nodes), progress, f"sample {number + 1} of {samples},", _now().strftime(SERIES_TIME)
+            _wants(watched, all_nodes, but),
+            progress,
+            f"sample {number + 1} of {samples},",
+            _now().strftime(SERIES_TIME),
         )
         if number + 1 < samples:
             time.sleep(max(0.0, interval - (time.monotonic() - start)))
     series = [] if live else [replace(w, series=True) for w in _wants(watched, all_nodes)]
-    work.take(_wants(chosen, all_nodes) + series, progress, "")
+    work.take(_wants(chosen, all_nodes, but) + series, progress, "")
     return work.finish(description)
 
 
 def _cluster(source: Source) -> Cluster:
-    """What tells which nodes there are, and whether they have IPv6."""
+    """What tells which nodes there are, and what none of them is asked for."""
+    from calicokit import registry
     from calicokit.cluster import Cluster
 
+    registry.load()
     return Cluster(source)
 
 
-def _wants(items: Iterable[Item], nodes: Sequence[str]) -> list[Want]:
+def _wants(
+    items: Iterable[Item], nodes: Sequence[str], but: AbstractSet[tuple[str, str | None]] = frozenset()
+) -> list[Want]:
     items = list(items)
     of_cluster = [Want(i.id) for i in items if i.scope == "cluster"]
-    return of_cluster + [Want(i.id, n) for n in nodes for i in items if i.scope == "node"]
+    of_nodes = [(i.id, n) for n in nodes for i in items if i.scope == "node" and (i.id, None) not in but]
+    return of_cluster + [Want(*each) for each in of_nodes if each not in but]
 
 
 class _Work:

@@ -24,7 +24,7 @@ from calicokit.durations import WHOLE, go_duration
 from calicokit.evidence.objects import Object, Objects, labels, spec
 from calicokit.evidence.own_pods import Home
 from calicokit.health.home import settled
-from calicokit.registry import table
+from calicokit.registry import UnseenError, table
 from calicokit.schema import Column, Schema, cells
 from calicokit.selectors import SelectorError
 from calicokit.selectors import parse as selector
@@ -307,8 +307,9 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 
 @table(
     CONFIGURATION,
-    needs={"felix": "felixconfigurations", "nodes": "nodes", "home": "health.home"},
+    needs={"felix": "felixconfigurations", "home": "health.home"},
     wants={
+        "nodes": "nodes",
         "daemonsets": "daemonsets",
         "pods": "pods",
         "configmaps": "configmaps",
@@ -319,8 +320,8 @@ def _versions(log: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, 
 )
 def configuration(
     felix: Objects,
-    nodes: Objects,
     home: Home,
+    nodes: Objects | None = None,
     daemonsets: Objects | None = None,
     pods: Objects | None = None,
     configmaps: Objects | None = None,
@@ -333,8 +334,10 @@ def configuration(
     said = _said(log, runs) if log is not None and runs is not None else {}
     versions = _versions(log, calico)
     rows: list[dict[str, Any]] = []
-    listed = dict(nodes.rows(lambda item: (item["metadata"]["name"], labels(item))))
+    listed = {} if nodes is None else dict(nodes.rows(lambda item: (item["metadata"]["name"], labels(item))))
     running = {} if calico is None else _running(calico)
+    if nodes is None and not running:
+        raise UnseenError(names=["nodes"])
     for node, node_labels in (running | listed).items():
         whole, told = said.get(node, (False, {}))
         own = defaults_of(versions.get(node))

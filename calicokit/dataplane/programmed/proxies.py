@@ -26,7 +26,7 @@ PROXIES = Schema(
         Column("rules", "int", "rules for services at the end; null where rules were not seen", "rules"),
         Column("samples", "int", "samples of rules over time", "samples"),
         Column("with_rules", "int", "samples that have such rules", "samples"),
-        Column("returned", "bool", "such rules came while it was watched, or after Felix had cleaned up at its start"),
+        Column("returned", "bool", "such rules came during sampling, or after Felix had cleaned up at its start"),
     ),
     key=("node",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from calicokit.diagnosis.model import Finding
@@ -58,3 +59,14 @@ def test_rules_that_went_once_are_a_clean_up() -> None:
 def test_no_rules_anywhere_are_no_conflict() -> None:
     assert said(sampled(as_it_is, as_it_is)) == []
     assert said(Edited(VXLAN)) == []
+
+
+def test_rules_that_are_there_long_after_felix_started_were_written_anew() -> None:
+    def earlier(text: str) -> str:
+        pid = re.findall(r"\[INFO\]\[(\d+)\]", text)[0]
+        return f"2026-11-30 03:00:00.000 [INFO][{pid}] felix/table.go 1: Loading current state\n{text}"
+
+    lab = sampled(with_rules, with_rules, as_it_is).edit("felix-log", "node-1", earlier)
+    (found,) = said(lab)
+    assert found.subject == {"node": "node-1"}
+    assert "in 2 of 3 samples" in found.cause

@@ -26,13 +26,15 @@ PROXIES = Schema(
         Column("rules", "int", "rules for services at the end; null where rules were not seen", "rules"),
         Column("samples", "int", "samples of rules over time", "samples"),
         Column("with_rules", "int", "samples that have such rules", "samples"),
-        Column("returned", "bool", "a sample without such rules was followed by one with them"),
+        Column("returned", "bool", "such rules came during sampling, or after Felix had cleaned up at its start"),
     ),
     key=("node",),
 )
 
 SAMPLED = ("iptables-save+series", "iptables-nft-save+series", "iptables-legacy-save+series", "nft-ruleset+series")
 _OF_SERVICES = re.compile(r"^-A KUBE-(?:SVC|SEP|SERVICES)\b|^table ip6? kube-proxy", re.MULTILINE)
+CLEANED = pd.Timedelta(seconds=60)
+"""So long after its start Felix has removed what kube-proxy left: what is there then was written anew."""
 LABEL = "k8s-app"
 PROXY = "kube-proxy"
 
@@ -40,21 +42,28 @@ PROXY = "kube-proxy"
 @table(
     PROXIES,
     needs={"nodes": "kube.nodes", "rules": "dataplane.rules"},
-    wants={"pods": "kube.pods", "series": SAMPLED},
+    wants={"pods": "kube.pods", "runs": "felix.runs", "series": SAMPLED},
 )
 def proxies(
-    nodes: pd.DataFrame, rules: pd.DataFrame, pods: pd.DataFrame | None = None, series: Given | None = None
+    nodes: pd.DataFrame,
+    rules: pd.DataFrame,
+    pods: pd.DataFrame | None = None,
+    runs: pd.DataFrame | None = None,
+    series: Given | None = None,
 ) -> pd.DataFrame:
     """One row a node; see :data:`PROXIES`."""
     running = dict(_running(pods))
     closing, seen_on = dict(_closing(rules)), set(rules["node"])
     sampled = dict(_sampled(series or {}))
+    started = {} if runs is None else dict(cells(runs.drop_duplicates("node", keep="last"), "node", "first"))
     rows: list[dict[str, Any]] = []
     for node in nodes["node"]:
-        seen = sampled.get(node, [])
+        times = sampled.get(node, {})
+        seen = [times[at] for at in sorted(times)]
         row = {"node": node, "pod": running.get(node), "rules": closing.get(node, 0 if node in seen_on else None)}
         row |= {"samples": len(seen), "with_rules": sum(seen)}
-        row["returned"] = any(after and not before for before, after in pairwise(seen))
+        late = pd.notna(started.get(node)) and any(had and at - started[node] > CLEANED for at, had in times.items())
+        row["returned"] = late or any(after and not before for before, after in pairwise(seen))
         rows.append(row)
     return PROXIES.frame(rows)
 
@@ -75,14 +84,13 @@ def _closing(rules: pd.DataFrame) -> Iterator[tuple[str, int]]:
         yield str(node), len(group)
 
 
-def _sampled(series: Given) -> Iterator[tuple[str, list[bool]]]:
-    """Node → of each time whether any sample of then has such rules, in order."""
-    found: dict[str, dict[str, bool]] = {}
+def _sampled(series: Given) -> Iterator[tuple[str, dict[pd.Timestamp, bool]]]:
+    """Node → of each time whether any sample of then has such rules."""
+    found: dict[str, dict[pd.Timestamp, bool]] = {}
     for texts in series.values():
         for sample in texts if isinstance(texts, Texts) else ():
             if sample.time is not None and sample.node:
                 times = found.setdefault(sample.node, {})
-                at = str(sample.time)
+                at = pd.Timestamp(sample.time)
                 times[at] = times.get(at, False) or bool(_OF_SERVICES.search(sample.decode()))
-    for node, times in found.items():
-        yield node, [times[at] for at in sorted(times)]
+    yield from found.items()

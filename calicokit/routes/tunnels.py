@@ -7,6 +7,7 @@ and 80 over IPv6), RFC 8200 (IPv6 needs an MTU of 1,280: the kernel takes it off
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -178,16 +179,17 @@ def vxlan(
     needs={
         "blocks": "routes.blocks",
         "nodes": "bgp.nodes",
-        "links": "output.ip_link_stats",
         "addresses": "output.ip_addr",
     },
+    any_of={"links": "output.ip_link_stats", "texts": "ip-addr"},
     wants={"felix": "felix.configuration"},
 )
 def mtus(
     blocks: pd.DataFrame,
     nodes: pd.DataFrame,
-    links: pd.DataFrame,
     addresses: pd.DataFrame,
+    links: pd.DataFrame | None = None,
+    texts: Texts | None = None,
     felix: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row for each node whose way out is known; see :data:`MTUS`.
@@ -198,8 +200,8 @@ def mtus(
     flow_based = in_ebpf(felix)
     six = set(nodes[nodes["address6"].notna()]["node"])
     own = {(n, a): i for n, a, i in cells(addresses, "node", "address", "interface")}
-    mtu = {(n, i): m for n, i, m in cells(links, "node", "interface", "mtu") if pd.notna(m)}
-    modes = _modes(blocks, links)
+    mtu = _mtu_of(links, texts)
+    modes = _modes(blocks, mtu)
     rows: list[dict[str, Any]] = []
     costs: dict[str, int] = {}
     for node, *chosen in cells(nodes, "node", "address", "address6"):
@@ -222,7 +224,14 @@ def mtus(
     return MTUS.frame(rows)
 
 
-def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, tuple[str, int]]:
+def _mtu_of(links: pd.DataFrame | None, texts: Texts | None) -> dict[tuple[str, str], int]:
+    """Node and interface → MTU; ``ip addr`` tells it where ``ip -s link`` was not seen."""
+    printed = (f for f in texts.frames("ip-addr:ip_link") if len(f)) if texts is not None else ()
+    seen = [*printed, *([] if links is None else [links])]
+    return {(n, i): m for f in seen for n, i, m in cells(f, "node", "interface", "mtu") if pd.notna(m)}
+
+
+def _modes(blocks: pd.DataFrame, devices: Iterable[tuple[str, str]]) -> dict[str, tuple[str, int]]:
     """The encapsulation that costs most of those in use from each node, and what; WireGuard where its device is."""
     found: dict[str, tuple[str, int]] = {}
     remote = blocks[blocks["kind"] == "remote"][["node", "mode", "version"]].drop_duplicates()
@@ -231,7 +240,7 @@ def _modes(blocks: pd.DataFrame, links: pd.DataFrame) -> dict[str, tuple[str, in
         if cost >= found.get(node, ("none", 0))[1]:
             found[node] = mode, cost
     for device, costs in (("wireguard.cali", OVERHEAD), ("wg-v6.cali", OVERHEAD6)):
-        found |= dict.fromkeys(links[links["interface"] == device]["node"], ("wireguard", costs["wireguard"]))
+        found |= {node: ("wireguard", costs["wireguard"]) for node, interface in devices if interface == device}
     return found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from tests import clusters
 from tests.edited import Edited, adding, without
 from tests.routes.test_variants import with_rule
 
@@ -213,6 +215,15 @@ def test_pods_whose_mtu_is_more_than_a_nodes_way_out() -> None:
     first = only(Edited(MESH).edit("ip-link-stats", "node-2", how))
     assert first.id == "mtu-mismatch"
     assert first.subject["nodes"] == ["node-2"]  # the one that is not as the others
+
+
+@pytest.mark.parametrize("incident", [VXLAN, MESH])
+def test_ip_addr_alone_tells_the_mtus_too(incident: str) -> None:
+    whole = clusters.of(incident).routes.mtus()
+    gone = {("ip-link-stats", n) for n in clusters.recording(incident).nodes()}
+    assert len(whole)
+    assert whole["pod_mtu"].notna().all()
+    pd.testing.assert_frame_equal(Edited(incident, gone=gone).cluster().routes.mtus(), whole)
 
 
 def test_wireguard_without_a_key() -> None:

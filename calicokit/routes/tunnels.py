@@ -226,7 +226,7 @@ def mtus(
 
 def _mtu_of(links: pd.DataFrame | None, texts: Texts | None) -> dict[tuple[str, str], int]:
     """Node and interface → MTU; ``ip addr`` tells it where ``ip -s link`` was not seen."""
-    printed = (f for f in texts.frames("ip-addr:ip_link") if len(f)) if texts is not None else ()
+    printed = (f for f in texts.frames("ip-addr:ip_interfaces") if len(f)) if texts is not None else ()
     seen = [*printed, *([] if links is None else [links])]
     return {(n, i): m for f in seen for n, i, m in cells(f, "node", "interface", "mtu") if pd.notna(m)}
 

@@ -509,12 +509,19 @@ class Cluster(Topics):
         if name == "@calico-namespace":
             return self._source.calico_namespace
         if name == "@findings" and name not in self._built:
-            self._built[name] = self.check(self.progress)
+            self._built[name] = self._findings(name)
         if name in registry.TABLES:
             return self._resolve(name)
         if name not in self._built:
             self._built[name] = self._model(name) if name in registry.MODELS else self._evidence_input(name)
         return self._built[name]
+
+    def _findings(self, name: str) -> Findings | None:
+        try:
+            return self.check(self.progress)
+        except SourceError as error:
+            self.note(Missing(name, str(error)))
+            return None
 
     def _model(self, name: str) -> Any:
         spec = registry.MODELS[name]

@@ -151,7 +151,12 @@ def _order(column: pd.Series[Any]) -> pd.Series[Any]:
     """Keys by which a column sorts: names in natural order, empty cells last."""
     if not any(isinstance(c, str) or _is_many(c) for c in column.tolist()):
         return column
-    ranks = {text: rank for rank, text in enumerate(sorted({text_of(c) for c in column.tolist()}, key=natural))}
+    ranks = {
+        text: rank
+        for rank, text in enumerate(
+            sorted({text_of(c) for c in column.tolist()}, key=lambda text: (natural(text), text))
+        )
+    }
     return pd.Series([None if _is_empty(c) else ranks[text_of(c)] for c in column.tolist()], index=column.index)
 
 

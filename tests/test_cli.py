@@ -178,7 +178,7 @@ def test_incidents_lists_all() -> None:
         (("table", "ipam-leaked"), "--list"),
         (("table", "--list", "ipam.blok"), "did you mean ipam.blocks?"),
         (("table", "ipam-leaked", "ipam.blocks", "--where", "free"), "is no condition"),
-        (("guide", "--read", "bgp-configuration/bgp"), "did you mean bgp-configuration/bgp-status?"),
+        (("guide", "--read", "bgp-configuration/bgp-statu"), "did you mean bgp-configuration/bgp-status?"),
         (("table", "ipam-leaked", "ipam.blocks", "--format", "parquet"), "-o FILE.parquet"),
         (("parse", "calicoctl-ipam-shw", "-"), "did you mean calicoctl-ipam-show?"),
         (("parse", "cni-log", "/no/such/file"), "cannot be read"),

@@ -346,7 +346,7 @@ def stale(
 
 
 def _difference(row: Any) -> str:
-    alone = "in the rules of IPv6 " if row.version == 6 else ""
+    alone = "in the rules of IPv6 " if pd.notna(row.version) and row.version == 6 else ""
     return alone + _in_words(row)
 
 

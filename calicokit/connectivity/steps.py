@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from calicokit.connectivity.commands import Commands, Seat
 from calicokit.dataplane.packets.trace_flow import INPUTS as OF_WALK
 from calicokit.dataplane.packets.trace_flow import OPTIONS, Asked, port_number, walked
+from calicokit.health.commands import NodeCommands
 from calicokit.net import prefix
 from calicokit.policy.explain import Explainer
 from calicokit.policy.explanation import Explanation
@@ -63,6 +65,7 @@ OF_ROUTES = {
         "compiled": "output.bpf_conntrack",
         "window": "dataplane.window",
         "flows": "dataplane.dropped_flows",
+        "calico": "health.pods",
     },
     options=OPTIONS,
 )
@@ -75,6 +78,7 @@ def steps(
     compiled: pd.DataFrame | None = None,
     window: pd.DataFrame | None = None,
     flows: pd.DataFrame | None = None,
+    calico: pd.DataFrame | None = None,
     **options: str,
 ) -> pd.DataFrame:
     """Six rows; see :data:`STEPS`. Raises ``OptionError`` with one sentence for ends that are none."""
@@ -83,7 +87,7 @@ def steps(
     seen = _Seen(
         {parameter: of_walk[name] for parameter, name in OF_WALK.items()},
         {parameter: of_routes[name] for parameter, name in OF_ROUTES.items()},
-        *(tracked, compiled, window, flows),
+        *(tracked, compiled, window, flows, NodeCommands(calico)),
     )
     return STEPS.frame(list(_steps(question, seen)))
 
@@ -114,6 +118,7 @@ class _Seen:
     compiled: pd.DataFrame | None
     window: pd.DataFrame | None
     flows: pd.DataFrame | None
+    nodes: NodeCommands
 
     @property
     def pods(self) -> pd.DataFrame | None:
@@ -190,48 +195,41 @@ def _end(pod: Any, version: int) -> End:
 
 def _steps(question: _Question, seen: _Seen) -> Iterator[dict[str, Any]]:
     way = _walk(question, seen)
-    first = question.src
-    target = question.targets[0].address if question.targets else question.dst_name
-    port = question.port or "PORT"
+    commands = _commands(question, seen)
     asked: list[tuple[str, Answer, str]] = [
-        (
-            "Does each pod have an address, and is it unique?",
-            _addresses(question),
-            f"kubectl get pod -o wide {_named(first)}",
-        ),
+        ("Does each pod have an address, and is it unique?", _addresses(question), commands.addresses()),
         (
             "Does each pod have its interface and host route on its node?",
             _interfaces(question, seen.pods),
-            f"calicoctl get workloadendpoints {_named(first)}; ip route get {target}",
+            commands.interfaces(),
         ),
-        (
-            "Do the routes lead to the destination, and back?",
-            _routes(question, seen.of_routes),
-            f"ip route get {target} on {first.node or 'its node'}",
-        ),
-        (
-            "Was a connection attempted, and did it get a reply?",
-            _tried(question, seen),
-            f"kubectl exec {_named(first)} -- nc -zv {target} {port}, or `calicokit act probe`",
-        ),
-        (
-            "Does policy allow it?",
-            _policy(question.said),
-            f"calicokit explain SOURCE --from {first.name} --to {question.dst_name} --port {port}",
-        ),
+        ("Do the routes lead to the destination, and back?", _routes(question, seen.of_routes), commands.routes()),
+        ("Was a connection attempted, and did it get a reply?", _tried(question, seen), commands.tried()),
+        ("Does policy allow it?", _policy(question.said), commands.of_kit("explain")),
         (
             "Do the programmed rules allow it, and did they drop any of it?",
             _rules(question, way, seen),
-            f"calicokit table SOURCE dataplane.walk --from {first.name} --to {question.dst_name} --port {port}",
+            commands.of_kit("table dataplane.walk"),
         ),
     ]
     for number, (text, (answer, verdict), command) in enumerate(asked, 1):
         yield {"step": number, "question": text, "answer": answer, "verdict": verdict, "command": command}
 
 
-def _named(end: End) -> str:
-    namespace, _, name = end.pod.partition("/")
-    return f"-n {namespace} {name}" if name else "-A"
+def _commands(question: _Question, seen: _Seen) -> Commands:
+    """The commands of the steps, with the names and ports of these ends."""
+    held = [] if seen.pods is None else records(seen.pods[seen.pods["has_interface"].fillna(False)])
+    behind = {(f"{p.namespace}/{p.pod}", p.address): str(p.interface) for p in held}
+    ports = {f.dst.partition(" ")[0]: f.port for f in question.said.flows} if question.said is not None else {}
+
+    def seat(end: End) -> Seat:
+        port = ports.get(end.address, question.port)
+        return Seat(end.pod, end.address, end.node, behind.get((end.pod, end.address), ""), port)
+
+    asked = ["--from", question.src_name, "--to", question.dst_name]
+    asked += ["--port", str(question.port)] if question.port else []
+    asked += ["--proto", question.proto] if question.proto != "tcp" else []
+    return Commands(asked, seat(question.src), [seat(t) for t in question.targets], seen.nodes)
 
 
 def _walk(question: _Question, seen: _Seen) -> Asked:

@@ -1,4 +1,4 @@
-"""The steps' commands can be pasted: real names, a service's real ports, and no word of a cluster that a shell reads."""
+"""The steps' commands can be pasted: real names, a service's real ports, and no word that a shell would read."""
 
 from __future__ import annotations
 

@@ -466,3 +466,10 @@ def test_a_typha_that_hangs() -> None:
     sick.gone |= {("typha-metrics", None)}
     assert sick.ids()[0] == ("typha-down", "")
     assert {e for _, e in sick.ids()[1:]} == {"typha-down"}
+
+
+def test_typhas_service_is_told_with_its_port() -> None:
+    cluster = opened(TYPHA)
+    (service,) = cluster.felix.typha()["service"]
+    known = cluster.kube.services(where="service=calico-typha")["cluster_ips"].iloc[0]
+    assert service == f"{known[0]}:5473"

@@ -27,6 +27,7 @@ TYPHA = Schema(
         Column("pods", "int", "its pods; null where unknown", "pods"),
         Column("ready_pods", "int", "ready pods, as the kubelet reports", "pods"),
         Column("unready_since", "time", "time since when no pod is ready"),
+        Column("service", "str", "address and port of its Service, which Felix asks; null without one"),
         Column("endpoints", "int", "ready endpoints of its Service; null where unknown", "endpoints"),
         Column("connections", "float", "connections from its metrics; null where they were not answered"),
         Column("nodes", "int", "nodes of the cluster", "nodes"),
@@ -47,6 +48,7 @@ _NONE = ("", "none")
         "deployments": "deployments",
         "daemonsets": "daemonsets",
         "configmaps": "configmaps",
+        "services": "services",
         "slices": "endpointslices",
         "pods": "health.pods",
         "contact": "felix.contact",
@@ -61,6 +63,7 @@ def typha(
     deployments: Objects | None = None,
     daemonsets: Objects | None = None,
     configmaps: Objects | None = None,
+    services: Objects | None = None,
     slices: Objects | None = None,
     pods: pd.DataFrame | None = None,
     contact: pd.DataFrame | None = None,
@@ -84,6 +87,7 @@ def typha(
         "configured": configured,
         "how": how,
         "replicas": replicas,
+        "service": next(_service(own, services), None),
         "endpoints": _endpoints(own, slices),
         "connections": _connections(metrics),
         "nodes": len(nodes.raw),
@@ -149,6 +153,14 @@ def _replicas(home: Home, deployments: Objects | None) -> Iterator[int]:
     for item in deployments.rows(dict) if deployments is not None else ():
         if home.has(item) and item["metadata"]["name"] == NAME:
             yield int(spec(item).get("replicas", 1))
+
+
+def _service(home: Home, services: Objects | None) -> Iterator[str]:
+    for item in services.rows(dict) if services is not None else ():
+        if home.has(item) and item["metadata"]["name"] == NAME:
+            address = spec(item).get("clusterIP") or ""
+            host = f"[{address}]" if ":" in address else address
+            yield from (f"{host}:{port['port']}" for port in spec(item).get("ports") or () if address)
 
 
 def _endpoints(home: Home, slices: Objects | None) -> int | None:

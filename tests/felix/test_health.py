@@ -469,7 +469,7 @@ def test_a_typha_that_hangs() -> None:
 
 
 def test_typhas_service_is_told_with_its_port() -> None:
-    cluster = opened(TYPHA)
+    cluster = clusters.opened(TYPHA)
     (service,) = cluster.felix.typha()["service"]
     known = cluster.kube.services(where="service=calico-typha")["cluster_ips"].iloc[0]
     assert service == f"{known[0]}:5473"

@@ -241,6 +241,8 @@ def _array(table: str, column: Column, values: Sequence[Any] | None, length: int
         values = [None] * length
     try:
         if column.kind == "time":
+            if any(isinstance(v, (int, float)) and v == v for v in values):
+                raise TypeError("a number is no time")
             times = pd.to_datetime(np.fromiter(values, dtype=object, count=length), utc=True, format="ISO8601")
             return times.as_unit("ns").array
         if DTYPES[column.kind] == "object":

@@ -665,7 +665,7 @@ ITEMS = (
             f"BIRD's configuration: {name}",
             f"cat /etc/calico/confd/config/{name}",
             file=name,
-            parser="bird-config" if name == "bird.cfg" else "bird-config:bird_filters",
+            parser="bird-config" if name in ("bird.cfg", "bird6.cfg") else "bird-config:bird_filters",
             guide=_PEERS,
             secret=Secret.BIRD,
             tells=tells,

@@ -14,7 +14,10 @@ from tests import clusters
 PLACEHOLDER = re.compile(r"\b(?:PEER|POD|NAMESPACE|SOURCE|PORT|NAME|ADDRESS)\b")
 
 
-@pytest.mark.parametrize("incident", ["policy-drop", "healthy-dual-stack", "healthy-vxlan-typha"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("healthy-dual-stack", "healthy-vxlan-typha")]
+
+
+@pytest.mark.parametrize("incident", ["policy-drop", *SLOW])
 def test_commands_of_a_service_have_real_names_and_ports(incident: str) -> None:
     cluster = clusters.of(incident)
     pods = cluster.kube.pods(where=["namespace=shop", "phase=Running"], sort="pod")

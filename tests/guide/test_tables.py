@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from _pytest.mark import ParameterSet
 
 from calicokit.diagnosis.findings import Findings
 from calicokit.evidence.model import Coverage
@@ -16,6 +17,10 @@ from tests.clusters import recording
 from tests.edited import Edited
 
 
+def slow(*values: object) -> ParameterSet:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def states(incident: str, name: str = "checklist") -> dict[int, str]:
     frame = clusters.of(incident).table(f"guide.{name}")
     return dict(zip(frame.iloc[:, 0].astype(int), frame["state"], strict=True))
@@ -23,13 +28,16 @@ def states(incident: str, name: str = "checklist") -> dict[int, str]:
 
 @pytest.mark.parametrize(
     ("incident", "step"),
-    [("ipam-exhausted", 3), ("bgp-tcp179-blocked", 4), ("route-conflict", 6), ("policy-drop", 8)],
+    [
+        ("ipam-exhausted", 3),
+        *(slow(i, s) for i, s in (("bgp-tcp179-blocked", 4), ("route-conflict", 6), ("policy-drop", 8))),
+    ],
 )
 def test_a_fault_is_wrong_in_its_step(incident: str, step: int) -> None:
     assert states(incident)[step] == WRONG
 
 
-@pytest.mark.parametrize("incident", ["healthy-bgp-mesh", "healthy-vxlan-typha", "healthy-nftables"])
+@pytest.mark.parametrize("incident", ["healthy-bgp-mesh", slow("healthy-vxlan-typha"), slow("healthy-nftables")])
 def test_nothing_is_wrong_on_a_healthy_cluster(incident: str) -> None:
     assert WRONG not in states(incident).values()
     assert WRONG not in set(clusters.of(incident).table("guide.rows")["state"])
@@ -44,7 +52,7 @@ def test_what_a_cluster_has_not_is_not_needed() -> None:
     assert of["performance-and-scaling/typha-for-large-clusters"] == {NOT_NEEDED}
 
 
-@pytest.mark.parametrize(("missing", "step"), [("ipamblocks", 3), ("bgpconfigurations", 4), ("sysctl-net", 10)])
+@pytest.mark.parametrize(("missing", "step"), [("ipamblocks", 3), slow("bgpconfigurations", 4), slow("sysctl-net", 10)])
 def test_a_step_is_unknown_without_its_evidence(missing: str, step: int) -> None:
     edited = Edited("healthy-bgp-mesh", gone={(missing, n) for n in (None, *recording("healthy-bgp-mesh").nodes())})
     frame = edited.cluster().table("guide.checklist")

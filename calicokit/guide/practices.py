@@ -18,23 +18,13 @@ from calicokit.felix.checks import needed_typhas
 from calicokit.guide.judge import FINE, NOT_NEEDED, UNKNOWN, WRONG, Judge, Judgement
 from calicokit.guide.page import PRACTICES as PATH
 from calicokit.guide.page import rows_of
-from calicokit.guide.tables import OF_JUDGE, SHOWN, STATE, TOLD, judge_of, row_of
+from calicokit.guide.tables import OF_JUDGE, judge_of, numbered, row_of
 from calicokit.registry import Given, table
-from calicokit.schema import Column, Schema, cells
+from calicokit.schema import cells
 from calicokit.sentences import number, plural, share
 
-PRACTICES = Schema(
-    "guide.practices",
-    "The guide's ten Best Practices for this cluster, judged by numbers.",
-    (
-        Column("practice", "int", "number of the practice"),
-        Column("guide", "str", "the practice in the guide's words"),
-        STATE,
-        TOLD,
-        Column("findings", "list", "ids of the findings that were made"),
-        *SHOWN,
-    ),
-    key=("practice",),
+PRACTICES = numbered(
+    "guide.practices", "The guide's ten Best Practices for this cluster, judged by numbers.", "practice"
 )
 NEWEST = 33
 """The newest minor version of Calico 3 that was released when this version of the kit was."""

@@ -27,18 +27,22 @@ SHOWN = (
     Column("heading", "str", "heading there"),
     Column("by_hand", "str", "what to run by hand for the same"),
 )
-CHECKLIST = Schema(
+
+
+def numbered(name: str, meaning: str, number: str) -> Schema:
+    """The schema of a numbered list of the guide: a row for each of its points."""
+    own = (
+        Column(number, "int", f"number of the {number}"),
+        Column("guide", "str", f"the {number} in the guide's words"),
+    )
+    return Schema(name, meaning, (*own, STATE, TOLD, FOUND, *SHOWN), key=(number,))
+
+
+FOUND = Column("findings", "list", "ids of the findings that were made")
+CHECKLIST = numbered(
     "guide.checklist",
     "The guide's Troubleshooting Checklist for this cluster: the ten steps, in its order.",
-    (
-        Column("step", "int", "number of the step"),
-        Column("guide", "str", "the step in the guide's words"),
-        STATE,
-        TOLD,
-        Column("findings", "list", "ids of the findings that were made"),
-        *SHOWN,
-    ),
-    key=("step",),
+    "step",
 )
 ROWS = Schema(
     "guide.rows",
@@ -48,7 +52,7 @@ ROWS = Schema(
         Column("guide", "str", "the command; pod:, host: and logs: stand for how the guide gets there"),
         STATE,
         TOLD,
-        Column("findings", "list", "ids of the findings that were made"),
+        FOUND,
         Column("calico", "str", "what the command is worth in real Calico"),
         *SHOWN,
     ),

@@ -291,9 +291,6 @@ class Dataplane:
         """Jumps between chains, with their packet counts."""
     def chains(self, **select: Unpack[Select]) -> Table:
         """Every chain of every node, with its purpose."""
-    def drops(self, **select: Unpack[Select]) -> Table:
-        """Every rule that drops or rejects, with its reason and counters; a policy's rule has one row per
-        endpoint known to have lost packets to it during sampling."""
     def resynced(self, **select: Unpack[Select]) -> Table:
         """Calico chains that Felix found modified by another program and rewrote."""
     def differences(self, **select: Unpack[Select]) -> Table:
@@ -316,6 +313,9 @@ class Dataplane:
         """Packets that eBPF programs dropped, by interface, reason and direction, and by rule where known."""
     def bpf_timeline(self, **select: Unpack[Select]) -> Table:
         """Packets that eBPF programs dropped per sample."""
+    def drops(self, **select: Unpack[Select]) -> Table:
+        """Every rule that drops or rejects, with its reason and counters; a policy's rule has one row per
+        endpoint known to have lost packets to it during sampling."""
     def dropped_flows(self, **select: Unpack[Select]) -> Table:
         """Flows observed during sampling whose walk ends in a rule that dropped packets during sampling."""
     def foreign_drops(self, **select: Unpack[Select]) -> Table:
@@ -329,6 +329,9 @@ class Dataplane:
         """Number of rules per owner and firewall backend."""
     def drop_history(self, **select: Unpack[Select]) -> Table:
         """Packets dropped per sample, by cause and workload."""
+    def policy_hits(self, **select: Unpack[Select]) -> Table:
+        """Hits of each rule of policies and profiles on each node, of any dataplane; those that matched most
+        first. But for denied ones, first packets of connections."""
     def bpf_connections(self, **select: Unpack[Select]) -> Table:
         """Connections that eBPF programs track, with the pods, nodes and services at their ends. An entry
         whose client nobody answered stays syn-sent; udp and icmp have no state."""

@@ -5,7 +5,6 @@ Reasons and words: felix/rules/endpoints.go, static.go, dispatch.go @ v3.26.5 â€
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from calicokit.dataplane.drops.growth import OF_PROGRAMS, keyed
-from calicokit.dataplane.packets.compile_iptables import compile_iptables
-from calicokit.dataplane.packets.compile_nft import compile_nft
+from calicokit.dataplane.drops.verdicts import Bits, decides, verdict_bits
 from calicokit.dataplane.rules.chains import DEFAULT_TIER, START_OF_TIER, Place
 from calicokit.dataplane.rules.naming import comment_parts, unlayered
 from calicokit.dataplane.rules.tables import PLACE
@@ -95,12 +93,10 @@ class Reasons:
 
     meaning: Mapping[Place, Mapping[str, Any]]
     state: dict[Place, _Chain] = field(default_factory=lambda: defaultdict(_Chain))
-    bits: int = 0
-    """The mark bits for accept and pass, as policies set them."""
+    bits: Bits = (0, 0)
 
     def read(self, rules: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        accept, passed = verdict_bits(rules)
-        self.bits = accept | passed
+        self.bits = verdict_bits(rules)
         columns = (*PLACE, "rule", "verdict", "comment", "owner", "matches", "packets", "bytes", "key", "spec")
         for row in cells(rules, *columns):
             place, (rule, verdict, comment, owner, matches, packets, octets, key, spec) = row[:5], row[5:]
@@ -118,15 +114,9 @@ class Reasons:
             chain.verdicts += 1
 
     def count(self, place: Place, chain: _Chain, verdict: object, spec: object) -> None:
-        """The verdicts of a policy's chain: Log, and the marks for accept and pass; other marks are steps of a rule."""
-        if self.meaning.get(place, {}).get("role") != "policy" or not isinstance(spec, str):
-            return
-        if verdict == "log":
-            chain.verdicts += 1
-        elif verdict == "mark":
-            family, backend, name = place[1], place[2], place[3]
-            made = compile_nft(spec, family, name) if backend == "nftables" else compile_iptables(spec)
-            chain.verdicts += any(a.kind == "mark" and a.flip & self.bits for a in made.actions)
+        """The verdicts of a policy's chain, but for those that drop."""
+        if self.meaning.get(place, {}).get("role") == "policy":
+            chain.verdicts += decides(place, verdict, spec, self.bits) is not None
 
     def reason(self, place: Place, words: str, owner: str, matches: str, chain: _Chain) -> dict[str, Any]:
         if owner == "kernel-policy":
@@ -147,26 +137,6 @@ class Reasons:
         if tier and role in ENDPOINT_ROLES:
             return {**own, "reason": END_OF_TIER, "tier": tier, "policy": f"{END_OF_TIER} {tier}"}
         return {**own, "reason": _other(place, words, matches)}
-
-
-_BITS = re.compile(r"0x([0-9a-fA-F]{1,8})")
-
-
-def verdict_bits(rules: pd.DataFrame) -> tuple[int, int]:
-    """The mark bits that mean accept and pass, as endpoints' chains test them; Felix's defaults where none does."""
-    tests = rules[(rules["owner"] == "calico") & rules["chain"].str.contains("cali-[ft]w-")]
-    tests = tests[tests["matches"].str.contains("mark").fillna(False).astype(bool)]
-    accepted = tests[(tests["verdict"] == "return") & tests["comment"].fillna("").str.endswith("accepted")]
-    asked = tests[(tests["verdict"] == "jump")]
-    return _bits_in(accepted["matches"]) or 0x10000, _bits_in(asked["matches"]) or 0x20000
-
-
-def _bits_in(matches: pd.Series[str]) -> int:
-    found = 0
-    for text in matches.drop_duplicates():
-        for bits in _BITS.findall(text):
-            found |= int(bits, 16)
-    return found
 
 
 def ended_tier(words: str, current: str) -> str:

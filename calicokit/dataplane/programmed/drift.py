@@ -13,9 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from calicokit.dataplane.drops.by_rule import verdict_bits
-from calicokit.dataplane.packets.compile_iptables import compile_iptables
-from calicokit.dataplane.packets.compile_nft import compile_nft
+from calicokit.dataplane.drops.verdicts import decides, verdict_bits
 from calicokit.dataplane.programmed.comparison import Named, compared, expected_verdicts, listed_or_none
 from calicokit.dataplane.programmed.policy_programs import NOT_COMPARED, Asked
 from calicokit.dataplane.programmed.policy_programs import differences as of_programs
@@ -225,8 +223,9 @@ class _Programmed:
             if verdict == "jump" and isinstance(target, str):
                 leads[place].append(target)
             key = (place[0], unlayered(place[4]))
-            if key in made.verdicts:
-                made.verdicts[key] += _verdicts(place, verdict, spec, bits)
+            decided = decides(place, verdict, spec, bits) if key in made.verdicts else None
+            if decided is not None:
+                made.verdicts[key].append(decided)
         for place in leads:
             what = role(place[4])
             if what is not None and what.role == "workload":
@@ -252,21 +251,6 @@ def _policies(place: Place, leads: Mapping[Place, list[str]]) -> Iterator[str]:
             yield unlayered(target)
         elif what is not None and what.role == "policy-group" and (*place[:4], target) in leads:
             yield from _policies((*place[:4], target), leads)
-
-
-def _verdicts(place: Place, verdict: object, spec: object, bits: tuple[int, int]) -> list[str]:
-    """What one rule of a policy's chain decides: allow, pass, deny or log; nothing for a step of a rule."""
-    if verdict == "log":
-        return ["log"]
-    if verdict in ("drop", "reject"):
-        return ["deny"]
-    if verdict != "mark" or not isinstance(spec, str):
-        return []
-    nft = place[2] == "nftables"
-    compiled = compile_nft(spec, place[1], place[3]) if nft else compile_iptables(spec)
-    flips = [a.flip for a in compiled.actions if a.kind == "mark"]
-    accept, pass_ = bits
-    return ["allow"] * any(f & accept for f in flips) + ["pass"] * any(f & pass_ for f in flips)
 
 
 def _of_pod(

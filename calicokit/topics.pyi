@@ -156,6 +156,8 @@ class Routes:
         Give --from NODE and --to PREFIX."""
     def filters(self, **select: Unpack[Select]) -> Table:
         """BGPFilter decisions on the blocks that nodes announce to each other."""
+    def modes(self, **select: Unpack[Select]) -> Table:
+        """Map of modes: how each pool's packets travel between nodes, and how many nodes are set up for it."""
     def path(self, from_: str, to: str, **select: Unpack[Select]) -> Table:
         """Path from a node to an address: the route used at each hop. Give --from NODE and --to IP."""
     def pods(self, **select: Unpack[Select]) -> Table:
@@ -177,9 +179,10 @@ class Routes:
         """Rules that neither Calico nor kube-proxy wrote and that have dropped or rejected VXLAN, IPIP or
         WireGuard."""
     def wireguard_peers(self, **select: Unpack[Select]) -> Table:
-        """WireGuard peers, from Felix's metrics."""
+        """WireGuard peers, from Felix's metrics, and from `wg show` where somebody ran it."""
     def wireguard(self, **select: Unpack[Select]) -> Table:
-        """WireGuard on each node, where FelixConfiguration enables it."""
+        """WireGuard on each node and IP version, where Felix's settings enable it: key, device, routing rule
+        and table."""
 
 class Ipam:
     def pools(self, **select: Unpack[Select]) -> Table:
@@ -592,6 +595,8 @@ class Output:
         """Routes of all tables: `ip -j route show table all`."""
     def ip_rule(self, **select: Unpack[Select]) -> Table:
         """Routing rules: `ip rule`."""
+    def wg_show(self, **select: Unpack[Select]) -> Table:
+        """WireGuard interfaces and peers: `wg show`."""
     def ip_neigh(self, **select: Unpack[Select]) -> Table:
         """Neighbours: `ip neigh`."""
     def ip_route6(self, **select: Unpack[Select]) -> Table:

@@ -22,7 +22,7 @@ class Edited(Source):
     """An incident whose answers go through ``edits``, by id and node; those in ``gone`` are missing.
 
     ``errors`` are commands that fail, and what they say. ``samples`` is a series beside the incident's own: time and
-    text of each sample, by id and node.
+    text of each sample, by id and node. ``given`` is evidence that the incident does not have.
     """
 
     incident: str
@@ -31,6 +31,7 @@ class Edited(Source):
     name: str = "edited"
     samples: dict[tuple[str, str | None], list[tuple[datetime, str]]] = field(default_factory=dict)
     errors: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    given: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.recording = clusters.recording(self.incident)
@@ -47,6 +48,8 @@ class Edited(Source):
             if want.series and key in self.samples:
                 for time, text in self.samples[key]:
                     yield want, Evidence(want, text.encode(), path=f"{want.id}@{time:%H%M%S}", time=time)
+            elif key in self.given:
+                yield want, Evidence(want, self.given[key].encode(), path=f"{want.id} given")
             elif key in self.gone:
                 yield want, Missing(want.id, "not in this recording", want.node)
             elif isinstance(answer, Evidence) and key in self.errors:

@@ -720,6 +720,16 @@ ITEMS = (
         tells=_JSON,
     ),
     _node("ip-rule", "Routing rules", "ip rule", guide=_ROUTES),
+    Item(
+        "wg-show",
+        "WireGuard interfaces and peers",
+        Admin("wg show"),
+        "node",
+        "wg-show.txt",
+        "wg-show",
+        guide=_LINKS,
+        since="0.2.0",
+    ),
     _node("ip-neigh", "Neighbours", "ip neigh", guide=_ROUTES),
     *(
         _ipv6(id_, f"{title} of IPv6", words, parser=parser, guide=_ROUTES, tells=NEVER)

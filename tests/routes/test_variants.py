@@ -317,7 +317,11 @@ def test_ipip_that_nobody_gets() -> None:
 # ---- WireGuard
 
 
+RULE = "99:\tnot from all fwmark 0x100000/0x100000 lookup 1"
+
+
 def secured(lab: Edited, *without_key: str) -> Edited:
+    """WireGuard as Felix sets it up (felix/wireguard/wireguard.go): key, device, rule, and a table of its own."""
     lab.objects("felixconfigurations", felix(wireguardEnabled=True))
     link = (
         "41: wireguard.cali: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1440 qdisc noqueue state UNKNOWN mode DEFAULT\n"
@@ -327,12 +331,69 @@ def secured(lab: Edited, *without_key: str) -> Edited:
         if node not in without_key:
             lab.objects("nodes", on(node, noted(WireguardPublicKey=f"key-of-{node}=")))
             lab.edit("ip-addr", node, adding(link)).edit("ip-link-stats", node, adding(link))
+            lab.edit("ip-rule", node, adding(RULE)).gone.add(("ip-route-json", node))
+            lab.edit("ip-route-all", node, adding("10.48.84.128/26 dev wireguard.cali table 1 scope link"))
+            lab.edit("ip-route-all", node, adding("throw 10.48.217.64/26 table 1"))
         lab.edit("ip-link-stats", node, lambda t: re.sub(r"(cali[0-9a-f]{11}@\S+ <[^>]*> mtu )\d+", r"\g<1>1440", t))
     return lab
 
 
 def test_wireguard_that_works() -> None:
     assert secured(Edited(MESH)).loud() == []
+
+
+def test_what_wireguard_is_made_of() -> None:
+    lab = secured(Edited(MESH), "node-2").objects(
+        "nodes", on("node-1", noted(IPv4WireguardInterfaceAddr="10.48.84.190"))
+    )
+    table = lab.cluster().routes.wireguard()
+    columns = ["version", "key", "address", "port", "device", "rule", "table", "encrypted", "plain", "problem"]
+    rows = {node: row.where(row.notna(), None).to_list() for node, row in table.set_index("node")[columns].iterrows()}
+    assert rows["node-1"] == [4, "key-of-node-1=", "10.48.84.190", 51820, True, True, "1", 1, 1, None]
+    assert rows["node-2"] == [4, None, None, 51820, False, False, None, None, None, "no public key is published"]
+
+
+def test_wireguard_without_its_rule_encrypts_nothing() -> None:
+    lab = secured(Edited(MESH)).edit("ip-rule", "node-3", without("99:"))
+    assert heads(lab) == [("wireguard-down", {"node": "node-3", "peer": "unknown"})]
+    assert "no routing rule leads to WireGuard's table" in lab.heads()[0].cause
+    lab.gone.add(("ip-rule", "node-3"))
+    assert "wireguard-down" not in ids(lab), "a rule that was not looked for is not missing"
+
+
+def test_wireguard_of_a_single_node_and_of_ipv6() -> None:
+    lab = Edited(MESH).objects("felixconfigurations", felix(wireguardEnabledV6=True))
+    lab.objects("nodes", on("node-4", noted(WireguardPublicKeyV6="six=")))
+    table = lab.cluster().routes.wireguard()
+    assert list(zip(table["node"], table["version"], table["port"], table["key"], strict=True))[-1] == (
+        *("node-4", 6, 51821, "six="),
+    )
+
+
+def test_what_wg_show_says_of_peers() -> None:
+    """A folder may hold what somebody ran on the node: calico-node's image has no wg."""
+    shown = """interface: wireguard.cali
+  public key: key-of-node-2=
+  listening port: 51820
+
+peer: key-of-node-3=
+  endpoint: 172.30.0.13:51820
+  allowed ips: 10.48.217.64/26, 172.30.0.13/32
+  latest handshake: 1 minute, 22 seconds ago
+  transfer: 1.18 KiB received, 3.92 KiB sent
+
+peer: key-of-node-1=
+  allowed ips: 10.48.84.128/26
+  transfer: 0 B received, 14.45 KiB sent"""
+    lab = secured(Edited(MESH))
+    lab.given["wg-show", "node-2"] = shown
+    peers = lab.cluster().routes.wireguard_peers().set_index("peer")
+    assert peers.loc["node-3", ["endpoint", "handshake", "handshake_age", "received"]].to_list() == [
+        *("172.30.0.13 port 51820", True, 82.0, 1208.0),
+    ]
+    assert peers.loc["node-3", "allowed_ips"] == ["10.48.217.64/26", "172.30.0.13/32"]
+    assert not peers.loc["node-1", "handshake"]
+    assert heads(lab) == [("wireguard-down", {"node": "node-2", "peer": "node-1"})]
 
 
 def test_a_node_without_a_key() -> None:

@@ -30,6 +30,7 @@ import yaml
 from calicokit.evidence.catalog import ITEMS, Command, Log, Metrics
 from calicokit.evidence.model import Evidence, Want
 from calicokit.evidence.recordings.recording import Recording
+from tests.e2e.image import as_in_the_image
 
 HERE = Path(__file__).parent
 RBAC = HERE.parents[1] / "deploy" / "rbac.yaml"
@@ -109,13 +110,7 @@ def replay_of(recording: Recording, scratch: Path) -> Object:
             if isinstance(item.how, Metrics):
                 host["http"][str(item.how.port)] = {"/metrics": str(file)}
             elif isinstance(item.how, Command | Log):
-                answer = {
-                    "argv": _argv(item.how, evidence.command),
-                    "stdout": str(file),
-                    "stderr": evidence.stderr,
-                    "exit": evidence.exit or 0,
-                }
-                host["exec"].append(answer)
+                host["exec"].append(_answer(item.how, evidence, file))
     for item in (i for i in ITEMS if i.scope == "cluster" and isinstance(i.how, Log | Metrics)):
         found = _file(recording, Want(item.id), scratch)
         pod = next((p for p in pods if p["metadata"].get("labels", {}).get("k8s-app") == item.how.app), None)  # type: ignore[union-attr]
@@ -130,11 +125,11 @@ def replay_of(recording: Recording, scratch: Path) -> Object:
     return {"hosts": hosts}
 
 
-def _argv(how: Command | Log, recorded: str) -> tuple[str, ...]:
-    """The alternative that was recorded, so that those before it are not in this cluster's images; else the first."""
-    if isinstance(how, Log):
-        return how.argv
-    return next((a for a in how.argvs if " ".join(a) == recorded), how.argvs[0])
+def _answer(how: Command | Log, evidence: Evidence, file: Path) -> Object:
+    """What the stand-in says to the one argv that this image knows; those before it are not in it."""
+    argv, said = (how.argv, evidence) if isinstance(how, Log) else as_in_the_image(evidence)
+    file.write_bytes(said.text)
+    return {"argv": argv, "stdout": str(file), "stderr": said.stderr, "exit": said.exit or 0}
 
 
 def listed(recording: Recording, id_: str) -> list[Object]:

@@ -11,17 +11,18 @@ from datetime import datetime
 from pathlib import Path
 
 from calicokit.cluster import Cluster
-from calicokit.evidence.catalog import CATALOG, Admin
+from calicokit.evidence.catalog import CATALOG, Admin, Command
 from calicokit.evidence.live.cluster import LiveCluster
-from calicokit.evidence.model import Answer, Missing, Source, Want
+from calicokit.evidence.model import Answer, Evidence, Missing, Source, Want
 from calicokit.evidence.recordings.recording import Recording
 from tests.clusters import Sharing
+from tests.e2e.image import as_in_the_image
 from tests.e2e.lab import TestCluster
 
 
 @dataclass
 class AsLive(Source):
-    """A recording without its series and without what an administrator ran, which no live cluster answers."""
+    """A recording without its series and what an administrator ran, and in the words of calico-node's image."""
 
     recording: Recording
     name: str = "as-live"
@@ -34,7 +35,9 @@ class AsLive(Source):
 
     def fetch(self, wants: Sequence[Want]) -> Iterator[tuple[Want, Answer]]:
         asked = [w for w in wants if not w.series and not isinstance(CATALOG[w.id].how, Admin)]
-        yield from self.recording.fetch(asked)
+        for want, answer in self.recording.fetch(asked):
+            own = isinstance(answer, Evidence) and isinstance(CATALOG[want.id].how, Command)
+            yield want, as_in_the_image(answer)[1] if isinstance(answer, Evidence) and own else answer
         yield from ((w, Missing(w.id, "not live", w.node)) for w in wants if w not in asked)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from calicokit.evidence.catalog import ITEMS, Command, Log
+from calicokit.evidence.image import programs
 from calicokit.evidence.live import cluster as live
 from calicokit.evidence.live import execute as executing
 from calicokit.evidence.live.api import ApiError, Query, Server
@@ -118,17 +119,23 @@ def test_what_the_image_lacks_is_a_hole_and_alternatives_are_tried(
 ) -> None:
     node = recording.nodes()[0]
     host = loaded["hosts"][address(e2e, node)]
-    host["exec"] = [c for c in host["exec"] if c["argv"][0] not in ("ss", "nstat")]
+    host["exec"] = [c for c in host["exec"] if c["argv"][0] != "tc"]
     for command in host["exec"]:
         if command["argv"][:2] == ["birdcl", "show"]:
             command["argv"] = ["birdcl", "-s", "/var/run/calico/bird.ctl", *command["argv"][1:]]
     e2e.replay(loaded)
-    answers = asked(e2e, [node], ("ss-summary", "birdcl-status"))
-    lost, found = answers[Want("ss-summary", node)], answers[Want("birdcl-status", node)]
+    answers = asked(e2e, [node], ("tc-qdisc", "birdcl-status"))
+    lost, found = answers[Want("tc-qdisc", node)], answers[Want("birdcl-status", node)]
     assert isinstance(lost, Missing)
-    assert "image has no ss" in lost.why
+    assert "image has no tc" in lost.why
     assert isinstance(found, Evidence)
     assert "-s /var/run/calico/bird.ctl" in found.command
+
+
+def test_only_what_the_image_has_is_answered(loaded: dict[str, Any]) -> None:
+    """As in calico-node's image: a host's ss, nstat, sysctl, bridge and calicoctl are not there."""
+    answered = {command["argv"][0] for host in loaded["hosts"].values() for command in host.get("exec", ())}
+    assert {"ip", "cat", "grep"} <= answered <= programs(None)
 
 
 def test_metrics_that_are_off_are_a_hole_with_the_setting(
